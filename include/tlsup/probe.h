@@ -1,0 +1,34 @@
+/*
+ * probe.h - proof: ask the running web server over the network, as a visitor would.
+ *
+ * Blocking, with deadlines. They talk only to this machine's own addresses. The keeper runs them in a short-lived unprivileged
+ * child (process/roles).
+ */
+#ifndef TLSUP_PROBE_H
+#define TLSUP_PROBE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tlsup/err.h"
+
+struct probe_tls {
+    char sha256[65];     /* of the leaf served, lower-case hex */
+    char version[16];    /* "TLSv1.3" */
+    char alpn[16];       /* "h2", "http/1.1" or "" */
+};
+/* One TLS handshake with `address` (numeric v4 or v6) : `port`, SNI `name` (none when `name` is an IP). The certificate is taken as it is, not verified:
+ * the caller compares it. Fails with ERR_NETWORK (nobody listens), ERR_TLS (no handshake, alert shown), ERR_TIMEOUT. */
+MUST_CHECK bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out, struct err *err);
+
+struct probe_http {
+    int status;
+    char location[512];  /* "" when none */
+    char body[1024];     /* the first bytes, NUL-terminated */
+    size_t body_len;
+};
+/* One plain HTTP/1.1 GET of `path` with Host `name`. No redirect is followed. With `tls` the same inside TLS (unverified). */
+MUST_CHECK bool probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,
+                           struct probe_http *out, struct err *err);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * spawn.h - run another program: argv, never a shell; a clean environment; a deadline; bounded output.
+ */
+#ifndef TLSUP_SPAWN_H
+#define TLSUP_SPAWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tlsup/buf.h"
+#include "tlsup/err.h"
+
+struct spawn_options {
+    int64_t timeout_ms;          /* 0 = 60 s. On expiry the whole process group is killed. */
+    const char *const *env;      /* NULL-terminated "NAME=value", added to the clean environment; may be NULL */
+    const char *dir;             /* working directory, NULL = "/" */
+    bool inherit_output;         /* stdout and stderr of the child are ours, nothing is captured */
+};
+
+struct spawn_result {
+    int status;        /* exit status 0..255, or 128 + signal */
+    bool timed_out;
+    struct buf output; /* stdout and stderr together, made printable, at most 64 KiB */
+};
+
+/* Run argv[0] (searched in the clean PATH when it has no '/') and wait. The child gets PATH, LANG=C.UTF-8,
+ * HOME=/ and the additions, /dev/null as stdin, no other descriptors, default signal dispositions.
+ * True when it ran to an end, whatever its status; false when it could not be started (ERR_NOT_FOUND,
+ * ERR_PERMISSION). The caller clears the result. */
+MUST_CHECK bool spawn_run(const char *const *argv, const struct spawn_options *options, struct spawn_result *result,
+                          struct err *err);
+void spawn_result_clear(struct spawn_result *result);
+/* Is a program of this name to be found in the clean PATH? */
+bool spawn_find(const char *program);
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * web.h - the installer's front: one neutral model of web servers and their sites, filled by nginx.c and apache.c.
+ *
+ * Flow of use: web_find() -> web_test() (baseline) -> web_read() -> web_edit_challenge()/web_edit_https() stage edits in a transaction -> txn_apply() ->
+ * web_test() -> web_reload() -> proof. Works on text files and the server's own binaries alone; talks to no network.
+ */
+#ifndef TLSUP_WEB_H
+#define TLSUP_WEB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "tlsup/buf.h"
+#include "tlsup/err.h"
+#include "tlsup/txn.h"
+#include "tlsup/web_kind.h"
+
+/* A web server installed on this machine. Plain data. */
+struct web {
+    enum web_kind kind;
+    char version[32];     /* "1.22.1", "2.4.62" */
+    int version_number;   /* major * 1000000 + minor * 1000 + patch */
+    int openssl_number;   /* of the library it runs with, same encoding, 0 = unknown */
+    bool has_ssl;         /* nginx: --with-http_ssl_module; apache: ssl_module loaded now */
+    bool has_http2;       /* nginx: --with-http_v2_module; apache: http2_module loaded now */
+    bool has_rewrite;
+    char bin[256];        /* "/usr/sbin/nginx", "/usr/sbin/apache2", "/usr/sbin/httpd" */
+    char ctl[256];        /* apache: "/usr/sbin/apache2ctl" or ""; nginx: "" */
+    char conf[512];       /* the main configuration file */
+    char prefix[512];     /* nginx -p (with final '/'), apache HTTPD_ROOT */
+    char conf_arg[512];   /* nginx: the -c that the running master was given, "" = none */
+    char prefix_arg[512]; /* nginx: likewise -p */
+    pid_t master_pid;     /* 0 = not running (in this network and mount namespace) */
+    char unit[64];        /* systemd unit whose MainPID is master_pid ("nginx.service"), "" = none */
+};
+
+/* What a person may know better; NULL members mean: find it. (--nginx-conf and so on.) */
+struct web_hints {
+    const char *bin;
+    const char *conf;
+    const char *ctl;
+};
+
+/* Find the web server to work with. `wanted` WEB_NONE: the one that is running (the owner of port 80 when both run), else the only
+ * one installed; both installed and neither running -> ERR_WEBSERVER asking for --nginx or --apache. None: ERR_NOT_FOUND, with the way to
+ * install one as advice. A server that is installed but stopped is returned with master_pid 0. Processes in other namespaces (containers) are not ours. */
+MUST_CHECK bool web_find(enum web_kind wanted, const struct web_hints *hints, struct web *out, struct err *err);
+/* The server's own configuration test. On failure the error's text has the server's own words. */
+MUST_CHECK bool web_test(const struct web *web, struct err *err);
+/* Graceful reload: through systemd when `unit` is set, else by signal to the master. Returns when the signal is delivered and the master is still alive
+ * shortly after; the proof is the caller's. A stopped server: started through its service manager (systemctl, service, rc-service), never by its binary. Updates
+ * master_pid. */
+MUST_CHECK bool web_reload(struct web *web, struct err *err);
+/* One address that a site listens on. */
+struct site_listen {
+    char address[64];  /* "*" (all IPv4), "[::]", "192.0.2.1", "[2001:db8::1]" */
+    int port;
+    bool ssl;
+    bool default_server;
+};
+
+/* One virtual host: an nginx `server` block, an Apache `<VirtualHost>`. */
+struct site {
+    char *file;                   /* the file as the server names it */
+    size_t line;                  /* 1-based line of its opening */
+    struct strlist names;         /* lower case, as written: "example.org", "*.example.org", ".example.org", "~regex", "_" */
+    struct site_listen *listens;
+    size_t n_listens;
+    bool redirects_only;          /* answers every request with a redirect to https */
+    char *root;                   /* document root, "" when none is said */
+    char *certificate;            /* certificate file it serves, "" when none */
+    size_t begin, end;            /* byte range in `file` */
+    void *priv;                   /* the reader's own */
+};
+
+struct sites {
+    struct site *v;
+    size_t n;
+    void *priv;                   /* the reader's parse, freed by sites_clear() */
+    void (*priv_free)(void *priv);
+};
+#define SITES_INIT {0}
+
+/* Read the whole configuration. A file we cannot read or parse is an error that names file and line (never skipped). */
+MUST_CHECK bool web_read(const struct web *web, struct sites *out, struct err *err);
+void sites_clear(struct sites *sites);
+/* The site that the server itself would choose for `name` on `port` (exact name, wildcard, regex are matched by the server's rules; `explicit_only`
+ * leaves out the mere default server). NULL = none. */
+const struct site *sites_owner(const struct web *web, const struct sites *sites, const char *name, int port, bool explicit_only);
+
+/* Stage the permanent answer to http-01 for `names`: any token below /.well-known/acme-challenge/ is answered TOKEN.THUMBPRINT (facts: stateless). Sites that
+ * answer already (same thumbprint) are left alone; another thumbprint is replaced. A name without a site of its own: the answer goes into
+ * the site that the server would choose (the default server) on port 80, or, where none listens on 80, into a new file. Staging nothing is
+ * success (txn_count stays). ERR_WEBSERVER with the reason when it cannot be done. */
+MUST_CHECK bool web_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
+                                   const char *thumbprint, struct txn *txn, struct err *err);
+
+struct web_https {
+    const struct strlist *names;
+    const char *live_dir;   /* directory with privkey.pem, fullchain.pem: /var/lib/tlsup/live/NAME */
+    const char *cert_name;  /* for the markers of our blocks and names of our files */
+    bool redirect;          /* http -> https for these names */
+};
+/* Stage 443 for the names (facts: section 4). Composes with edits already staged in the same transaction, through txn_read(). */
+MUST_CHECK bool web_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
+                               struct txn *txn, struct err *err);
+/* The numeric addresses of this machine over which the sites for `name` on `port` can be asked: the listen's own address, or loopback for wildcards; at most one v4 and
+ * one v6 for wildcards. Appends. */
+MUST_CHECK bool web_probe_addresses(const struct web *web, const struct sites *sites, const char *name, int port,
+                                    struct strlist *addresses, struct err *err);
+
+
+#endif
