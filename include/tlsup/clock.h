@@ -24,7 +24,7 @@ const char *clock_format_utc(int64_t when_s, char out[CLOCK_TEXT_BYTES]);
 bool clock_parse_rfc3339(const char *text, int64_t *when_s);
 /* An HTTP date in the IMF-fixdate form, "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, 5.6.7). */
 bool clock_parse_http_date(const char *text, int64_t *when_s);
-/* "3 days", "2 hours", "1 minute", "now": rounded to the largest unit, for people. Returns `out`. */
+/* "3 days", "26 hours", "90 seconds", "now": whole units, from two of a unit on, for people; the sign is dropped. Returns `out`. */
 const char *clock_format_span(int64_t span_s, char out[CLOCK_TEXT_BYTES]);
 
 #endif

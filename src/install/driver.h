@@ -1,0 +1,36 @@
+/*
+ * driver.h - what web.c asks of each kind of web server. Internal to install/.
+ */
+#ifndef TLSUP_INSTALL_DRIVER_H
+#define TLSUP_INSTALL_DRIVER_H
+
+#include "tlsup/web.h"
+
+struct web_driver {
+    enum web_kind kind;
+    /* Installed here? Fills all of `out` but unit. False without setting `err` when it is not installed. */
+    bool (*find)(const struct web_hints *hints, struct web *out, struct err *err);
+    bool (*test)(const struct web *web, struct err *err);
+    bool (*read)(const struct web *web, struct sites *out, struct err *err);
+    const struct site *(*owner)(const struct sites *sites, const char *name, int port, bool explicit_only);
+    bool (*edit_challenge)(const struct web *web, const struct sites *sites, const struct strlist *names,
+                           const char *thumbprint, struct txn *txn, struct err *err);
+    bool (*edit_https)(const struct web *web, const struct sites *sites, const struct web_https *https,
+                       struct txn *txn, struct err *err);
+    int reload_signal;              /* SIGHUP, SIGUSR1 */
+    const char *const *units;       /* NULL-terminated candidate service names: "nginx", "apache2", "httpd" */
+};
+
+extern const struct web_driver nginx_driver;
+extern const struct web_driver apache_driver;
+
+/* The master process of a program: a process whose executable's base name is one of `names` (NULL-terminated), whose parent is not such a
+ * process, in our own network and mount namespace. 0 = none. `several` (may be NULL) is set when there is more than one. web.c */
+pid_t web_master(const char *const *names, bool *several);
+
+/* -- sites.c, shared by both readers -- */
+struct site *sites_add(struct sites *sites);
+void site_add_listen(struct site *site, const char *address, int port, bool ssl, bool default_server);
+bool site_listens_on(const struct site *site, int port);
+
+#endif
