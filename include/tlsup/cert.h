@@ -12,7 +12,8 @@ struct cert_chain; /* heap; cert_chain_free(); leaf first */
 
 /* What a person and the scheduler want to know of a leaf. Plain data; cert_info_clear() frees the names. */
 struct cert_info {
-    struct strlist names;     /* from subjectAltName: dNSName in lower case, iPAddress as text */
+    struct strlist names;     /* from subjectAltName: dNSName in lower case, iPAddress as text; entries of other kinds, and
+                               * contents that no name can have, are left out (cert_chain_check() refuses them) */
     int64_t not_before_s;     /* seconds since 1970 */
     int64_t not_after_s;
     char serial[48];          /* lower-case hex of the DER content octets, a leading 00 kept */
@@ -23,15 +24,17 @@ struct cert_info {
 };
 #define CERT_INFO_INIT {0}
 
-/* Parse 1..10 PEM certificates; preamble, CRLF, blank lines and a missing last newline are tolerated; private keys or
- * garbage inside a block are not. `subject` names the source in errors. */
+/* Parse 1..10 PEM certificates, 256 KiB in all; preamble, CRLF, blank lines and a missing last newline are tolerated; private keys,
+ * blocks of other kinds, NULs and garbage inside a block are not (ERR_CRYPTO with the line). `subject` names the source in errors,
+ * those of cert_chain_check() too. */
 MUST_CHECK bool cert_chain_parse(const char *pem, size_t len, const char *subject, struct cert_chain **out, struct err *err);
 void cert_chain_free(struct cert_chain *chain);
 void cert_chain_free_ptr(struct cert_chain **chain);
 #define AUTO_CHAIN CLEANUP(cert_chain_free_ptr) struct cert_chain
 
-/* All that must hold before a chain is stored: the leaf's key is `key`'s; its names are exactly `names`; it is not a CA; each
- * certificate is signed by the next; notBefore <= now + 1 h (clock skew), notAfter > now, notAfter > notBefore.
+/* All that must hold before a chain is stored: the leaf's key is `key`'s; its names are exactly `names` (letter case and the way an
+ * IP address is written do not matter); it is not a CA; each certificate is signed by the next; and of the leaf's dates, notBefore <=
+ * now + 1 h (clock skew), notAfter > now, notAfter > notBefore. Whether anybody trusts the chain is not asked.
  * ERR_MISMATCH with the reason. `key` or `names` may be NULL to skip that check. */
 MUST_CHECK bool cert_chain_check(const struct cert_chain *chain, const struct key *key, const struct strlist *names,
                                  int64_t now_s, struct err *err);

@@ -4,6 +4,8 @@
 #ifndef TLSUP_COMPAT_H
 #define TLSUP_COMPAT_H
 
+#include <stddef.h> /* COUNT_OF is made of sizeof */
+
 /* The caller must look at the result. Every fallible function carries it. */
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))

@@ -46,7 +46,11 @@ MUST_CHECK bool key_sign(const struct key *key, const void *data, size_t len, st
 
 /* Private keys made or read in this process so far (never decreases). */
 size_t key_count(void);
-/* For crypto/ files only: the OpenSSL object, borrowed. */
+
+/* For crypto/ files only. The OpenSSL object, borrowed; the JWK of any EVP_PKEY of the five types, public-only ones too; and an
+ * ERR_CRYPTO with `what` and OpenSSL's own reason, which empties its error queue. */
 void *key_pkey(const struct key *key);
+MUST_CHECK bool key_public_jwk(const void *pkey, struct buf *out, struct err *err);
+bool key_openssl_error(struct err *err, const char *subject, const char *what);
 
 #endif

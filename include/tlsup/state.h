@@ -1,5 +1,5 @@
 /*
- * state.h - what we write about one certificate as things happen: state/NAME.json.
+ * state.h - what we write as things happen: about one certificate (state/NAME.json), about our account at a CA (account.json).
  *
  * Unknown members are ignored, missing ones are zero: older and newer versions can share a state directory.
  */
@@ -10,6 +10,7 @@
 
 #include "tlsup/buf.h"
 #include "tlsup/err.h"
+#include "tlsup/key.h"
 
 /* How far the live version has come. A step that failed is tried again by the next run. */
 enum deploy_step { DEPLOY_NONE, DEPLOY_ISSUED, DEPLOY_INSTALLED, DEPLOY_RELOADED, DEPLOY_VERIFIED };
@@ -36,8 +37,19 @@ struct cert_state {
 
 void cert_state_clear(struct cert_state *state);
 const char *deploy_step_name(enum deploy_step step); /* "none", "issued", "installed", "reloaded", "verified" */
-/* JSON text. state_decode() clears `out` first; malformed JSON -> ERR_CONFIG with line and column; `subject` names the file. */
+/* JSON text. state_decode() replaces `out`, on success only; malformed JSON -> ERR_CONFIG with line and column, a member of the wrong kind or
+ * size -> ERR_CONFIG naming it; `subject` names the file. An error word of a newer version reads as ERR_INTERNAL. */
 void state_encode(const struct cert_state *state, struct buf *out);
 MUST_CHECK bool state_decode(const char *json, size_t len, const char *subject, struct cert_state *out, struct err *err);
+
+struct account_record {
+    char url[512];        /* the account URL (kid), "" = not registered */
+    char email[256];      /* contact last sent, "" = none */
+    char tos[512];        /* terms of service URL agreed to */
+    int64_t created_s;
+    char thumbprint[KEY_THUMBPRINT_BYTES];   /* of the key that it was registered with */
+};
+void account_encode(const struct account_record *record, struct buf *out);
+MUST_CHECK bool account_decode(const char *json, size_t len, const char *subject, struct account_record *out, struct err *err);
 
 #endif

@@ -1,0 +1,59 @@
+/*
+ * http.h - the courier's HTTPS client: curl_multi, many requests at once, one kept-alive connection per CA where it speaks HTTP/2.
+ *
+ * https only, no redirects, no cookies, no proxies from the environment other than curl's own https_proxy. Bounded: 1 MiB of body, 64 KiB of header, 100 header lines, 30 s to connect,
+ * 60 s without progress, 120 s in all.
+ */
+#ifndef TLSUP_HTTP_H
+#define TLSUP_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tlsup/buf.h"
+#include "tlsup/err.h"
+#include "tlsup/url.h"
+
+struct http; /* heap */
+
+struct http_options {
+    const char *user_agent;
+    const char *ca_pem;      /* trust these certificates (PEM text) instead of the system's; NULL = the system's */
+    size_t ca_pem_len;
+    const char *ca_name;     /* where ca_pem came from, for errors */
+};
+
+struct http_response {
+    int status;
+    struct buf body;
+    char content_type[128];            /* lower case, without parameters */
+    char nonce[512];                   /* Replay-Nonce, "" = none */
+    char location[URL_MAX_BYTES];      /* "" = none */
+    struct strlist alternates;         /* Link rel="alternate" targets */
+    char terms[URL_MAX_BYTES];         /* Link rel="terms-of-service", "" = none */
+    int64_t retry_after_s;             /* from now, from either form; -1 = none or not understood; never more than a day */
+};
+
+enum http_method { HTTP_HEAD, HTTP_GET, HTTP_POST };
+
+/* Exactly one of `response` and `err` is given; both are the callee's only for the call. */
+typedef void http_done_fn(void *ctx, const struct http_response *response, const struct err *err);
+
+MUST_CHECK bool http_new(const struct http_options *options, struct http **out, struct err *err);
+void http_free(struct http *http);
+/* Begin a request. The body (POST: application/jose+json) is copied. `done` is called from http_wait(), exactly once unless http_free() comes first. */
+void http_start(struct http *http, enum http_method method, const char *url, const char *body, size_t len,
+                http_done_fn *done, void *ctx);
+/* Let transfers progress for up to timeout_ms, or until `fd` (-1 = none) is readable; true when it is. */
+bool http_wait(struct http *http, int fd, int timeout_ms);
+
+struct http_stats {
+    int64_t requests, connections, bytes_in, bytes_out;
+};
+void http_stats_get(const struct http *http, struct http_stats *out);
+
+/* Apply one response header line to `response` (for tests and fuzzing). `line` has no CRLF. */
+void http_header_line(struct http_response *response, const char *line, size_t len);
+void http_response_clear(struct http_response *response);
+
+#endif

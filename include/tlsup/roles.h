@@ -1,0 +1,53 @@
+/*
+ * roles.h - the child processes: started by the keeper before it reads any key.
+ *
+ *   keeper      (root or the calling user)   configuration, keys, store, web-server files, hooks
+ *     |-- courier    (own uid)    the network to the CA; no keys, no files but the roots it trusts
+ *     |-- responder  (own uid)    inherited listening sockets; tokens; no outgoing network
+ *     `-- prober     (own uid)    short-lived: one question to this machine's own web server
+ */
+#ifndef TLSUP_ROLES_H
+#define TLSUP_ROLES_H
+
+#include <sys/types.h>
+
+#include "tlsup/err.h"
+#include "tlsup/http.h"
+#include "tlsup/probe.h"
+
+struct role {
+    pid_t pid; /* 0 = not running */
+    int fd;    /* our end of the socket pair, -1 = closed */
+};
+#define ROLE_INIT {0, -1}
+
+/* Start one. Fails with ERR_INTERNAL when a private key is in memory already (key_count()): a child must not inherit it. */
+MUST_CHECK bool role_start_courier(const struct http_options *options, struct role *out, struct err *err);
+/* Takes the listening sockets over: they are closed here in any case. */
+MUST_CHECK bool role_start_responder(const int *listeners, size_t n, struct role *out, struct err *err);
+/* Close the socket (the child ends by itself at that), wait up to two seconds, then kill. */
+void role_stop(struct role *role);
+
+/* probe.h's questions asked by an unprivileged child. The child holds copies of our keys' memory for that long: it executes nothing but the probe,
+ * on this machine's own addresses, and cannot be traced or dumped. */
+MUST_CHECK bool role_probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
+                               struct err *err);
+MUST_CHECK bool role_probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,
+                                struct probe_http *out, struct err *err);
+
+/* The children's main loops; they never return. courier.c, responder_role.c */
+NORETURN void courier_main(int fd, const struct http_options *options);
+NORETURN void responder_main(int fd, const int *listeners, size_t n);
+
+/* -- signals of the keeper -- */
+
+/* SIGINT, SIGTERM, SIGHUP: remembered, so that the run can put things back; a second one changes nothing. SIGPIPE ignored. */
+void signals_install(void);
+/* Readable when one has come. */
+int signals_fd(void);
+/* Sets ERR_INTERRUPTED and returns true when one has come. */
+bool signals_interrupted(struct err *err);
+/* From now on the run is putting things back or committing: signals no longer count. */
+void signals_ignore(void);
+
+#endif

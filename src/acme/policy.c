@@ -1,0 +1,74 @@
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include "tlsup/policy.h"
+
+#include "tlsup/compat.h"
+
+enum { MINUTE_S = 60, DAY_S = 86400, SHORT_LIFE_S = 10 * DAY_S, SIT_OUT_S = 60 };
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* One row a kind of failure: how often, and the first wait, which doubles. */
+static const struct {
+    int attempts;
+    int64_t first_wait_ms;
+} rows[] = {
+    [POLICY_BAD_NONCE] = {12, 0}, /* a CA that refuses half of them still lets 4095 of 4096 requests through
+                                   */
+    [POLICY_CUT] = {4, 500},        [POLICY_SERVER] = {4, 1000},
+    [POLICY_SLOW_DOWN] = {4, 2000}, [POLICY_FINAL] = {0, 0},
+};
+
+struct policy_verdict policy_decide(enum policy_failure failure, int attempt, int64_t retry_after_s,
+                                    int64_t left_ms)
+{
+    static const struct policy_verdict stop = {false, 0};
+    if ((unsigned)failure >= COUNT_OF(rows) || attempt >= rows[failure].attempts)
+        return stop;
+    int64_t wait_ms = rows[failure].first_wait_ms << (attempt > 0 ? attempt - 1 : 0);
+    if (failure != POLICY_BAD_NONCE && retry_after_s >= 0) {
+        if (retry_after_s > SIT_OUT_S) /* a person, or the next run, waits better than we do */
+            return stop;
+        wait_ms = retry_after_s * 1000 > wait_ms ? retry_after_s * 1000 : wait_ms;
+    }
+    if (wait_ms > left_ms)
+        return stop;
+    return (struct policy_verdict){true, wait_ms};
+}
+
+int64_t policy_poll_ms(int attempt, int64_t retry_after_s, bool fetched)
+{
+    static const int64_t own_ms[] = {500, 1000, 2000, 3000, 5000};
+    if (attempt <= 0)
+        return fetched ? 40 : 100;
+    if (retry_after_s >= 0)
+        return clamp(retry_after_s, 1, 60) * 1000;
+    size_t step = (size_t)attempt - 1;
+    return own_ms[step < COUNT_OF(own_ms) ? step : COUNT_OF(own_ms) - 1];
+}
+
+int64_t policy_backoff_s(int failures, int64_t retry_after_s, uint32_t random)
+{
+    static const int64_t steps_s[] = {1 * MINUTE_S, 10 * MINUTE_S, 100 * MINUTE_S, DAY_S};
+    size_t step = failures <= 1 ? 0 : (size_t)failures - 1;
+    int64_t wait_s = steps_s[step < COUNT_OF(steps_s) ? step : COUNT_OF(steps_s) - 1];
+    wait_s += (int64_t)(random % (uint32_t)(wait_s / 10 + 1));
+    return wait_s > retry_after_s ? wait_s : retry_after_s;
+}
+
+int64_t policy_renewal_at_s(int64_t not_before_s, int64_t not_after_s)
+{
+    int64_t life_s = not_after_s - not_before_s;
+    if (life_s <= 0)
+        return not_before_s;
+    return not_after_s - (life_s < SHORT_LIFE_S ? life_s / 2 : life_s / 3);
+}
+
+bool policy_renewal_due(int64_t not_before_s, int64_t not_after_s, int64_t now_s)
+{
+    return now_s >= policy_renewal_at_s(not_before_s, not_after_s);
+}
