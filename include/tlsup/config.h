@@ -49,6 +49,7 @@ struct cert_config {
 void cert_config_init(struct cert_config *config); /* built-in defaults: Let's Encrypt, web-server, ecdsa-p256, none, no redirect */
 void cert_config_clear(struct cert_config *config);
 void cert_config_copy(struct cert_config *to, const struct cert_config *from); /* clears `to` first */
+bool cert_config_same(const struct cert_config *a, const struct cert_config *b); /* every key; the certificate's name aside */
 
 #define CONFIG_FILE_BYTES ((size_t)256 * 1024)
 #define CONFIG_LINE_BYTES ((size_t)64 * 1024)

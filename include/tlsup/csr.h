@@ -6,8 +6,9 @@
 
 #include "tlsup/key.h"
 
-/* Append the DER of a PKCS#10 request: empty subject, all names in subjectAltName (dNSName, or iPAddress for IP text), SHA-256
- * (SHA-384 with P-384). Names are normalised already (name.h). */
-MUST_CHECK bool csr_make(const struct key *key, const struct strlist *names, struct buf *der, struct err *err);
+/* Append the DER of a PKCS#10 request: empty subject, all names in subjectAltName (dNSName, or iPAddress for
+ * IP text), SHA-256 (SHA-384 with P-384). Names are normalised already (name.h). */
+MUST_CHECK bool csr_make(const struct key *key, const struct strlist *names, struct buf *der,
+                         struct err *err);
 
 #endif

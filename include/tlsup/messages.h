@@ -34,8 +34,6 @@ enum msg_type {
     /* keeper -> responder */
     MSG_TOKEN_ADD,     /* token; text: the key authorization */
     MSG_TOKEN_DROP,    /* token */
-    /* responder -> keeper */
-    MSG_TOKEN_READY,   /* token */
     /* responder -> keeper -> courier */
     MSG_FETCHED,       /* token; text: the peer's address */
     MSG_TYPES,

@@ -6,17 +6,22 @@
  * roll-back undoes in reverse.
  *
  * On disk: JOURNAL/<id>/ with `old-N` and `new-N` contents and `log`, an append-only list of records, each one line with its length and checksum; every record
- * is fsynced before the act it announces. Marks: applying, applied, tested, reloading, verified, committed, undone. A record torn by a crash is ignored.
+ * is fsynced before the act it announces. Marks: applying, applied, tested, reloading, verified, committed, undone, settled. A record torn by a crash is ignored.
+ * Ids grow with time whatever the clock does. `found-N` is a copy of somebody else's version that a roll-back left alone.
  *
- * Each file write: temporary dot file in the real directory of the target (symlinks resolved, the link is kept), owner, mode, xattrs (ACL and security
- * label among them) copied from the old file, fsync, check that the live file still has the hash it had when staged, rename, fsync of the directory. A file with several hard links, or
- * one that is a mount point, is written in place (journaled).
+ * Each file write: temporary file, owner, mode, xattrs (ACL and security label among them) copied from the old file, fsync, check that the live file still has the hash it
+ * had when staged, rename, fsync of the directory. Symlinks are resolved: their target is edited, the link is kept. The temporary file lies in the journal when that is on the target's device (a web server
+ * that includes a whole directory reads dot files too), else as a dot file in the target's real directory. A file with several hard links, or one that is a mount point, is written
+ * in place (journaled). A new file gets group, default ACL and security label as its directory gives them. A missing parent directory is ERR_NOT_FOUND.
+ *
+ * The caller holds the store's lock: one process at a time works on a journal.
  */
 #ifndef TLSUP_TXN_H
 #define TLSUP_TXN_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "tlsup/buf.h"
@@ -48,11 +53,13 @@ void txn_diff(const struct txn *txn, struct buf *out);
 /* Write the journal, then carry out the operations. On failure everything done is put back before returning false; a file that somebody changed
  * since staging -> ERR_MISMATCH, nothing lost. */
 MUST_CHECK bool txn_apply(struct txn *txn, struct err *err);
+/* Append a mark. Nothing for an empty transaction. */
 MUST_CHECK bool txn_note(struct txn *txn, enum txn_mark mark, struct err *err);
 /* Done and proven. The journal directory stays, marked committed, as the record for undo. */
 MUST_CHECK bool txn_commit(struct txn *txn, struct err *err);
 /* Put everything back in reverse. Per operation: live is ours -> old is restored; live is old -> nothing; neither -> a person's edit: it is
- * kept, both versions are saved in the journal, and the error says so (the others are still restored). The journal is marked undone. */
+ * kept, both versions are saved in the journal, and the error says so: ERR_MISMATCH (the others are still restored). The journal is marked undone. After a failed
+ * txn_apply(), and for an empty transaction, nothing is left to do: true. On another error the journal stays unfinished, and txn_recover() tries again. */
 MUST_CHECK bool txn_rollback(struct txn *txn, struct err *err);
 
 /* What a former run left behind. */
@@ -60,14 +67,46 @@ struct txn_recovery {
     size_t rolled_back;          /* transactions undone */
     size_t finished;             /* transactions that were verified: now committed */
     size_t kept;                 /* files with a person's edit, left alone */
-    bool reload_needed;          /* at least one had reached `reloading` */
+    bool reload_needed;          /* one that was put back, now or before, had reached `reloading`, and no txn_settle() followed */
     struct strlist messages;     /* for the person, one line each */
 };
 void txn_recovery_clear(struct txn_recovery *recovery);
-/* Bring every unfinished transaction below `journal_dir` to an end: verified -> committed, else rolled back. */
+/* Bring every unfinished transaction below `journal_dir` to an end: verified -> committed, else rolled back. Idempotent. One that cannot be ended does
+ * not stop the others; the first error is returned, and `out` tells of the rest. */
 MUST_CHECK bool txn_recover(const char *journal_dir, struct txn_recovery *out, struct err *err);
 
-/* The hook of the crash tests: when the environment variable TLSUP_TEST_CRASH is N and the program was built with
- * --enable-test-hooks, the process kills itself with SIGKILL before the N-th step. */
+/* Call it after the web server was reloaded (or was seen not to run) following a txn_rollback() or txn_recover(): until then every
+ * txn_recover() reports reload_needed, so that a crash between the roll-back and its reload loses nothing. */
+MUST_CHECK bool txn_settle(const char *journal_dir, struct err *err);
+
+/* -- committed transactions -- */
+
+struct txn_info {
+    char id[11];
+    char *owner;
+    char *title;
+    int64_t begun_s;
+    size_t files, links;         /* operations of each kind */
+};
+struct txn_list {
+    struct txn_info *v;
+    size_t n;
+};
+/* Committed and not taken back, newest first; `owner` NULL = all. Clears `out` first. */
+MUST_CHECK bool txn_list(const char *journal_dir, const char *owner, struct txn_list *out, struct err *err);
+void txn_list_clear(struct txn_list *list);
+
+/* Stage into `txn` (fresh from txn_begin(), of the same owner) what takes back all committed transactions of that owner, newest first; then txn_diff() shows it, and
+ * txn_apply(), test, reload and txn_commit() do it like any edit; with the commit those transactions count as undone. A file that was changed since by a person or
+ * by another owner's edit: our lines are taken out of it where that is clear (three-way merge), else it is left. A link whose former target no longer exists is left. All that was merged or left
+ * is in `messages` (appended), one line each. ERR_NOT_FOUND when there is nothing to undo. */
+MUST_CHECK bool txn_undo(struct txn *txn, struct strlist *messages, struct err *err);
+
+/* Remove journals that nothing needs: those undone (unless they hold somebody's version), and, but for the newest `keep`, committed ones that only switched links (a renewal), handing
+ * what an undo needs of them to the next newer one. Those that hold file edits stay. `owner` as in txn_list(), but never NULL. */
+MUST_CHECK bool txn_prune(const char *journal_dir, const char *owner, size_t keep, struct err *err);
+
+/* The hooks of the crash tests, in programs built with --enable-test-hooks: the environment variable TLSUP_TEST_CRASH=N makes the process kill itself with
+ * SIGKILL before its N-th step (write, fsync, rename, link, removal); TLSUP_TEST_FAIL=N fails that step with "no space left", TLSUP_TEST_FAIL=N+ all from then on. */
 
 #endif

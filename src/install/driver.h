@@ -19,6 +19,9 @@ struct web_driver {
                        struct txn *txn, struct err *err);
     int reload_signal;              /* SIGHUP, SIGUSR1 */
     const char *const *units;       /* NULL-terminated candidate service names: "nginx", "apache2", "httpd" */
+    /* The owner of a name on one address ("*", "[::]", "192.0.2.1", as in site_listen). May be NULL: then `owner` speaks for all addresses. */
+    const struct site *(*owner_at)(const struct sites *sites, const char *name, const char *address, int port,
+                                   bool explicit_only);
 };
 
 extern const struct web_driver nginx_driver;
@@ -27,10 +30,17 @@ extern const struct web_driver apache_driver;
 /* The master process of a program: a process whose executable's base name is one of `names` (NULL-terminated), whose parent is not such a
  * process, in our own network and mount namespace. 0 = none. `several` (may be NULL) is set when there is more than one. web.c */
 pid_t web_master(const char *const *names, bool *several);
+/* All of them, at most `max`; returns how many. */
+size_t web_masters(const char *const *names, pid_t *out, size_t max);
 
 /* -- sites.c, shared by both readers -- */
 struct site *sites_add(struct sites *sites);
 void site_add_listen(struct site *site, const char *address, int port, bool ssl, bool default_server);
 bool site_listens_on(const struct site *site, int port);
+bool site_listens_at(const struct site *site, const char *address, int port);
+/* The different addresses that any site listens on at `port`: "*" first, then "[::]", then the others in order of appearance. Appends. */
+void sites_addresses(const struct sites *sites, int port, struct strlist *addresses);
+/* "127.x.y.z", "[::1]", "localhost": never asked from outside. */
+bool site_address_is_loopback(const char *address);
 
 #endif

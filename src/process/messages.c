@@ -12,7 +12,7 @@
 #include "tlsup/clock.h"
 #include "tlsup/mem.h"
 
-enum { VERSION = 1, HEADER_BYTES = 8, SEND_TIMEOUT_MS = 30000 };
+enum { FRAME_VERSION = 1, HEADER_BYTES = 8, SEND_TIMEOUT_MS = 30000 };
 
 enum field { F_END, F_NUMBER, F_NUMBER2, F_URL, F_NONCE, F_NAME, F_TOKEN, F_TEXT, F_BODY, F_ERR };
 
@@ -42,7 +42,6 @@ static const struct {
     [MSG_FAILED] = {"failed", MSG_FROM_COURIER, {F_ERR}},
     [MSG_TOKEN_ADD] = {"token add", MSG_FROM_KEEPER, {F_TOKEN, F_TEXT}},
     [MSG_TOKEN_DROP] = {"token drop", MSG_FROM_KEEPER, {F_TOKEN}},
-    [MSG_TOKEN_READY] = {"token ready", MSG_FROM_RESPONDER, {F_TOKEN}},
     [MSG_FETCHED] = {"fetched", MSG_FROM_RESPONDER | MSG_FROM_KEEPER, {F_TOKEN, F_TEXT}},
 };
 
@@ -125,7 +124,7 @@ static void put_field(struct buf *out, const struct msg *msg, enum field field)
 
 bool msg_encode(const struct msg *msg, struct buf *out, struct err *err)
 {
-    put(out, VERSION, 2);
+    put(out, FRAME_VERSION, 2);
     put(out, msg->type, 2);
     put(out, msg->id, 4);
     for (size_t i = 0; i < MAX_FIELDS; i++)
@@ -248,7 +247,7 @@ bool msg_decode(const void *data, size_t len, enum msg_role from, struct msg *ou
     msg_clear(out);
     uint64_t version = get(&in, 2), type = get(&in, 2);
     out->id = (uint32_t)get(&in, 4);
-    if (in.bad || version != VERSION || type >= MSG_TYPES || (table[type].from & (unsigned)from) == 0)
+    if (in.bad || version != FRAME_VERSION || type >= MSG_TYPES || (table[type].from & (unsigned)from) == 0)
         return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, NULL,
                        "one of our own processes said something that it may not say (type %llu)",
                        (unsigned long long)type);

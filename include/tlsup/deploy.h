@@ -1,0 +1,51 @@
+/*
+ * deploy.h - a certificate into a running web server, as one transaction with proof.
+ *
+ * journal -> edit -> the server's own test -> switch `live` -> reload -> handshake on port 443 shows the new leaf -> commit; or everything is put
+ * back, tested and reloaded again.
+ */
+#ifndef TLSUP_DEPLOY_H
+#define TLSUP_DEPLOY_H
+
+#include "tlsup/store.h"
+#include "tlsup/web.h"
+
+struct deploy; /* heap: one web server during one run */
+
+/* Told before each part that takes time: "testing nginx's configuration". May be NULL. */
+typedef void deploy_progress_fn(void *ctx, const char *text);
+
+/* Finish or undo what a former run left in the journal, and reload the web server when that had been reached. `messages` get a line for
+ * everything done. The store is open for writing. */
+MUST_CHECK bool deploy_recover(struct store *store, struct strlist *messages, struct err *err);
+
+/* Find the web server (WEB_NONE = whichever there is), see that its configuration passes its own test before anything is touched, that
+ * port 443 is free or its own, and read its sites. */
+MUST_CHECK bool deploy_open(struct store *store, enum web_kind wanted, deploy_progress_fn *progress, void *ctx,
+                            struct deploy **out, struct err *err);
+/* Rolls back what deploy_challenge() did, unless deploy_keep() came before. NULL is fine. */
+void deploy_close(struct deploy *deploy);
+const struct web *deploy_web(const struct deploy *deploy);
+/* Does the web server itself listen on port 80? When not, challenges are answered by our own responder. */
+bool deploy_listens_on_80(const struct deploy *deploy);
+
+/* Have the web server answer http-01 for these names for good, and prove it by fetching a random token over each address. Where it answers
+ * already nothing is touched. On failure everything is put back before this returns. `*token_dir` (borrowed) is where tokens
+ * must be written as files, NULL when none are needed. */
+MUST_CHECK bool deploy_challenge(struct deploy *deploy, const char *cert_name, const struct strlist *names, const char *thumbprint,
+                                 const char **token_dir, struct err *err);
+/* What deploy_challenge() did stays, whatever comes. */
+MUST_CHECK bool deploy_keep(struct deploy *deploy, struct err *err);
+
+/* Turn 443 on for a certificate's names with the stored `version`, switch `live`, prove. `redirect`: http to https. `state` (of this certificate) is
+ * brought up to date and saved at each step reached; on failure web server and `live` are as before. */
+MUST_CHECK bool deploy_certificate(struct deploy *deploy, const char *cert_name, const struct strlist *names, int version,
+                                   bool redirect, struct cert_state *state, struct err *err);
+
+/* What was proven, for the report: "TLSv1.3 on 127.0.0.1 and ::1", borrowed. */
+const char *deploy_proof(const struct deploy *deploy);
+
+/* Take back all edits made for a certificate (its committed transactions), test, reload. `messages` as in txn_undo(). */
+MUST_CHECK bool deploy_undo(struct deploy *deploy, const char *cert_name, struct strlist *messages, struct err *err);
+
+#endif

@@ -1,0 +1,165 @@
+/*
+ * enable: get, install, switch on 443, prove, keep renewed.  issue: get only.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "output.h"
+#include "run.h"
+#include "tlsup/mem.h"
+#include "tlsup/name.h"
+
+static bool name_certificate(const struct request *request, char out[256], struct err *err)
+{
+    if (request->cert_name != NULL) {
+        if (!config_cert_name_valid(request->cert_name))
+            return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, request->cert_name,
+                           "a certificate's name is made of letters, digits, '.', '_', '@' and '-'");
+        snprintf(out, 256, "%s", request->cert_name);
+    } else if (request->names.n > 0) {
+        config_cert_name_for(request->names.v[0], out);
+    } else {
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
+                       "which name shall it be for?  tlsup %s example.org", command_name(request->command));
+    }
+    return true;
+}
+
+static void show_names(const struct strlist *names)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        char shown[2 * NAME_MAX_BYTES + 4];
+        output_line("  %-12s %s", i == 0 ? "names" : "", name_display(names->v[i], shown));
+    }
+}
+
+/* A change of names is a new certificate in the old one's place: said, so that nobody loses a name unawares.
+ */
+static void say_name_changes(struct run *run, const struct task *task)
+{
+    struct cert_config stored = {0};
+    struct err ignored = ERR_INIT;
+    if (task->existed && store_cert_config(run->store, task->config.name, &stored, &ignored)) {
+        for (size_t i = 0; i < stored.names.n; i++)
+            if (!strlist_has(&task->config.names, stored.names.v[i]))
+                output_warning("%s will no longer be in the certificate %s", stored.names.v[i],
+                               task->config.name);
+    }
+    cert_config_clear(&stored);
+}
+
+static bool decide(struct run *run, struct task *task, struct err *err)
+{
+    struct cert_state state = CERT_STATE_INIT;
+    if (!store_state_load(run->store, task->config.name, &state, err))
+        return false;
+    task->force = run->request->force_renewal;
+    task->version = task->force ? 0 : run_usable_version(run, &task->config, &state);
+    task->needs_order = task->version == 0;
+    cert_state_clear(&state);
+    return true;
+}
+
+static bool obtain(struct run *run, struct task *task, struct err *err)
+{
+    char ca[256], shown[2 * NAME_MAX_BYTES + 4];
+    if (!task->needs_order) {
+        output_step("Looking at the certificate that is here");
+        output_done("The certificate that is here will do: %s",
+                    run_validity(run, task->config.name, task->version, shown));
+        return true;
+    }
+    output_step("Getting a certificate for %s%s from %s", name_display(task->config.names.v[0], shown),
+                task->config.names.n > 1 ? " and others" : "", config_ca_name(task->config.server, ca));
+    if (!run_obtain(run, task, 1, false, err) || err_isset(&task->err)) {
+        if (!err_isset(err))
+            *err = task->err;
+        output_failed();
+        return false;
+    }
+    output_done("Certificate for %s%s from %s", shown, task->config.names.n > 1 ? " and others" : "", ca);
+    return true;
+}
+
+static bool install(struct run *run, struct task *task, struct err *err)
+{
+    bool web = task->config.install != WEB_NONE;
+    output_step(web ? "Switching on https in %s" : "Putting the certificate in place (%s)",
+                web_kind_name(task->config.install));
+    if (!run_install(run, task, err)) {
+        output_failed();
+        return false;
+    }
+    if (web)
+        output_done("https is on in %s, proven: %s", web_kind_name(task->config.install),
+                    deploy_proof(task->deploy));
+    else
+        output_done("The certificate is in place");
+    return true;
+}
+
+static void report(struct run *run, const struct task *task)
+{
+    char validity[128];
+    AUTO_FREE char *live = store_live_path(run->store, task->config.name);
+    bool web = task->config.install != WEB_NONE;
+    output_line("%s%s%s", web ? "https://" : "", web ? task->config.names.v[0] : task->config.name,
+                web ? " is on" : " is here");
+    show_names(&task->config.names);
+    output_line("  certificate  %s", run_validity(run, task->config.name, task->version, validity));
+    output_line("  files        %s/fullchain.pem and privkey.pem", live);
+    run_ensure_timer(run);
+}
+
+static bool work(struct run *run, struct task *task, struct err *err)
+{
+    char cert_name[256];
+    if (!name_certificate(run->request, cert_name, err) || !run_config(run, cert_name, task, err))
+        return false;
+    if (run->request->command == COMMAND_ENABLE) {
+        output_step("Looking at the web server");
+        enum web_kind kind = run->request->web != WEB_NONE ? run->request->web : task->config.install;
+        if (!run_deploy(run, kind, &task->deploy, err)) {
+            output_failed();
+            return false;
+        }
+        const struct web *web = deploy_web(task->deploy);
+        task->config.install = web->kind;
+        output_done("Found %s %s%s", web_kind_name(web->kind), web->version,
+                    web->master_pid > 0 ? "" : ", which is not running");
+    }
+    say_name_changes(run, task);
+    if (!decide(run, task, err) || !obtain(run, task, err) || !run_save_config(run, task, err) ||
+        !install(run, task, err))
+        return false;
+    run_record_success(run, cert_name);
+    report(run, task);
+    return true;
+}
+
+static bool enable_or_issue(const struct request *request, struct err *err)
+{
+    struct run run;
+    struct task task = {0};
+    if (!run_open(request, &run, err))
+        return false;
+    bool ok = work(&run, &task, err);
+    run_close(&run);
+    task_clear(&task);
+    return ok;
+}
+
+bool cmd_enable(const struct request *request, struct err *err)
+{
+    return enable_or_issue(request, err);
+}
+
+bool cmd_issue(const struct request *request, struct err *err)
+{
+    return enable_or_issue(request, err);
+}

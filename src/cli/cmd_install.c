@@ -1,0 +1,55 @@
+/*
+ * install: put a stored certificate into a web server.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include <string.h>
+
+#include "commands.h"
+#include "output.h"
+#include "run.h"
+#include "tlsup/mem.h"
+
+static bool work(struct run *run, struct task *task, struct err *err)
+{
+    const struct request *request = run->request;
+    if (request->arguments.n != 1)
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
+                       "install takes the name of one certificate; `tlsup status` lists them");
+    const char *name = request->arguments.v[0];
+    if (!run_config(run, name, task, err))
+        return false;
+    if (!task->existed || !store_live_version(run->store, name, &task->version, err) || task->version == 0) {
+        if (!err_isset(err))
+            err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name, "there is no certificate of this name");
+        return err_advise(err, "`tlsup status` lists what there is; `tlsup enable %s` gets and installs one",
+                          name);
+    }
+    enum web_kind kind = request->web != WEB_NONE ? request->web : task->config.install;
+    output_step("Switching on https for %s", name);
+    if (!run_deploy(run, kind, &task->deploy, err))
+        return false;
+    task->config.install = deploy_web(task->deploy)->kind;
+    if (!run_install(run, task, err) || !run_save_config(run, task, err))
+        return false;
+    output_done("https is on in %s for %s, proven: %s", web_kind_name(task->config.install), name,
+                deploy_proof(task->deploy));
+    run_record_success(run, name);
+    run_ensure_timer(run);
+    return true;
+}
+
+bool cmd_install(const struct request *request, struct err *err)
+{
+    struct run run;
+    struct task task = {0};
+    if (!run_open(request, &run, err))
+        return false;
+    bool ok = work(&run, &task, err);
+    if (!ok)
+        output_failed();
+    run_close(&run);
+    task_clear(&task);
+    return ok;
+}

@@ -1,0 +1,909 @@
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include "commands.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "output.h"
+#include "timer.h"
+
+#include "tlsup/clock.h"
+#include "tlsup/fs.h"
+#include "tlsup/mem.h"
+#include "tlsup/name.h"
+#include "tlsup/store.h"
+
+enum {
+    JSON_VERSION = 1,
+    KEY_FILE_BYTES = 65536,
+    BAR_CELLS = 10,
+    NAMES_LEAST_COLUMNS = 20,
+    OVERDUE_AFTER_S = 2 * 86400, /* a timer that runs twice a day has missed it several times */
+};
+
+/* From well to worst: the worst come first. */
+enum health {
+    HEALTH_VALID,
+    HEALTH_PENDING,    /* configured, nothing issued yet */
+    HEALTH_UNKNOWN,    /* not for this user to read */
+    HEALTH_UNFINISHED, /* issued, but not all the way into the web server */
+    HEALTH_OVERDUE,    /* nobody has renewed it in time */
+    HEALTH_FAILING,    /* the last attempt failed */
+    HEALTH_BROKEN,     /* files that are damaged or do not fit together */
+    HEALTH_EXPIRED,
+};
+
+static const struct {
+    const char *word;
+    enum output_style style;
+    const char *utf8, *ascii; /* marks */
+} healths[] = {
+    [HEALTH_VALID] = {"valid", STYLE_GOOD, "✓", "+"},
+    [HEALTH_PENDING] = {"pending", STYLE_DIM, "·", "-"},
+    [HEALTH_UNKNOWN] = {"unknown", STYLE_CAUTION, "?", "?"},
+    [HEALTH_UNFINISHED] = {"unfinished", STYLE_CAUTION, "!", "!"},
+    [HEALTH_OVERDUE] = {"overdue", STYLE_CAUTION, "!", "!"},
+    [HEALTH_FAILING] = {"failing", STYLE_CAUTION, "!", "!"},
+    [HEALTH_BROKEN] = {"broken", STYLE_BAD, "✗", "x"},
+    [HEALTH_EXPIRED] = {"expired", STYLE_BAD, "✗", "x"},
+};
+
+/* All about one certificate, as far as it could be read. */
+struct entry {
+    char *name;
+    char *live_path;
+    struct cert_config config;
+    struct cert_state state;
+    struct cert_info info;
+    bool has_config, has_info;
+    int version;        /* the live one, 0 = none */
+    int64_t due_s;      /* when its renewal is due, 0 = unknown */
+    struct err problem; /* the first thing that could not be read or does not fit */
+    enum health health;
+};
+
+struct entries {
+    struct entry *v;
+    size_t n;
+};
+
+static void entries_clear(struct entries *entries)
+{
+    for (size_t i = 0; i < entries->n; i++) {
+        struct entry *entry = &entries->v[i];
+        free(entry->name);
+        free(entry->live_path);
+        cert_config_clear(&entry->config);
+        cert_state_clear(&entry->state);
+        cert_info_clear(&entry->info);
+    }
+    free(entries->v);
+    *entries = (struct entries){0};
+}
+
+static void close_store(struct store **store)
+{
+    store_close(*store);
+}
+
+/* -- reading ----------------------------------------------------------------------------------------------- */
+
+/* Does the key belong to the certificate? Only who may read the key can tell; for others it is as good as checked. */
+static bool check_key(const struct entry *entry, const struct cert_chain *chain, struct err *err)
+{
+    struct err unreadable = ERR_INIT;
+    AUTO_KEY *key = NULL;
+    AUTO_BUF pem = BUF_SECRET;
+    AUTO_FREE char *path = fs_join(entry->live_path, "privkey.pem");
+    if (!fs_read(path, KEY_FILE_BYTES, &pem, &unreadable)) {
+        if (unreadable.code == ERR_PERMISSION)
+            return true;
+        *err = unreadable;
+        return false;
+    }
+    /* expiry is told apart; here a moment is taken at which it was valid */
+    return key_from_pem(buf_str(&pem), pem.len, path, &key, err) &&
+           cert_chain_check(chain, key, NULL, entry->info.not_before_s, err);
+}
+
+static bool read_live(struct store *store, struct entry *entry, struct err *err)
+{
+    AUTO_CHAIN *chain = NULL;
+    if (!store_live_version(store, entry->name, &entry->version, err))
+        return false;
+    if (entry->version == 0)
+        return true;
+    if (!store_live_chain(store, entry->name, &chain, err) || !cert_chain_info(chain, &entry->info, err))
+        return false;
+    entry->has_info = true;
+    int64_t life_s = entry->info.not_after_s - entry->info.not_before_s;
+    entry->due_s = entry->info.not_after_s - life_s / 3;
+    return check_key(entry, chain, err);
+}
+
+static bool is_installed_by_us(const struct entry *entry)
+{
+    return entry->has_config && entry->config.install != WEB_NONE;
+}
+
+/* The step that the live version has reached. */
+static enum deploy_step step_of(const struct entry *entry)
+{
+    return entry->state.version == entry->version ? entry->state.step : DEPLOY_NONE;
+}
+
+static bool has_failed(const struct entry *entry)
+{
+    return entry->state.failures > 0 || entry->state.last_error.code != ERR_NONE;
+}
+
+static enum health judge(const struct entry *entry, int64_t now_s)
+{
+    if (entry->has_info && now_s >= entry->info.not_after_s)
+        return HEALTH_EXPIRED;
+    if (entry->problem.code == ERR_PERMISSION)
+        return HEALTH_UNKNOWN;
+    if (err_isset(&entry->problem))
+        return HEALTH_BROKEN;
+    if (has_failed(entry))
+        return HEALTH_FAILING;
+    if (!entry->has_info)
+        return HEALTH_PENDING;
+    if (now_s > entry->due_s + OVERDUE_AFTER_S)
+        return HEALTH_OVERDUE;
+    return is_installed_by_us(entry) && step_of(entry) != DEPLOY_VERIFIED ? HEALTH_UNFINISHED : HEALTH_VALID;
+}
+
+/* What cannot be read becomes a part of the entry: one damaged file does not hide the other certificates. */
+static void read_entry(struct store *store, const char *name, struct entry *entry)
+{
+    struct err err = ERR_INIT;
+    entry->name = mem_dup(name);
+    entry->live_path = store_live_path(store, name);
+    entry->has_config = store_cert_config(store, name, &entry->config, &entry->problem);
+    if (!store_state_load(store, name, &entry->state, &err) && !err_isset(&entry->problem))
+        entry->problem = err;
+    err_clear(&err);
+    if (!read_live(store, entry, &err) && !err_isset(&entry->problem))
+        entry->problem = err;
+    entry->health = judge(entry, clock_now_s());
+}
+
+static int worst_first(const void *a, const void *b)
+{
+    const struct entry *one = a, *other = b;
+    if (one->health != other->health)
+        return one->health > other->health ? -1 : 1;
+    return strcmp(one->name, other->name);
+}
+
+/* A certificate by its own name, or by a name that it holds; NULL = none. */
+static const struct entry *find_entry(const struct entries *entries, const char *name)
+{
+    for (size_t i = 0; i < entries->n; i++)
+        if (strcmp(entries->v[i].name, name) == 0)
+            return &entries->v[i];
+    for (size_t i = 0; i < entries->n; i++)
+        for (size_t j = 0; j < entries->v[i].config.names.n; j++)
+            if (name_matches(entries->v[i].config.names.v[j], name))
+                return &entries->v[i];
+    return NULL;
+}
+
+static bool read_entries(struct store *store, struct entries *out, struct err *err)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    if (!store_cert_names(store, &names, err))
+        return false;
+    out->v = mem_array(names.n + 1, sizeof *out->v);
+    for (size_t i = 0; i < names.n; i++)
+        read_entry(store, names.v[i], &out->v[out->n++]);
+    return true;
+}
+
+/* Keep those that were asked for. */
+static bool choose_entries(struct entries *entries, const struct strlist *wanted, struct err *err)
+{
+    bool *keep = mem_array(entries->n + 1, sizeof *keep);
+    bool ok = true;
+    for (size_t i = 0; ok && i < wanted->n; i++) {
+        const struct entry *entry = find_entry(entries, wanted->v[i]);
+        ok = entry != NULL;
+        if (ok)
+            keep[entry - entries->v] = true;
+        else
+            err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, wanted->v[i], "there is no such certificate here");
+    }
+    struct entries kept = {mem_array(entries->n + 1, sizeof *kept.v), 0};
+    struct entries dropped = {mem_array(entries->n + 1, sizeof *dropped.v), 0};
+    for (size_t i = 0; i < entries->n; i++)
+        if (keep[i])
+            kept.v[kept.n++] = entries->v[i];
+        else
+            dropped.v[dropped.n++] = entries->v[i];
+    free(keep);
+    free(entries->v);
+    entries_clear(&dropped);
+    *entries = kept;
+    return ok ? true : err_advise(err, "tlsup status lists those that there are");
+}
+
+/* -- in words ------------------------------------------------------------------------------------------------ */
+
+/* "in 61 days", "3 days ago" */
+static void say_distance(struct buf *out, int64_t when_s)
+{
+    char span[CLOCK_TEXT_BYTES];
+    int64_t left_s = when_s - clock_now_s();
+    clock_format_span(left_s, span);
+    buf_addf(out, left_s >= 0 ? "in %s" : "%s ago", span);
+}
+
+/* "2026-11-22" or "2026-11-22 14:05 UTC" */
+static void say_date(struct buf *out, int64_t when_s, bool with_time)
+{
+    char text[CLOCK_TEXT_BYTES];
+    clock_format_utc(when_s, text);
+    if (strlen(text) < strlen("2026-11-22T14:05"))
+        buf_adds(out, text);
+    else if (with_time)
+        buf_addf(out, "%.10s %.5s UTC", text, text + 11);
+    else
+        buf_addf(out, "%.10s", text);
+}
+
+static int life_percent(const struct entry *entry)
+{
+    int64_t life_s = entry->info.not_after_s - entry->info.not_before_s;
+    int64_t used_s = clock_now_s() - entry->info.not_before_s;
+    if (life_s <= 0 || used_s >= life_s)
+        return 100;
+    return used_s <= 0 ? 0 : (int)(used_s * 100 / life_s);
+}
+
+static const struct strlist *names_of(const struct entry *entry)
+{
+    return entry->has_info ? &entry->info.names : &entry->config.names;
+}
+
+static void say_names(const struct entry *entry, struct buf *out)
+{
+    char shown[2 * NAME_MAX_BYTES + 4];
+    const struct strlist *names = names_of(entry);
+    for (size_t i = 0; i < names->n; i++)
+        buf_addf(out, "%s%s", i > 0 ? ", " : "", output_utf8() ? name_display(names->v[i], shown) : names->v[i]);
+}
+
+static void say_name(const struct entry *entry, struct buf *out)
+{
+    buf_adds(out, entry->name);
+}
+
+static void say_state(const struct entry *entry, struct buf *out)
+{
+    buf_adds(out, healths[entry->health].word);
+}
+
+static void say_key(const struct entry *entry, struct buf *out)
+{
+    if (entry->has_info)
+        buf_adds(out, entry->info.key_type);
+    else if (entry->has_config)
+        buf_adds(out, key_type_name(entry->config.key_type));
+}
+
+/* The directory URL of the CA that issued it, or is to issue it. */
+static const char *ca_url_of(const struct entry *entry)
+{
+    if (entry->state.issued_by[0] != '\0')
+        return entry->state.issued_by;
+    return entry->has_config && entry->config.server != NULL ? entry->config.server : CONFIG_DEFAULT_CA;
+}
+
+static void say_ca(const struct entry *entry, struct buf *out)
+{
+    char name[256];
+    buf_adds(out, config_ca_name(ca_url_of(entry), name));
+}
+
+static void say_time_left(const struct entry *entry, struct buf *out)
+{
+    if (entry->has_info)
+        say_distance(out, entry->info.not_after_s);
+}
+
+static void say_expiry(const struct entry *entry, struct buf *out)
+{
+    if (!entry->has_info)
+        return;
+    say_date(out, entry->info.not_after_s, false);
+    buf_adds(out, ", ");
+    say_distance(out, entry->info.not_after_s);
+}
+
+static unsigned bar_filled(const struct entry *entry)
+{
+    return (unsigned)((life_percent(entry) * BAR_CELLS + 50) / 100);
+}
+
+static void say_life(const struct entry *entry, struct buf *out)
+{
+    if (!entry->has_info)
+        return;
+    if (output_columns() == 0) {
+        buf_addf(out, "%d%%", life_percent(entry));
+        return;
+    }
+    for (unsigned i = 0; i < BAR_CELLS; i++)
+        buf_adds(out, i < bar_filled(entry) ? (output_utf8() ? "━" : "#") : (output_utf8() ? "─" : "."));
+}
+
+static void say_renewal(const struct entry *entry, struct buf *out)
+{
+    int64_t now_s = clock_now_s(), when_s = entry->due_s;
+    if (!entry->has_info && entry->state.next_try_s == 0)
+        return;
+    if (entry->state.next_try_s > when_s)
+        when_s = entry->state.next_try_s;
+    if (when_s > now_s)
+        say_distance(out, when_s);
+    else
+        buf_adds(out, entry->health == HEALTH_OVERDUE ? "overdue" : "due");
+}
+
+/* "nginx, verified": where it is served and how far it has come. */
+static void say_served(const struct entry *entry, struct buf *out)
+{
+    static const char *const steps[] = {
+        [DEPLOY_NONE] = "not known", [DEPLOY_ISSUED] = "not installed", [DEPLOY_INSTALLED] = "not reloaded",
+        [DEPLOY_RELOADED] = "not proven", [DEPLOY_VERIFIED] = "proven",
+    };
+    if (!entry->has_config || !entry->has_info)
+        return;
+    if (entry->config.install == WEB_NONE)
+        buf_adds(out, "stored only");
+    else
+        buf_addf(out, "%s, %s", web_kind_name(entry->config.install), steps[step_of(entry)]);
+}
+
+/* What is wrong, in a sentence; empty when nothing is. */
+static void say_problem(const struct entry *entry, struct buf *out)
+{
+    const struct err *what = &entry->problem;
+    if (err_isset(what)) {
+        buf_adds(out, what->text);
+        return;
+    }
+    what = &entry->state.last_error;
+    if (has_failed(entry)) {
+        buf_adds(out, "the last attempt");
+        if (entry->state.failed_s > 0) {
+            buf_adds(out, ", ");
+            say_distance(out, entry->state.failed_s);
+            buf_adds(out, ",");
+        }
+        buf_adds(out, " failed");
+        if (entry->state.failures > 1)
+            buf_addf(out, " (%d in a row)", entry->state.failures);
+        if (what->subject[0] != '\0' && strstr(what->text, what->subject) == NULL)
+            buf_addf(out, ": %s", what->subject);
+        if (what->text[0] != '\0')
+            buf_addf(out, ": %s", what->text);
+    } else if (entry->health == HEALTH_PENDING) {
+        buf_adds(out, "configured, not issued yet");
+    }
+}
+
+/* What a person may do about it; empty when there is nothing. */
+static void say_advice(const struct entry *entry, struct buf *out)
+{
+    const char *given = err_isset(&entry->problem) ? entry->problem.advice : entry->state.last_error.advice;
+    if (entry->health == HEALTH_VALID)
+        return;
+    if (given[0] != '\0')
+        buf_adds(out, given);
+    else if (entry->health == HEALTH_UNFINISHED)
+        buf_addf(out, "finish it: sudo tlsup install %s", entry->name);
+    else if (entry->health != HEALTH_UNKNOWN && entry->has_config)
+        buf_addf(out, "try it now: sudo tlsup renew %s%s", entry->name,
+                 entry->health == HEALTH_BROKEN ? " --force-renewal" : "");
+}
+
+/* -- the table --------------------------------------------------------------------------------------------------- */
+
+enum column {
+    COL_STATE,
+    COL_NAME,
+    COL_NAMES,
+    COL_KEY,
+    COL_CA,
+    COL_EXPIRY,    /* date and distance */
+    COL_TIME_LEFT, /* distance alone */
+    COL_LIFE,
+    COL_RENEWAL,
+    COL_SERVED,
+    COL_COUNT
+};
+
+static const struct {
+    const char *title;
+    void (*say)(const struct entry *entry, struct buf *out);
+    bool is_rest; /* told in a line below the row when there is no column for it */
+} columns[COL_COUNT] = {
+    [COL_STATE] = {"STATE", say_state, false},       [COL_NAME] = {"CERTIFICATE", say_name, false},
+    [COL_NAMES] = {"NAMES", say_names, true},        [COL_KEY] = {"KEY", say_key, true},
+    [COL_CA] = {"CA", say_ca, true},                 [COL_EXPIRY] = {"EXPIRES", say_expiry, false},
+    [COL_TIME_LEFT] = {"EXPIRES", say_time_left, false}, [COL_LIFE] = {"LIFE", say_life, false},
+    [COL_RENEWAL] = {"RENEWAL", say_renewal, true},  [COL_SERVED] = {"SERVED BY", say_served, true},
+};
+
+#define BIT(column) (1u << (column))
+/* How the table is fitted into the width: each step gives up a little more. */
+static const unsigned fits[] = {
+    BIT(COL_NAME) | BIT(COL_NAMES) | BIT(COL_KEY) | BIT(COL_CA) | BIT(COL_EXPIRY) | BIT(COL_LIFE) | BIT(COL_RENEWAL) |
+        BIT(COL_SERVED),
+    BIT(COL_NAME) | BIT(COL_NAMES) | BIT(COL_EXPIRY) | BIT(COL_LIFE) | BIT(COL_RENEWAL) | BIT(COL_SERVED),
+    BIT(COL_NAME) | BIT(COL_EXPIRY) | BIT(COL_LIFE) | BIT(COL_RENEWAL) | BIT(COL_SERVED),
+    BIT(COL_NAME) | BIT(COL_TIME_LEFT) | BIT(COL_LIFE) | BIT(COL_RENEWAL) | BIT(COL_SERVED),
+    BIT(COL_NAME) | BIT(COL_TIME_LEFT) | BIT(COL_RENEWAL),
+    BIT(COL_NAME) | BIT(COL_TIME_LEFT),
+};
+/* For other programs: everything, uncut. */
+static const unsigned fit_piped = (BIT(COL_COUNT) - 1) & ~BIT(COL_TIME_LEFT);
+
+struct layout {
+    unsigned shown; /* BIT()s */
+    size_t width[COL_COUNT];
+};
+
+static bool is_shown(const struct layout *layout, int column)
+{
+    return (layout->shown & BIT(column)) != 0;
+}
+
+static size_t total_width(const struct layout *layout)
+{
+    size_t total = 0;
+    for (int c = 0; c < COL_COUNT; c++)
+        if (is_shown(layout, c))
+            total += layout->width[c] + 2;
+    return total;
+}
+
+static void measure(const struct entries *entries, unsigned shown, struct layout *out)
+{
+    *out = (struct layout){.shown = shown};
+    for (int c = 0; c < COL_COUNT; c++) {
+        out->width[c] = strlen(columns[c].title);
+        for (size_t i = 0; i < entries->n; i++) {
+            AUTO_BUF cell = BUF_INIT;
+            columns[c].say(&entries->v[i], &cell);
+            size_t width = output_width(buf_str(&cell));
+            out->width[c] = width > out->width[c] ? width : out->width[c];
+        }
+    }
+}
+
+/* The widest layout that fits; the names may be cut, as they are told in full elsewhere. */
+static void choose_layout(const struct entries *entries, size_t room, struct layout *out)
+{
+    for (size_t i = 0; i < COUNT_OF(fits); i++) {
+        measure(entries, fits[i], out);
+        size_t total = total_width(out);
+        if (total <= room)
+            return;
+        size_t over = total - room;
+        if (is_shown(out, COL_NAMES) && out->width[COL_NAMES] >= NAMES_LEAST_COLUMNS + over) {
+            out->width[COL_NAMES] -= over;
+            return;
+        }
+    }
+    size_t over = total_width(out) - room;
+    out->width[COL_NAME] = out->width[COL_NAME] > over + 8 ? out->width[COL_NAME] - over : 8;
+}
+
+static bool is_last(const struct layout *layout, int column)
+{
+    for (int c = column + 1; c < COL_COUNT; c++)
+        if (is_shown(layout, c))
+            return false;
+    return true;
+}
+
+static void add_cell(struct buf *out, const struct layout *layout, int column, const char *text, enum output_style style)
+{
+    AUTO_BUF cut = BUF_INIT;
+    output_cut(&cut, text, layout->width[column]);
+    if (style != STYLE_PLAIN)
+        buf_adds(out, output_style(style));
+    buf_adds(out, buf_str(&cut));
+    if (style != STYLE_PLAIN)
+        buf_adds(out, output_style(STYLE_PLAIN));
+    if (is_last(layout, column))
+        return;
+    for (size_t width = output_width(buf_str(&cut)); width < layout->width[column] + 2; width++)
+        buf_addc(out, ' ');
+}
+
+static enum output_style style_of(const struct entry *entry, int column)
+{
+    switch (column) {
+    case COL_NAME:
+        return STYLE_BOLD;
+    case COL_NAMES:
+    case COL_KEY:
+    case COL_CA:
+        return STYLE_DIM;
+    case COL_EXPIRY:
+    case COL_TIME_LEFT:
+        return entry->health == HEALTH_EXPIRED ? STYLE_BAD : STYLE_PLAIN;
+    case COL_LIFE:
+        return entry->health == HEALTH_EXPIRED                                  ? STYLE_BAD
+               : entry->health == HEALTH_OVERDUE || entry->health == HEALTH_FAILING ? STYLE_CAUTION
+                                                                                    : STYLE_GOOD;
+    case COL_RENEWAL:
+        return entry->health == HEALTH_OVERDUE ? STYLE_CAUTION : STYLE_PLAIN;
+    case COL_SERVED:
+        return entry->health == HEALTH_UNFINISHED ? STYLE_CAUTION : STYLE_PLAIN;
+    default:
+        return STYLE_PLAIN;
+    }
+}
+
+static void add_mark(struct buf *out, const struct entry *entry)
+{
+    buf_addf(out, "%s%s%s ", output_style(healths[entry->health].style),
+             output_utf8() ? healths[entry->health].utf8 : healths[entry->health].ascii, output_style(STYLE_PLAIN));
+}
+
+/* Text below a row, indented under the name. */
+static void add_note(struct buf *out, const char *before, const char *text, enum output_style style)
+{
+    size_t indent = 4 + output_width(before), width = output_columns();
+    buf_adds(out, "    ");
+    buf_adds(out, before);
+    if (style != STYLE_PLAIN)
+        buf_adds(out, output_style(style));
+    /* piped, a line stays one, for grep */
+    output_wrap(out, text, indent, indent, width > 0 ? width : SIZE_MAX);
+    if (style != STYLE_PLAIN)
+        buf_adds(out, output_style(STYLE_PLAIN));
+    buf_addc(out, '\n');
+}
+
+static void add_problem(struct buf *out, const struct entry *entry)
+{
+    AUTO_BUF problem = BUF_INIT, advice = BUF_INIT;
+    say_problem(entry, &problem);
+    say_advice(entry, &advice);
+    if (problem.len > 0)
+        add_note(out, "", buf_str(&problem), STYLE_PLAIN);
+    if (advice.len > 0)
+        add_note(out, output_utf8() ? "→ " : "-> ", buf_str(&advice), STYLE_PLAIN);
+}
+
+/* What the width left no column for. */
+static void add_rest(struct buf *out, const struct entry *entry, const struct layout *layout)
+{
+    AUTO_BUF rest = BUF_INIT;
+    for (int c = 0; c < COL_COUNT; c++) {
+        AUTO_BUF cell = BUF_INIT;
+        if (is_shown(layout, c) || !columns[c].is_rest)
+            continue;
+        columns[c].say(entry, &cell);
+        if (cell.len == 0 || (c == COL_NAMES && strcmp(buf_str(&cell), entry->name) == 0))
+            continue;
+        buf_addf(&rest, "%s%s%s", rest.len > 0 ? (output_utf8() ? " · " : " - ") : "",
+                 c == COL_RENEWAL ? "renewal " : "", buf_str(&cell));
+    }
+    if (rest.len > 0)
+        add_note(out, "", buf_str(&rest), STYLE_DIM);
+}
+
+static void add_row(struct buf *out, const struct entry *entry, const struct layout *layout)
+{
+    for (int c = 0; c < COL_COUNT; c++) {
+        AUTO_BUF cell = BUF_INIT;
+        if (!is_shown(layout, c))
+            continue;
+        columns[c].say(entry, &cell);
+        /* awk counts fields by blanks, and an empty one would shift the others */
+        if (cell.len == 0)
+            buf_addc(&cell, '-');
+        add_cell(out, layout, c, buf_str(&cell), style_of(entry, c));
+    }
+    buf_addc(out, '\n');
+}
+
+static void add_titles(struct buf *out, const struct layout *layout)
+{
+    for (int c = 0; c < COL_COUNT; c++)
+        if (is_shown(layout, c))
+            add_cell(out, layout, c, columns[c].title, STYLE_DIM);
+    buf_addc(out, '\n');
+}
+
+static void add_table(struct buf *out, const struct entries *entries)
+{
+    struct layout layout;
+    choose_layout(entries, output_columns() - 2, &layout);
+    buf_adds(out, "  ");
+    add_titles(out, &layout);
+    for (size_t i = 0; i < entries->n; i++) {
+        const struct entry *entry = &entries->v[i];
+        add_mark(out, entry);
+        add_row(out, entry, &layout);
+        add_rest(out, entry, &layout);
+        add_problem(out, entry);
+    }
+}
+
+static void add_piped(struct buf *out, const struct entries *entries)
+{
+    struct layout layout;
+    measure(entries, fit_piped, &layout);
+    add_titles(out, &layout);
+    for (size_t i = 0; i < entries->n; i++)
+        add_row(out, &entries->v[i], &layout);
+    for (size_t i = 0; i < entries->n; i++) {
+        const struct entry *entry = &entries->v[i];
+        AUTO_BUF problem = BUF_INIT;
+        add_problem(&problem, entry);
+        if (problem.len > 0)
+            buf_addf(out, "\n%s:\n%s", entry->name, buf_str(&problem));
+    }
+}
+
+/* -- one certificate at length ------------------------------------------------------------------------------------- */
+
+static void add_field(struct buf *out, const char *label, const char *text)
+{
+    enum { LABEL_COLUMNS = 14 };
+    if (text[0] == '\0')
+        return;
+    buf_addf(out, "  %s%-*s%s", output_style(STYLE_DIM), LABEL_COLUMNS, label, output_style(STYLE_PLAIN));
+    output_wrap(out, text, LABEL_COLUMNS + 2, LABEL_COLUMNS + 2, output_columns() > 0 ? output_columns() : SIZE_MAX);
+    buf_addc(out, '\n');
+}
+
+static void add_said(struct buf *out, const char *label, void (*say)(const struct entry *, struct buf *),
+                     const struct entry *entry)
+{
+    AUTO_BUF text = BUF_INIT;
+    say(entry, &text);
+    add_field(out, label, buf_str(&text));
+}
+
+static void say_expiry_exactly(const struct entry *entry, struct buf *out)
+{
+    if (!entry->has_info)
+        return;
+    say_date(out, entry->info.not_after_s, true);
+    buf_adds(out, ", ");
+    say_distance(out, entry->info.not_after_s);
+    buf_addf(out, " (%d%% of its life used)", life_percent(entry));
+}
+
+static void say_renewal_exactly(const struct entry *entry, struct buf *out)
+{
+    if (entry->due_s > 0) {
+        buf_adds(out, "due ");
+        say_date(out, entry->due_s, true);
+        buf_adds(out, ", ");
+        say_distance(out, entry->due_s);
+    }
+    if (entry->state.next_try_s > clock_now_s()) {
+        buf_adds(out, entry->due_s > 0 ? "; next try " : "next try ");
+        say_distance(out, entry->state.next_try_s);
+    }
+}
+
+static void say_ca_exactly(const struct entry *entry, struct buf *out)
+{
+    say_ca(entry, out);
+    buf_addf(out, ", %s", ca_url_of(entry));
+}
+
+static void say_served_exactly(const struct entry *entry, struct buf *out)
+{
+    say_served(entry, out);
+    if (is_installed_by_us(entry) && step_of(entry) == DEPLOY_VERIFIED && entry->state.verified_s > 0) {
+        buf_adds(out, " ");
+        say_distance(out, entry->state.verified_s);
+    }
+}
+
+static void add_live_file(struct buf *out, const char *label, const struct entry *entry, const char *file)
+{
+    AUTO_FREE char *path = fs_join(entry->live_path, file);
+    if (entry->version > 0)
+        add_field(out, label, path);
+}
+
+static void add_page(struct buf *out, const struct entry *entry)
+{
+    AUTO_BUF problem = BUF_INIT, advice = BUF_INIT;
+    say_problem(entry, &problem);
+    say_advice(entry, &advice);
+    add_mark(out, entry);
+    buf_addf(out, "%s%s%s: %s%s%s\n", output_style(STYLE_BOLD), entry->name, output_style(STYLE_PLAIN),
+             output_style(healths[entry->health].style), healths[entry->health].word, output_style(STYLE_PLAIN));
+    add_field(out, "problem", buf_str(&problem));
+    add_field(out, "what to do", buf_str(&advice));
+    add_said(out, "names", say_names, entry);
+    add_said(out, "expires", say_expiry_exactly, entry);
+    add_said(out, "renewal", say_renewal_exactly, entry);
+    add_said(out, "served by", say_served_exactly, entry);
+    add_said(out, "CA", say_ca_exactly, entry);
+    add_field(out, "issuer", entry->info.issuer);
+    add_said(out, "key", say_key, entry);
+    add_field(out, "serial", entry->info.serial);
+    add_live_file(out, "certificate", entry, "fullchain.pem");
+    add_live_file(out, "private key", entry, "privkey.pem");
+}
+
+/* -- renewals in general --------------------------------------------------------------------------------------------- */
+
+static void add_timer(struct buf *out, const struct timer *timer)
+{
+    if (timer->active)
+        buf_addf(out, "Renewals are started by %s%s%s.\n", timer->where, timer->next[0] != '\0' ? ", next " : "",
+                 timer->next);
+    else if (timer->kind == TIMER_SYSTEMD)
+        buf_addf(out, "%s does not run, so nothing is renewed by itself: sudo systemctl enable --now %s\n", timer->where,
+                 timer->where);
+    else if (timer->kind == TIMER_CRON)
+        buf_addf(out, "%s is there, but no cron daemon runs, so nothing is renewed by itself.\n", timer->where);
+    else
+        buf_adds(out, "No timer runs tlsup renew here; enable and issue set one up.\n");
+}
+
+/* -- JSON ---------------------------------------------------------------------------------------------------------------- */
+
+static json_t *json_time(int64_t when_s)
+{
+    char text[CLOCK_TEXT_BYTES];
+    return when_s > 0 ? json_string(clock_format_utc(when_s, text)) : json_null();
+}
+
+/* Text of others may be no UTF-8. */
+static json_t *json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    return value != NULL ? value : json_string("?");
+}
+
+static json_t *json_names(const struct strlist *names)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < names->n; i++)
+        json_array_append_new(array, json_text(names->v[i]));
+    return array;
+}
+
+static json_t *json_err(const struct err *err)
+{
+    if (!err_isset(err))
+        return json_null();
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "code", err_code_name(err->code), "type", json_text(err->type),
+                     "subject", json_text(err->subject), "text", json_text(err->text), "advice", json_text(err->advice));
+}
+
+static json_t *json_failure(const struct cert_state *state)
+{
+    if (state->failures == 0 && state->last_error.code == ERR_NONE)
+        return json_null();
+    return json_pack("{s:i, s:o, s:o, s:o}", "count", state->failures, "at", json_time(state->failed_s), "next_try",
+                     json_time(state->next_try_s), "error", json_err(&state->last_error));
+}
+
+static void json_add_certificate(json_t *to, const struct entry *entry)
+{
+    const struct cert_info *info = &entry->info;
+    int64_t left_s = info->not_after_s - clock_now_s();
+    json_object_set_new(to, "issuer", json_text(info->issuer));
+    json_object_set_new(to, "serial", json_text(info->serial));
+    json_object_set_new(to, "sha256", json_text(info->sha256));
+    json_object_set_new(to, "not_before", json_time(info->not_before_s));
+    json_object_set_new(to, "not_after", json_time(info->not_after_s));
+    json_object_set_new(to, "expires_in_s", json_integer(left_s));
+    json_object_set_new(to, "life_used_percent", json_integer(life_percent(entry)));
+    json_object_set_new(to, "renewal_due", json_time(entry->due_s));
+    json_object_set_new(to, "path", json_text(entry->live_path));
+}
+
+static json_t *json_entry(const struct entry *entry)
+{
+    AUTO_BUF key = BUF_INIT, ca = BUF_INIT;
+    json_t *out = json_object();
+    say_key(entry, &key);
+    say_ca(entry, &ca);
+    json_object_set_new(out, "name", json_text(entry->name));
+    json_object_set_new(out, "state", json_string(healths[entry->health].word));
+    json_object_set_new(out, "names", json_names(names_of(entry)));
+    json_object_set_new(out, "key_type", key.len > 0 ? json_text(buf_str(&key)) : json_null());
+    json_object_set_new(out, "ca", json_text(buf_str(&ca)));
+    json_object_set_new(out, "ca_url", json_text(ca_url_of(entry)));
+    json_object_set_new(out, "version", json_integer(entry->version));
+    if (entry->has_info)
+        json_add_certificate(out, entry);
+    json_object_set_new(out, "web_server", is_installed_by_us(entry)
+                                               ? json_string(web_kind_name(entry->config.install))
+                                               : json_null());
+    json_object_set_new(out, "deployed", json_string(deploy_step_name(step_of(entry))));
+    json_object_set_new(out, "verified_at", json_time(entry->state.verified_s));
+    json_object_set_new(out, "problem", json_err(&entry->problem));
+    json_object_set_new(out, "last_failure", json_failure(&entry->state));
+    return out;
+}
+
+static json_t *json_timer(const struct timer *timer)
+{
+    static const char *const kinds[] = {[TIMER_NONE] = "none", [TIMER_SYSTEMD] = "systemd", [TIMER_CRON] = "cron"};
+    return json_pack("{s:s, s:b, s:o}", "by", kinds[timer->kind], "active", timer->active, "where",
+                     timer->where[0] != '\0' ? json_text(timer->where) : json_null());
+}
+
+static void print_json(const struct entries *entries, const struct timer *timer)
+{
+    json_t *all = json_object(), *certificates = json_array();
+    json_object_set_new(all, "version", json_integer(JSON_VERSION));
+    json_object_set_new(all, "certificates", certificates);
+    for (size_t i = 0; i < entries->n; i++)
+        json_array_append_new(certificates, json_entry(&entries->v[i]));
+    json_object_set_new(all, "renewals", json_timer(timer));
+    json_dumpf(all, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(all);
+}
+
+/* -- the command ------------------------------------------------------------------------------------------------------------ */
+
+static void print_text(const struct request *request, const struct entries *entries, const struct timer *timer)
+{
+    AUTO_BUF out = BUF_INIT;
+    bool at_length = request->arguments.n > 0 || request->log_level >= LOG_LEVEL_INFO;
+    if (entries->n == 0)
+        buf_adds(&out, "No certificates yet. To get one and turn HTTPS on:\n\n"
+                       "  sudo tlsup enable example.org www.example.org\n");
+    for (size_t i = 0; at_length && i < entries->n; i++) {
+        buf_adds(&out, i > 0 ? "\n" : "");
+        add_page(&out, &entries->v[i]);
+    }
+    if (!at_length && entries->n > 0 && output_columns() > 0)
+        add_table(&out, entries);
+    else if (!at_length && entries->n > 0)
+        add_piped(&out, entries);
+    if (entries->n > 0) {
+        buf_addc(&out, '\n');
+        add_timer(&out, timer);
+    }
+    fwrite(buf_str(&out), 1, out.len, stdout);
+}
+
+bool cmd_status(const struct request *request, struct err *err)
+{
+    CLEANUP(entries_clear) struct entries entries = {0};
+    CLEANUP(close_store) struct store *store = NULL;
+    struct timer timer;
+    if (!store_open(request->config_dir, request->state_dir, STORE_READ, &store, err) ||
+        !read_entries(store, &entries, err))
+        return false;
+    if (request->arguments.n > 0 && !choose_entries(&entries, &request->arguments, err))
+        return false;
+    if (entries.n > 1)
+        qsort(entries.v, entries.n, sizeof *entries.v, worst_first);
+    timer_look_for(request->config_dir, request->state_dir, &timer);
+    if (request->json)
+        print_json(&entries, &timer);
+    else if (!request->quiet)
+        print_text(request, &entries, &timer);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return err_errno(err, errno, "", "cannot write to standard output");
+    return true;
+}

@@ -1,0 +1,49 @@
+/*
+ * undo: put the web server's configuration back as it was before a certificate was installed. The certificate
+ * stays in the store.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include "commands.h"
+#include "output.h"
+#include "run.h"
+
+static bool work(struct run *run, struct task *task, struct err *err)
+{
+    AUTO_STRLIST messages = STRLIST_INIT;
+    if (run->request->arguments.n != 1)
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
+                       "undo takes the name of one certificate; `tlsup status` lists them");
+    const char *name = run->request->arguments.v[0];
+    if (!run_config(run, name, task, err))
+        return false;
+    if (!task->existed)
+        return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name, "there is no certificate of this name");
+    output_step("Putting the web server's configuration back");
+    if (!store_live_version(run->store, name, &task->version, err) ||
+        !run_deploy(run, task->config.install, &task->deploy, err) ||
+        !deploy_undo(task->deploy, name, &messages, err))
+        return false;
+    output_done("The web server's configuration is as it was before %s", name);
+    for (size_t i = 0; i < messages.n; i++)
+        output_warning("%s", messages.v[i]);
+    /* taking the link back was part of it; the certificate itself is kept, and renewed, for whatever else
+     * uses it */
+    task->config.install = WEB_NONE;
+    return (task->version == 0 || run_install(run, task, err)) && run_save_config(run, task, err);
+}
+
+bool cmd_undo(const struct request *request, struct err *err)
+{
+    struct run run;
+    struct task task = {0};
+    if (!run_open(request, &run, err))
+        return false;
+    bool ok = work(&run, &task, err);
+    if (!ok)
+        output_failed();
+    run_close(&run);
+    task_clear(&task);
+    return ok;
+}

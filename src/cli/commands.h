@@ -1,0 +1,19 @@
+/*
+ * commands.h - one function a command; each returns false with `err` set, main prints and turns it into the exit status.
+ */
+#ifndef TLSUP_CLI_COMMANDS_H
+#define TLSUP_CLI_COMMANDS_H
+
+#include "request.h"
+
+MUST_CHECK bool cmd_enable(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_issue(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_install(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_renew(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_status(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_account_register(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_account_show(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_delete(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_undo(const struct request *request, struct err *err);
+
+#endif

@@ -1,0 +1,729 @@
+/*
+ * apache_companion.c - the twin on port 443 of a virtual host on port 80: what it holds, and where it is put.
+ */
+#include <ctype.h>
+#include <fnmatch.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "apache_edit.h"
+#include "tlsup/fs.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "tlsup/name.h"
+
+#define CIPHERS                                                                                                   \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"                    \
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+#define TLS13_SINCE 2004038
+
+static bool in_table(const char *name, const char *const *table, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcasecmp(name, table[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* -- what is left out -- */
+
+/* Said once for the process, or said by the twin itself. */
+static const char *const not_for_tls[] = {
+    "WSGIDaemonProcess",     "WSGIImportScript",    "FastCgiServer", "FastCgiExternalServer",
+    "SSLEngine",             "SSLCertificateFile",  "SSLProtocol",   "SSLCertificateKeyFile",
+    "SSLCertificateChainFile", "SSLHonorCipherOrder", "SSLCipherSuite", "SSLSessionTickets",
+};
+static const char *const names_of_host[] = {"ServerName", "ServerAlias"};
+static const char *const serving[] = {
+    "DocumentRoot",  "ProxyPass",     "ProxyPassMatch",     "Alias",     "AliasMatch",          "ScriptAlias",
+    "ScriptAliasMatch", "WSGIScriptAlias", "WSGIScriptAliasMatch", "JkMount", "SetHandler",      "PassengerAppRoot",
+    "VirtualDocumentRoot", "VirtualScriptAlias", "UserDir", "FcgidWrapper", "FallbackResource", "DirectoryIndex",
+};
+
+struct emit {
+    const struct apache_edit *edit;
+    const struct apache_source *source;
+    bool tls;
+    bool counted; /* rules that skip others by number: their number has to stay */
+    struct buf *out;
+};
+
+enum fate { KEEP, DROP, NEUTRAL };
+
+/* Would this condition, on the host's name, stop the redirect once the client is there? */
+static bool condition_stops(const char *args, const char *target)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(args, &words);
+    if (words.n < 2 || (strcasecmp(words.v[0], "%{HTTP_HOST}") != 0 && strcasecmp(words.v[0], "%{SERVER_NAME}") != 0))
+        return false;
+    const char *pattern = words.v[1];
+    bool negate = pattern[0] == '!';
+    pattern += negate;
+    bool matches = true;
+    regex_t regex;
+    if (pattern[0] == '=') {
+        matches = strcasecmp(pattern + 1, target) == 0;
+    } else if (regcomp(&regex, pattern, REG_EXTENDED | REG_ICASE | REG_NOSUB) == 0) {
+        matches = regexec(&regex, target, 0, NULL, 0) == 0;
+        regfree(&regex);
+    } else {
+        return false;
+    }
+    return matches == negate;
+}
+
+static bool condition_is_alternative(const char *args)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(args, &words);
+    return words.n > 2 && (strcasestr(words.v[2], "[OR") || strcasestr(words.v[2], ",OR") ||
+                           strcasestr(words.v[2], "ornext"));
+}
+
+/* Does it come back to the same site? Then the twin would redirect to itself. */
+static bool is_loop(const struct emit *emit, const struct apache_redirect *redirect, const struct strlist *conditions)
+{
+    if (!redirect->host[0])
+        return true;
+    if (!apache_host_has(emit->source->host, redirect->host) && !strlist_has(&emit->source->names, redirect->host))
+        return false;
+    for (size_t i = 0; i < conditions->n; i++) {
+        if (condition_is_alternative(conditions->v[i]))
+            return true;
+    }
+    for (size_t i = 0; i < conditions->n; i++) {
+        if (condition_stops(conditions->v[i], redirect->host))
+            return false;
+    }
+    return true;
+}
+
+static enum fate fate_of(const struct emit *emit, const char *name, const char *args, const struct strlist *conditions)
+{
+    if (in_table(name, names_of_host, COUNT_OF(names_of_host)))
+        return DROP;
+    if (!emit->tls)
+        return KEEP;
+    if (in_table(name, not_for_tls, COUNT_OF(not_for_tls)))
+        return DROP;
+    struct apache_redirect redirect;
+    if (!apache_redirects(name, args, &redirect) || !is_loop(emit, &redirect, conditions))
+        return KEEP;
+    return redirect.rewrite && emit->counted ? NEUTRAL : DROP;
+}
+
+static char *node_text(const struct emit *emit, const struct apache_node *node, size_t use)
+{
+    AUTO_FREE char *raw = apache_substitute(&emit->edit->model.tree, node->text, use);
+    return apache_expand(&emit->edit->model.tree, raw);
+}
+
+/* The fate of each node of a range; a condition shares that of its rule. */
+static void judge(const struct emit *emit, const struct apache_file *file, size_t from, size_t to, size_t use,
+                  enum fate *fates)
+{
+    AUTO_STRLIST conditions = STRLIST_INIT;
+    for (size_t i = from; i < to; i++) {
+        const struct apache_node *node = &file->nodes[i];
+        fates[i - from] = KEEP;
+        if (node->kind != APACHE_DIRECTIVE)
+            continue;
+        AUTO_FREE char *text = node_text(emit, node, use);
+        const char *args;
+        AUTO_FREE char *name = apache_name(text, &args);
+        if (strcasecmp(name, "RewriteCond") == 0) {
+            strlist_add(&conditions, args);
+            continue;
+        }
+        fates[i - from] = fate_of(emit, name, args, &conditions);
+        if (strcasecmp(name, "RewriteRule") != 0)
+            continue;
+        for (size_t k = i; fates[i - from] != KEEP && conditions.n && k-- > from;) {
+            if (apache_is(&file->nodes[k], "RewriteRule"))
+                break;
+            if (apache_is(&file->nodes[k], "RewriteCond"))
+                fates[k - from] = DROP;
+        }
+        strlist_clear(&conditions);
+    }
+}
+
+/* -- what is copied -- */
+
+static void emit_nodes(struct emit *emit, size_t file, size_t from, size_t to, size_t use);
+
+static size_t find_line(const struct emit *emit, size_t file, size_t node, size_t use)
+{
+    const struct apache_model *model = &emit->edit->model;
+    size_t from, to;
+    apache_host_span(model, emit->source->host, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct apache_line *line = &model->tree.lines[i];
+        if (line->file == file && line->node == node && line->use == use)
+            return i;
+    }
+    return APACHE_NONE;
+}
+
+/* Does what an Include or Use brings in hold anything to leave out? */
+static bool brings_dropped(const struct emit *emit, size_t line)
+{
+    const struct apache_tree *tree = &emit->edit->model.tree;
+    static const struct strlist none = STRLIST_INIT;
+    for (size_t i = line + 1; i < tree->lines[line].next; i++) {
+        if (tree->lines[i].kind == APACHE_DIRECTIVE &&
+            fate_of(emit, tree->lines[i].name, tree->lines[i].args, &none) != KEEP)
+            return true;
+    }
+    return false;
+}
+
+/* Put in the place of an Include or Use what it brings, less what is to be left out. */
+static void emit_inline(struct emit *emit, size_t line)
+{
+    const struct apache_tree *tree = &emit->edit->model.tree;
+    for (size_t i = 0; i < tree->n_uses; i++) {
+        if (tree->uses[i].line != line || line + 1 >= tree->lines[line].next)
+            continue;
+        const struct apache_line *first = &tree->lines[line + 1];
+        const struct apache_file *file = tree->files[first->file];
+        size_t macro = first->node;
+        while (macro != APACHE_NONE && !apache_is(&file->nodes[macro], "Macro"))
+            macro = file->nodes[macro].parent;
+        if (macro != APACHE_NONE)
+            emit_nodes(emit, first->file, macro + 1, file->nodes[macro].partner, i);
+        return;
+    }
+    size_t last = APACHE_NONE;
+    for (size_t i = line + 1; i < tree->lines[line].next;) {
+        const struct apache_line *inner = &tree->lines[i];
+        if (inner->file != last) {
+            last = inner->file;
+            emit_nodes(emit, last, 0, tree->files[last]->n_nodes, APACHE_NONE);
+        }
+        bool brings = inner->kind == APACHE_DIRECTIVE && inner->next > i + 1;
+        i = brings ? inner->next : i + 1;
+    }
+}
+
+static void emit_text(struct emit *emit, const struct apache_file *file, const struct apache_node *node, size_t use)
+{
+    const char *raw = file->data + node->begin;
+    size_t len = node->end - node->begin;
+    if (use == APACHE_NONE || !node->text) {
+        buf_add(emit->out, raw, len);
+        if (len && raw[len - 1] != '\n')
+            buf_addc(emit->out, '\n');
+        return;
+    }
+    size_t indent = 0;
+    while (indent < len && (raw[indent] == ' ' || raw[indent] == '\t'))
+        indent++;
+    AUTO_FREE char *text = apache_substitute(&emit->edit->model.tree, node->text, use);
+    buf_addf(emit->out, "%.*s%s\n", (int)indent, raw, text);
+}
+
+static void emit_nodes(struct emit *emit, size_t file_index, size_t from, size_t to, size_t use)
+{
+    const struct apache_file *file = emit->edit->model.tree.files[file_index];
+    enum fate *fates = mem_array(to - from + 1, sizeof *fates);
+    judge(emit, file, from, to, use, fates);
+    for (size_t i = from; i < to; i++) {
+        const struct apache_node *node = &file->nodes[i];
+        if (apache_block_around(file, i, "challenge") || apache_block_around(file, i, "redirect") ||
+            apache_block_around(file, i, "certificate") || fates[i - from] == DROP)
+            continue;
+        if (fates[i - from] == NEUTRAL) {
+            buf_adds(emit->out, "    RewriteRule \"^\" \"-\"\n");
+            continue;
+        }
+        bool brings = node->kind == APACHE_DIRECTIVE && (apache_is(node, "Include") || apache_is(node, "Use") ||
+                                                         apache_is(node, "IncludeOptional"));
+        size_t line = brings ? find_line(emit, file_index, i, use) : APACHE_NONE;
+        if (line != APACHE_NONE && brings_dropped(emit, line))
+            emit_inline(emit, line);
+        else
+            emit_text(emit, file, node, use);
+    }
+    free(fates);
+}
+
+static bool skips_by_number(const struct apache_edit *edit, const struct apache_host *host)
+{
+    size_t from, to;
+    apache_host_span(&edit->model, host, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct apache_line *line = &edit->model.tree.lines[i];
+        if (strcasecmp(line->name, "RewriteRule") != 0)
+            continue;
+        AUTO_STRLIST words = STRLIST_INIT;
+        apache_words(line->args, &words);
+        const char *flags = words.n > 2 ? words.v[2] : "";
+        if (strcasestr(flags, "S=") || strcasestr(flags, "skip=") || strcasestr(flags, "[C") || strcasestr(flags, ",C]") ||
+            strcasestr(flags, ",C,") || strcasestr(flags, "chain"))
+            return true;
+    }
+    return false;
+}
+
+static void emit_body(const struct apache_edit *edit, const struct apache_source *source, bool tls, struct buf *out)
+{
+    const struct apache_tree *tree = &edit->model.tree;
+    struct emit emit = {.edit = edit, .source = source, .tls = tls, .out = out};
+    emit.counted = skips_by_number(edit, source->host);
+    if (source->host->open == APACHE_NONE) {
+        const struct apache_line *root = apache_host_line(&edit->model, source->host, "DocumentRoot");
+        if (root)
+            buf_addf(out, "    DocumentRoot %s\n", root->args);
+        return;
+    }
+    const struct apache_line *open = &tree->lines[source->host->open];
+    emit_nodes(&emit, open->file, open->node + 1, tree->files[open->file]->nodes[open->node].partner, open->use);
+}
+
+/* -- can it be done? -- */
+
+static bool serves_something(const struct apache_edit *edit, const struct apache_host *host)
+{
+    size_t from, to;
+    apache_host_span(&edit->model, host, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct apache_line *line = &edit->model.tree.lines[i];
+        if (line->kind == APACHE_DIRECTIVE && in_table(line->name, serving, COUNT_OF(serving)))
+            return true;
+        if (strcasecmp(line->name, "RewriteRule") == 0 && (strstr(line->args, " http://") || strstr(line->args, "[P")))
+            return true;
+    }
+    return false;
+}
+
+/* Redirects that all go to other sites do not loop. */
+static bool redirects_to_itself(const struct apache_edit *edit, const struct apache_source *source)
+{
+    size_t from, to;
+    apache_host_span(&edit->model, source->host, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct apache_line *line = &edit->model.tree.lines[i];
+        struct apache_redirect redirect;
+        if (line->kind == APACHE_DIRECTIVE && apache_redirects(line->name, line->args, &redirect) && redirect.everything &&
+            (!redirect.host[0] || apache_host_has(source->host, redirect.host) ||
+             strlist_has(&source->names, redirect.host)))
+            return true;
+    }
+    return false;
+}
+
+bool apache_companion_check(const struct apache_edit *edit, const struct apache_source *source, struct err *err)
+{
+    AUTO_FREE char *where = apache_host_where(&edit->model, source->host);
+    const char *name = source->names.v[0];
+    bool is_main = source->host->open == APACHE_NONE;
+    if (apache_host_redirects(&edit->model, source->host) && redirects_to_itself(edit, source) &&
+        (is_main || !serves_something(edit, source->host))) {
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+                "%s sends every request for %s to https and serves nothing itself: on port 443 it would redirect to itself",
+                where, name);
+        return err_advise(err, "Say in it what the site is made of, with a DocumentRoot or a ProxyPass, and run the command again.");
+    }
+    if (source->is_default && !is_main && apache_host_line(&edit->model, source->host, "WSGIDaemonProcess")) {
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+                "no virtual host names %s, and the default one (%s) runs a WSGI daemon of its own, which a twin cannot share",
+                name, where);
+        return err_advise(err, "Add \"ServerAlias %s\" to it, or write a virtual host for that name.", name);
+    }
+    return true;
+}
+
+/* -- the text -- */
+
+/* Names of the source that the certificate covers, then those ordered that it answers. */
+static void twin_names(const struct apache_source *source, struct strlist *out)
+{
+    AUTO_STRLIST own = STRLIST_INIT;
+    if (source->host->server_name)
+        strlist_add(&own, source->host->server_name);
+    for (size_t i = 0; i < source->host->aliases.n; i++)
+        strlist_add(&own, source->host->aliases.v[i]);
+    for (size_t i = 0; !source->is_default && i < own.n; i++) {
+        if (strlist_has(&source->names, own.v[i]) && !strlist_has(out, own.v[i]))
+            strlist_add(out, own.v[i]);
+    }
+    for (size_t i = 0; i < source->names.n; i++) {
+        if (!strlist_has(out, source->names.v[i]))
+            strlist_add(out, source->names.v[i]);
+    }
+}
+
+static void add_unique(struct strlist *list, const char *text)
+{
+    if (!strlist_has(list, text))
+        strlist_add(list, text);
+}
+
+/* The addresses for the twin on `port`: those of its source, unless another site's names would then lose theirs. */
+static void twin_addresses(const struct apache_edit *edit, const struct apache_companion *companion,
+                           const struct apache_source *source, int port, struct strlist *out)
+{
+    AUTO_STRLIST taken = STRLIST_INIT;
+    apache_addresses(&edit->model, port, companion->https->cert_name, &taken);
+    bool wildcard = source->host->n_addresses == 0;
+    for (size_t i = 0; i < source->host->n_addresses; i++) {
+        const char *address = source->host->addresses[i].address;
+        if (source->host->addresses[i].port != 80 && source->host->addresses[i].port != 0)
+            continue;
+        if (strcmp(address, "*") == 0 || (taken.n && !strlist_has(&taken, address)))
+            wildcard = true;
+        else
+            add_unique(out, address);
+    }
+    if (!wildcard && out->n)
+        return;
+    add_unique(out, "*");
+    for (size_t i = 0; i < taken.n; i++) {
+        if (strncmp(taken.v[i], "127.", 4) != 0 && strcmp(taken.v[i], "[::1]") != 0)
+            add_unique(out, taken.v[i]);
+    }
+}
+
+static void open_host(const struct apache_edit *edit, const struct apache_companion *companion,
+                      const struct apache_source *source, int port, struct buf *out)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    twin_addresses(edit, companion, source, port, &addresses);
+    twin_names(source, &names);
+    buf_adds(out, "<VirtualHost");
+    for (size_t i = 0; i < addresses.n; i++)
+        buf_addf(out, " %s:%d", addresses.v[i], port);
+    buf_addf(out, ">\n    ServerName %s\n", names.v[0]);
+    for (size_t i = 1; i < names.n; i++)
+        buf_addf(out, "    ServerAlias %s\n", names.v[i]);
+}
+
+static void add_tls(const struct apache_edit *edit, const struct apache_companion *companion,
+                    const struct apache_source *source, struct buf *out)
+{
+    const struct apache_tree *tree = &edit->model.tree;
+    int version = edit->web->version_number;
+    buf_addf(out, "    SSLEngine on\n    SSLCertificateFile \"%s/fullchain.pem\"\n    SSLCertificateKeyFile \"%s/privkey.pem\"\n",
+             companion->https->live_dir, companion->https->live_dir);
+    buf_addf(out, "    SSLProtocol -all +TLSv1.2%s\n", !version || version >= TLS13_SINCE ? " +TLSv1.3" : "");
+    buf_adds(out, "    SSLCipherSuite " CIPHERS "\n    SSLHonorCipherOrder off\n    SSLSessionTickets off\n");
+    if (apache_tree_has(tree, "http2_module") && !apache_tree_has(tree, "mpm_prefork_module") &&
+        !apache_host_line(&edit->model, source->host, "Protocols"))
+        buf_adds(out, "    Protocols h2 http/1.1\n");
+}
+
+/* The thumbprint in an answer of ours that is in effect for the host, or for its twin of before. */
+static char *known_thumbprint(const struct apache_edit *edit, const struct apache_companion *companion,
+                              const struct apache_source *source)
+{
+    const struct apache_tree *tree = &edit->model.tree;
+    char *found = NULL;
+    for (size_t i = 0; i < tree->n_lines; i++) {
+        const struct apache_line *line = &tree->lines[i];
+        if (strcasecmp(line->name, "ErrorDocument") != 0 ||
+            !apache_block_around(tree->files[line->file], line->node, "challenge"))
+            continue;
+        const struct apache_block *around = apache_block_around(tree->files[line->file], line->node, "companion");
+        bool twin = around && strcmp(around->id, companion->https->cert_name) == 0;
+        size_t from, to;
+        apache_host_span(&edit->model, source->host, &from, &to);
+        if (!twin && (i < from || i >= to))
+            continue;
+        const char *dot = strstr(line->args, "}.");
+        if (!dot)
+            continue;
+        free(found);
+        found = mem_ndup(dot + 2, strcspn(dot + 2, "\""));
+        if (twin)
+            break;
+    }
+    return found;
+}
+
+/* A name that only the default host answers: the same page by its own name on port 80. */
+static void add_plain_twin(const struct apache_edit *edit, const struct apache_companion *companion,
+                           const struct apache_source *source, struct buf *out)
+{
+    AUTO_FREE char *thumbprint = known_thumbprint(edit, companion, source);
+    AUTO_BUF content = BUF_INIT;
+    open_host(edit, companion, source, 80, out);
+    if (thumbprint) {
+        apache_challenge_rules(&content);
+        apache_block_write(out, "challenge", "rules", "    ", "\n", buf_str(&content));
+    }
+    if (companion->https->redirect && !apache_host_redirects(&edit->model, source->host)) {
+        buf_reset(&content);
+        apache_redirect_rules(&content, &source->names);
+        apache_block_write(out, "redirect", companion->https->cert_name, "    ", "\n", buf_str(&content));
+    }
+    emit_body(edit, source, false, out);
+    if (thumbprint) {
+        buf_reset(&content);
+        apache_challenge_answer(&content, thumbprint);
+        apache_block_write(out, "challenge", "answer", "    ", "\n", buf_str(&content));
+    }
+    buf_adds(out, "</VirtualHost>\n");
+}
+
+static bool foreign_listen(const struct apache_edit *edit)
+{
+    for (size_t i = 0; i < edit->model.n_listens; i++) {
+        if (edit->model.listens[i].at.port == 443 && !edit->model.listens[i].ours)
+            return true;
+    }
+    return false;
+}
+
+static void companion_text(const struct apache_edit *edit, const struct apache_companion *companion, struct buf *out)
+{
+    AUTO_BUF text = BUF_INIT;
+    buf_adds(&text, "# Written by tlsup. Edit the host on port 80 rather than this file, and run tlsup again.\n");
+    if (companion->ssl_module)
+        buf_addf(&text, "<IfModule !ssl_module>\nLoadModule ssl_module \"%s\"\n</IfModule>\n", companion->ssl_module);
+    if (!foreign_listen(edit))
+        buf_adds(&text, "<IfDefine !TLSUP_LISTEN_443>\nDefine TLSUP_LISTEN_443\nListen 443\n</IfDefine>\n");
+    for (size_t i = 0; i < companion->n_sources; i++) {
+        const struct apache_source *source = &companion->sources[i];
+        open_host(edit, companion, source, 443, &text);
+        add_tls(edit, companion, source, &text);
+        emit_body(edit, source, true, &text);
+        buf_adds(&text, "</VirtualHost>\n");
+        if (source->is_default && source->host->open != APACHE_NONE)
+            add_plain_twin(edit, companion, source, &text);
+    }
+    apache_block_write(out, "companion", companion->https->cert_name, "", "\n", buf_str(&text));
+}
+
+/* -- the place -- */
+
+struct place {
+    char *dir, *file; /* file name within dir */
+    size_t include;   /* the line that reads it */
+    int rank;
+};
+
+static const struct {
+    const char *dir;
+    int rank;
+} dir_ranks[] = {
+    {"sites-enabled", 1}, {"vhosts.d", 2},      {"sites.d", 3},         {"conf.d", 4},
+    {"Includes", 5},      {"conf-enabled", 20}, {"mods-enabled", -1}, {"conf.modules.d", -1},
+};
+
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int dir_rank(const char *dir)
+{
+    for (size_t i = 0; i < COUNT_OF(dir_ranks); i++) {
+        if (strcasecmp(base_of(dir), dir_ranks[i].dir) == 0)
+            return dir_ranks[i].rank;
+    }
+    return strstr(base_of(dir), "mod") ? -1 : 10;
+}
+
+/* Is `host` read before a file of this name behind the Include? */
+static bool host_is_before(const struct apache_edit *edit, const struct apache_host *host, const struct place *place)
+{
+    const struct apache_tree *tree = &edit->model.tree;
+    if (host->open < place->include)
+        return true;
+    if (host->open >= tree->lines[place->include].next)
+        return false;
+    const char *path = tree->files[tree->lines[host->open].file]->path;
+    AUTO_FREE char *dir = fs_dirname(path);
+    return strcmp(dir, place->dir) != 0 || strcmp(base_of(path), place->file) < 0;
+}
+
+/* Some host is the default for its address: it must stay so. */
+static bool keeps_defaults(const struct apache_edit *edit, const struct apache_companion *companion, const struct place *place,
+                           int port)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    apache_addresses(&edit->model, port, companion->https->cert_name, &addresses);
+    for (size_t i = 0; i < addresses.n; i++) {
+        const struct apache_host *first = apache_owner_at(&edit->model, "", addresses.v[i], port, false,
+                                                          companion->https->cert_name);
+        if (first && first->open != APACHE_NONE && !host_is_before(edit, first, place))
+            return false;
+    }
+    return true;
+}
+
+static char *safe_name(const char *name)
+{
+    char *safe = mem_dup(name[0] == '*' && name[1] == '.' ? name + 2 : name);
+    for (char *c = safe; *c; c++) {
+        if (!isalnum((unsigned char)*c) && !strchr(".-_", *c))
+            *c = '_';
+    }
+    if (safe[0] == '.')
+        safe[0] = '_';
+    return safe;
+}
+
+/* The Include's directory and the pattern in it; false when a new file could not be added there. */
+static bool include_dir(const struct apache_tree *tree, size_t index, char **dir, char **pattern)
+{
+    const struct apache_line *line = &tree->lines[index];
+    if (line->parent != APACHE_NONE || line->use != APACHE_NONE || line->kind != APACHE_DIRECTIVE ||
+        (strcasecmp(line->name, "Include") != 0 && strcasecmp(line->name, "IncludeOptional") != 0))
+        return false;
+    const char *args = line->args;
+    AUTO_FREE char *word = apache_word(&args);
+    if (!word)
+        return false;
+    AUTO_FREE char *path = apache_path(tree, word);
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        path[--len] = '\0';
+    if (fs_is_dir(path)) {
+        *dir = mem_dup(path);
+        *pattern = mem_dup("*");
+        return true;
+    }
+    AUTO_FREE char *parent = fs_dirname(path);
+    if (!strpbrk(base_of(path), "*?[") || strpbrk(parent, "*?[") || !fs_is_dir(parent))
+        return false;
+    *dir = mem_dup(parent);
+    *pattern = mem_dup(base_of(path));
+    return true;
+}
+
+static bool source_is_in(const struct apache_edit *edit, const struct apache_companion *companion, size_t include)
+{
+    const struct apache_host *host = companion->sources[0].host;
+    return host->open != APACHE_NONE && host->open > include && host->open < edit->model.tree.lines[include].next;
+}
+
+static void consider(const struct apache_edit *edit, const struct apache_companion *companion, size_t include, struct place *best)
+{
+    AUTO_FREE char *dir = NULL;
+    AUTO_FREE char *pattern = NULL;
+    if (!include_dir(&edit->model.tree, include, &dir, &pattern))
+        return;
+    int rank = dir_rank(dir);
+    if (rank < 0)
+        return;
+    if (source_is_in(edit, companion, include))
+        rank = 0;
+    AUTO_FREE char *safe = safe_name(companion->https->cert_name);
+    static const char *const prefixes[] = {"", "zzz-"};
+    for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
+        AUTO_FREE char *name = mem_fmt("%s%s-tlsup.conf", prefixes[i], safe);
+        struct place place = {.dir = dir, .file = name, .include = include, .rank = rank * 2 + (int)i};
+        AUTO_FREE char *path = fs_join(dir, name);
+        if (fnmatch(pattern, name, FNM_PERIOD) != 0 || fs_exists(path) || !keeps_defaults(edit, companion, &place, 443) ||
+            !keeps_defaults(edit, companion, &place, 80))
+            continue;
+        if (best->dir && best->rank <= place.rank)
+            continue;
+        free(best->dir);
+        free(best->file);
+        *best = (struct place){.dir = mem_dup(dir), .file = mem_dup(name), .include = include, .rank = place.rank};
+    }
+}
+
+/* Debian keeps the file in sites-available and a link to it in sites-enabled. */
+static bool stage_new_file(struct apache_edit *edit, const struct place *place, const struct buf *text, char **link,
+                           char **target, struct err *err)
+{
+    AUTO_FREE char *path = fs_join(place->dir, place->file);
+    AUTO_FREE char *parent = fs_dirname(place->dir);
+    AUTO_FREE char *available = fs_join(parent, "sites-available");
+    if (strcmp(base_of(place->dir), "sites-enabled") != 0 || !fs_is_dir(available))
+        return txn_write(edit->txn, path, text->data, text->len, 0644, err);
+    AUTO_FREE char *file = fs_join(available, place->file);
+    if (!txn_write(edit->txn, file, text->data, text->len, 0644, err))
+        return false;
+    *link = mem_dup(path);
+    *target = mem_fmt("../sites-available/%s", place->file);
+    return true;
+}
+
+static void append_to_conf(struct apache_edit *edit, const char *text)
+{
+    const struct apache_file *conf = edit->model.tree.files[0];
+    bool newline = !conf->len || conf->data[conf->len - 1] == '\n';
+    AUTO_FREE char *whole = mem_fmt("%s%s", newline ? "" : "\n", text);
+    apache_splice(edit, 0, conf->len, 0, whole);
+}
+
+/* The companion of before, if there is one. */
+static const struct apache_block *old_companion(const struct apache_edit *edit, const char *id, size_t *file)
+{
+    const struct apache_tree *tree = &edit->model.tree;
+    for (size_t f = 0; f < tree->n_files; f++) {
+        for (size_t i = 0; i < tree->files[f]->n_blocks; i++) {
+            const struct apache_block *block = &tree->files[f]->blocks[i];
+            if (strcmp(block->kind, "companion") == 0 && strcmp(block->id, id) == 0) {
+                *file = f;
+                return block;
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool refuse_edited(const char *path, struct err *err)
+{
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "%s was changed by hand since tlsup wrote it", path);
+    return err_advise(err, "Take the changes out, or remove the file, and run the command again.");
+}
+
+bool apache_companion_stage(struct apache_edit *edit, const struct apache_companion *companion, char **link, char **target,
+                            struct err *err)
+{
+    *link = *target = NULL;
+    AUTO_BUF text = BUF_INIT;
+    companion_text(edit, companion, &text);
+    size_t index;
+    const struct apache_block *old = old_companion(edit, companion->https->cert_name, &index);
+    if (old) {
+        const struct apache_file *file = edit->model.tree.files[index];
+        if (!old->intact)
+            return refuse_edited(file->path, err);
+        size_t begin = file->nodes[old->first].begin, end = file->nodes[old->last].end;
+        if (end - begin != text.len || memcmp(file->data + begin, text.data, text.len) != 0)
+            apache_splice(edit, index, begin, end - begin, buf_str(&text));
+        return true;
+    }
+    struct place place = {0};
+    for (size_t i = 0; i < edit->model.tree.n_lines; i++)
+        consider(edit, companion, i, &place);
+    if (!place.dir) {
+        append_to_conf(edit, buf_str(&text));
+        return true;
+    }
+    bool ok = stage_new_file(edit, &place, &text, link, target, err);
+    free(place.dir);
+    free(place.file);
+    return ok;
+}
+
+bool apache_companion_remove(struct apache_edit *edit, const char *id, struct err *err)
+{
+    size_t index;
+    const struct apache_block *old = old_companion(edit, id, &index);
+    if (!old || !old->intact)
+        return true;
+    const struct apache_file *file = edit->model.tree.files[index];
+    size_t begin = file->nodes[old->first].begin, end = file->nodes[old->last].end;
+    if (begin > 0 || end < file->len) {
+        apache_splice(edit, index, begin, end - begin, "");
+        return true;
+    }
+    if (!txn_unlink(edit->txn, file->path, err))
+        return false;
+    return strcmp(file->path, file->real) == 0 || txn_unlink(edit->txn, file->real, err);
+}

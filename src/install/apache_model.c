@@ -1,0 +1,719 @@
+/*
+ * apache_model.c - virtual hosts, names and addresses by Apache's own rules (see apache_model.h).
+ */
+#include "apache_model.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "tlsup/fs.h"
+#include "tlsup/mem.h"
+#include "tlsup/spawn.h"
+
+#define FILE_LIMIT_BYTES (16u << 20)
+
+/* -- small things -- */
+
+static void lower(char *text)
+{
+    for (; *text; text++)
+        *text = (char)tolower((unsigned char)*text);
+}
+
+static bool all_digits(const char *text)
+{
+    return *text && strspn(text, "0123456789") == strlen(text);
+}
+
+static int port_of(const char *text)
+{
+    long port = strtol(text, NULL, 10);
+    return port < 0 || port > 65535 ? 0 : (int)port;
+}
+
+/* Numeric addresses in one form; the unspecified ones are the wildcard. */
+static void canonical(const char *text, char out[64])
+{
+    unsigned char raw[16];
+    char form[INET6_ADDRSTRLEN];
+    AUTO_FREE char *inner = mem_dup(text);
+    if (inner[0] == '[' && strchr(inner, ']')) {
+        *strchr(inner, ']') = '\0';
+        memmove(inner, inner + 1, strlen(inner));
+    }
+    if (strcasecmp(text, "_default_") == 0)
+        snprintf(out, 64, "*");
+    else if (inet_pton(AF_INET, inner, raw) == 1 && inet_ntop(AF_INET, raw, form, sizeof form))
+        snprintf(out, 64, "%s", form);
+    else if (inet_pton(AF_INET6, inner, raw) == 1 && inet_ntop(AF_INET6, raw, form, sizeof form))
+        snprintf(out, 64, "[%s]", form);
+    else
+        snprintf(out, 64, "%s", text);
+}
+
+/* ADDR, ADDR:PORT, ADDR:*, [v6]:PORT */
+static struct apache_address parse_address(const char *word)
+{
+    struct apache_address out = {.port = 0};
+    AUTO_FREE char *text = mem_dup(word);
+    char *colon = strrchr(text, ':');
+    char *bracket = strrchr(text, ']');
+    if (colon && (!bracket || colon > bracket)) {
+        *colon = '\0';
+        out.port = port_of(colon + 1);
+    }
+    lower(text);
+    canonical(text, out.address);
+    return out;
+}
+
+static bool is_wildcard(const char *address)
+{
+    return strcmp(address, "*") == 0 || strcmp(address, "0.0.0.0") == 0 || strcmp(address, "[::]") == 0;
+}
+
+/* -- the environment -- */
+
+static const char *list_value(const struct strlist *list, const char *name, size_t len)
+{
+    for (size_t i = list->n; i-- > 0;) {
+        if (strncmp(list->v[i], name, len) == 0 && list->v[i][len] == '=')
+            return list->v[i] + len + 1;
+    }
+    return NULL;
+}
+
+/* One `$NAME`, `${NAME}` or `${NAME:-other}` at *at, which goes on behind it. */
+static void expand_shell(const char **at, const struct strlist *known, struct buf *out)
+{
+    bool braces = (*at)[1] == '{';
+    const char *name = *at + 1 + braces;
+    size_t len = 0;
+    while (isalnum((unsigned char)name[len]) || name[len] == '_')
+        len++;
+    const char *value = len ? list_value(known, name, len) : "$";
+    const char *end = name + len;
+    if (braces) {
+        const char *close = strchr(end, '}');
+        if ((!value || !*value) && strncmp(end, ":-", 2) == 0 && close)
+            buf_add(out, end + 2, (size_t)(close - end) - 2);
+        end = close ? close + 1 : end + strlen(end);
+    }
+    if (value)
+        buf_adds(out, value);
+    *at = end;
+}
+
+/* `[export ]NAME=value` lines of Debian's envvars; everything else in it is passed over. */
+static void envvars_line(const char *line, struct strlist *out)
+{
+    line += strspn(line, " \t");
+    if (strncmp(line, "export ", 7) == 0)
+        line += 7 + strspn(line + 7, " \t");
+    size_t len = 0;
+    while (isalnum((unsigned char)line[len]) || line[len] == '_')
+        len++;
+    if (!len || line[len] != '=')
+        return;
+    AUTO_BUF value = BUF_INIT;
+    buf_add(&value, line, len + 1);
+    char quote = 0;
+    for (const char *at = line + len + 1; *at && (quote || !strchr(" \t;#", *at));) {
+        if (*at == '$' && quote != '\'') {
+            expand_shell(&at, out, &value);
+            continue;
+        }
+        if (*at == quote)
+            quote = 0;
+        else if (!quote && (*at == '"' || *at == '\''))
+            quote = *at;
+        else
+            buf_addc(&value, *at);
+        at++;
+    }
+    strlist_add(out, buf_str(&value));
+}
+
+static void read_envvars(const char *path, struct strlist *out)
+{
+    AUTO_BUF text = BUF_INIT;
+    struct err ignored = ERR_INIT;
+    if (!fs_exists(path) || !fs_read(path, 1u << 20, &text, &ignored))
+        return;
+    AUTO_STRLIST lines = STRLIST_INIT;
+    strlist_split(&lines, buf_str(&text), "\n");
+    for (size_t i = 0; i < lines.n; i++)
+        envvars_line(lines.v[i], out);
+}
+
+/* The NUL-separated words of a file below /proc. */
+static void read_proc(pid_t pid, const char *name, struct strlist *out)
+{
+    AUTO_FREE char *path = mem_fmt("/proc/%ld/%s", (long)pid, name);
+    FILE *file = pid > 0 ? fopen(path, "re") : NULL;
+    if (!file)
+        return;
+    char *word = NULL;
+    size_t cap = 0;
+    while (out->n < 4096 && getdelim(&word, &cap, '\0', file) > 0)
+        strlist_add(out, word);
+    free(word);
+    fclose(file);
+}
+
+void apache_environment(const struct web *web, struct strlist *out)
+{
+    AUTO_FREE char *dir = fs_dirname(web->conf);
+    AUTO_FREE char *path = fs_join(dir, "envvars");
+    read_envvars(path, out);
+    /* The running server's own environment is what a reload goes by. */
+    AUTO_STRLIST running = STRLIST_INIT;
+    read_proc(web->master_pid, "environ", &running);
+    for (size_t i = 0; i < running.n; i++) {
+        if (strncmp(running.v[i], "APACHE_", 7) == 0 || strncmp(running.v[i], "HTTPD_", 6) == 0)
+            strlist_add(out, running.v[i]);
+    }
+}
+
+/* -- reading -- */
+
+static bool read_disk(void *context, const char *path, struct buf *out, struct err *err)
+{
+    (void)context;
+    return fs_read(path, FILE_LIMIT_BYTES, out, err);
+}
+
+/* Modules that are part of the program: `-l` lists their file names. */
+static void static_modules(const struct web *web, struct apache_tree *tree)
+{
+    const char *argv[] = {web->bin, "-l", NULL};
+    struct spawn_result result = {0};
+    struct err ignored = ERR_INIT;
+    if (spawn_run(argv, NULL, &result, &ignored)) {
+        AUTO_STRLIST words = STRLIST_INIT;
+        strlist_split(&words, buf_str(&result.output), " \t\r\n");
+        for (size_t i = 0; i < words.n; i++) {
+            size_t len = strlen(words.v[i]);
+            if (len > 2 && strcmp(words.v[i] + len - 2, ".c") == 0)
+                apache_tree_module(tree, words.v[i]);
+        }
+    }
+    spawn_result_clear(&result);
+    static const char *const always[] = {"core.c", "http_core.c", "mod_so.c"};
+    for (size_t i = 0; i < COUNT_OF(always); i++)
+        apache_tree_module(tree, always[i]);
+}
+
+static void command_line_defines(const struct web *web, struct apache_tree *tree)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    read_proc(web->master_pid, "cmdline", &words);
+    for (size_t i = 1; i < words.n; i++) {
+        const char *name = NULL;
+        if (strcmp(words.v[i], "-D") == 0 && i + 1 < words.n)
+            name = words.v[++i];
+        else if (strncmp(words.v[i], "-D", 2) == 0)
+            name = words.v[i] + 2;
+        if (name)
+            apache_tree_define(tree, name, "");
+    }
+}
+
+static void prepare_tree(const struct web *web, const struct strlist *assume, struct apache_tree *tree)
+{
+    tree->server_root = mem_dup(web->prefix);
+    tree->version_number = web->version_number;
+    static_modules(web, tree);
+    command_line_defines(web, tree);
+    for (size_t i = 0; assume && i < assume->n; i++)
+        apache_tree_module(tree, assume->v[i]);
+    AUTO_STRLIST env = STRLIST_INIT;
+    apache_environment(web, &env);
+    for (size_t i = 0; i < env.n; i++) {
+        char *equals = strchr(env.v[i], '=');
+        AUTO_FREE char *name = mem_ndup(env.v[i], (size_t)(equals - env.v[i]));
+        apache_tree_env(tree, name, equals + 1);
+    }
+}
+
+const struct apache_block *apache_block_around(const struct apache_file *file, size_t node, const char *kind)
+{
+    for (size_t i = 0; i < file->n_blocks; i++) {
+        const struct apache_block *block = &file->blocks[i];
+        if (node >= block->first && node <= block->last && (!kind || strcmp(kind, block->kind) == 0))
+            return block;
+    }
+    return NULL;
+}
+
+static const struct apache_block *line_block(const struct apache_tree *tree, const struct apache_line *line)
+{
+    return apache_block_around(tree->files[line->file], line->node, "companion");
+}
+
+static void add_listen(struct apache_model *model, const struct apache_line *line)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(line->args, &words);
+    if (!words.n)
+        return;
+    struct apache_listen listen = {.ours = line_block(&model->tree, line) != NULL};
+    if (all_digits(words.v[0])) {
+        snprintf(listen.at.address, sizeof listen.at.address, "*");
+        listen.at.port = port_of(words.v[0]);
+    } else {
+        listen.at = parse_address(words.v[0]);
+    }
+    listen.https = words.n > 1 ? strcasecmp(words.v[1], "https") == 0 : listen.at.port == 443;
+    model->listens = mem_resize(model->listens, model->n_listens + 1, sizeof *model->listens);
+    model->listens[model->n_listens++] = listen;
+}
+
+/* `[scheme://]name[:port]` */
+static char *server_name(const char *word)
+{
+    const char *scheme = strstr(word, "://");
+    if (scheme)
+        word = scheme + 3;
+    char *name = mem_dup(word);
+    char *colon = strrchr(name, ':');
+    char *bracket = strrchr(name, ']');
+    if (colon && (!bracket || colon > bracket) && strchr(name, ':') == colon)
+        *colon = '\0';
+    lower(name);
+    return name;
+}
+
+static void host_directive(struct apache_host *host, const struct apache_line *line)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(line->args, &words);
+    if (!words.n)
+        return;
+    if (strcasecmp(line->name, "ServerName") == 0) {
+        free(host->server_name);
+        host->server_name = server_name(words.v[0]);
+    } else if (strcasecmp(line->name, "ServerAlias") == 0) {
+        for (size_t i = 0; i < words.n; i++) {
+            lower(words.v[i]);
+            strlist_add(&host->aliases, words.v[i]);
+        }
+    } else if (strcasecmp(line->name, "SSLEngine") == 0) {
+        host->ssl = strcasecmp(words.v[0], "on") == 0;
+    }
+}
+
+static struct apache_host *add_host(struct apache_model *model, size_t open)
+{
+    model->hosts = mem_resize(model->hosts, model->n_hosts + 1, sizeof *model->hosts);
+    struct apache_host *host = &model->hosts[model->n_hosts++];
+    *host = (struct apache_host){.open = open, .ssl = -1};
+    return host;
+}
+
+static void read_host(struct apache_model *model, size_t open)
+{
+    const struct apache_tree *tree = &model->tree;
+    struct apache_host *host = add_host(model, open);
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(tree->lines[open].args, &words);
+    for (size_t i = 0; i < words.n; i++) {
+        host->addresses = mem_resize(host->addresses, host->n_addresses + 1, sizeof *host->addresses);
+        host->addresses[host->n_addresses++] = parse_address(words.v[i]);
+    }
+    for (size_t i = 0; i < host->n_addresses; i++) {
+        if (is_wildcard(host->addresses[i].address))
+            snprintf(host->addresses[i].address, sizeof host->addresses[i].address, "*");
+    }
+    const struct apache_block *block = line_block(tree, &tree->lines[open]);
+    if (block && block->intact)
+        host->companion = block->id;
+    for (size_t i = open + 1; i < tree->lines[open].next; i++) {
+        if (tree->lines[i].parent == open && tree->lines[i].kind == APACHE_DIRECTIVE)
+            host_directive(host, &tree->lines[i]);
+    }
+}
+
+static void collect(struct apache_model *model)
+{
+    const struct apache_tree *tree = &model->tree;
+    struct apache_host main_server = {.open = APACHE_NONE, .ssl = -1};
+    for (size_t i = 0; i < tree->n_lines; i++) {
+        const struct apache_line *line = &tree->lines[i];
+        if (line->kind == APACHE_OPEN && strcasecmp(line->name, "VirtualHost") == 0)
+            read_host(model, i);
+        else if (line->parent == APACHE_NONE && line->kind == APACHE_DIRECTIVE) {
+            if (strcasecmp(line->name, "Listen") == 0)
+                add_listen(model, line);
+            host_directive(&main_server, line);
+        }
+    }
+    *add_host(model, APACHE_NONE) = main_server;
+}
+
+bool apache_model_read(const struct web *web, apache_reader read, void *context, const struct strlist *assume,
+                       struct apache_model *out, struct err *err)
+{
+    struct apache_model model = {0};
+    model.tree.read = read ? read : read_disk;
+    model.tree.read_context = context;
+    prepare_tree(web, assume, &model.tree);
+    if (!apache_tree_walk(&model.tree, web->conf, err)) {
+        apache_model_clear(&model);
+        return false;
+    }
+    collect(&model);
+    *out = model;
+    return true;
+}
+
+void apache_model_clear(struct apache_model *model)
+{
+    for (size_t i = 0; i < model->n_hosts; i++) {
+        free(model->hosts[i].addresses);
+        free(model->hosts[i].server_name);
+        strlist_clear(&model->hosts[i].aliases);
+    }
+    free(model->hosts);
+    free(model->listens);
+    apache_tree_clear(&model->tree);
+    *model = (struct apache_model){0};
+}
+
+/* -- who answers -- */
+
+struct apache_host *apache_main(const struct apache_model *model)
+{
+    return &model->hosts[model->n_hosts - 1];
+}
+
+bool apache_listens_on(const struct apache_model *model, int port)
+{
+    for (size_t i = 0; i < model->n_listens; i++) {
+        if (model->listens[i].at.port == port)
+            return true;
+    }
+    return false;
+}
+
+bool apache_host_on(const struct apache_host *host, const char *address, int port)
+{
+    for (size_t i = 0; i < host->n_addresses; i++) {
+        if (host->addresses[i].port == port && strcmp(host->addresses[i].address, address) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool alias_matches(const char *alias, const char *name)
+{
+    if (!strpbrk(alias, "*?"))
+        return strcasecmp(alias, name) == 0;
+    /* The server knows * and ? alone: what fnmatch would take for more is protected. */
+    AUTO_BUF pattern = BUF_INIT;
+    for (; *alias; alias++) {
+        if (*alias == '[' || *alias == '\\')
+            buf_addc(&pattern, '\\');
+        buf_addc(&pattern, *alias);
+    }
+    return fnmatch(buf_str(&pattern), name, FNM_CASEFOLD) == 0;
+}
+
+bool apache_host_has(const struct apache_host *host, const char *name)
+{
+    if (host->server_name && strcasecmp(host->server_name, name) == 0)
+        return true;
+    for (size_t i = 0; i < host->aliases.n; i++) {
+        if (alias_matches(host->aliases.v[i], name))
+            return true;
+    }
+    for (size_t i = 0; i < host->n_addresses; i++) {
+        if (strcasecmp(host->addresses[i].address, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A host without a ServerName goes by the main server's. */
+static bool answers_to(const struct apache_model *model, const struct apache_host *host, const char *name)
+{
+    const struct apache_host *fallback = apache_main(model);
+    if (!host->server_name && fallback->server_name && strcasecmp(fallback->server_name, name) == 0)
+        return true;
+    return apache_host_has(host, name);
+}
+
+static bool is_ignored(const struct apache_host *host, const char *ignore)
+{
+    return ignore && host->companion && strcmp(host->companion, ignore) == 0;
+}
+
+struct group {
+    struct apache_host *chosen, *first;
+};
+
+static struct group find_group(const struct apache_model *model, const char *name, const char *address, int port,
+                               const char *ignore)
+{
+    struct group group = {0};
+    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
+        struct apache_host *host = &model->hosts[i];
+        if (is_ignored(host, ignore) || !apache_host_on(host, address, port))
+            continue;
+        if (!group.first)
+            group.first = host;
+        if (!group.chosen && answers_to(model, host, name))
+            group.chosen = host;
+    }
+    return group;
+}
+
+struct apache_host *apache_owner_at(const struct apache_model *model, const char *name, const char *address, int port,
+                                    bool explicit_only, const char *ignore)
+{
+    if (!apache_listens_on(model, port))
+        return NULL;
+    if (is_wildcard(address))
+        address = "*";
+    /* The most specific address wins, and for it the host with the port before the one for any port. */
+    const char *tried[] = {address, "*"};
+    for (size_t i = 0; i < COUNT_OF(tried); i++) {
+        for (int any = 0; any < 2; any++) {
+            struct group group = find_group(model, name, tried[i], any ? 0 : port, ignore);
+            if (group.first)
+                return group.chosen ? group.chosen : explicit_only ? NULL : group.first;
+        }
+    }
+    struct apache_host *fallback = apache_main(model);
+    return explicit_only && !apache_host_has(fallback, name) ? NULL : fallback;
+}
+
+void apache_addresses(const struct apache_model *model, int port, const char *ignore, struct strlist *out)
+{
+    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
+        const struct apache_host *host = &model->hosts[i];
+        for (size_t k = 0; k < host->n_addresses; k++) {
+            const struct apache_address *at = &host->addresses[k];
+            if ((at->port == port || at->port == 0) && !is_ignored(host, ignore) &&
+                !strlist_has(out, at->address))
+                strlist_add(out, at->address);
+        }
+    }
+}
+
+static bool is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "[::1]") == 0 || strcmp(address, "localhost") == 0;
+}
+
+struct apache_host *apache_owner(const struct apache_model *model, const char *name, int port, bool explicit_only,
+                                 const char *ignore)
+{
+    struct apache_host *by_name = apache_owner_at(model, name, "*", port, true, ignore);
+    if (by_name && by_name->open != APACHE_NONE)
+        return by_name;
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    apache_addresses(model, port, ignore, &addresses);
+    for (size_t i = 0; i < addresses.n; i++) {
+        struct apache_host *host = apache_owner_at(model, name, addresses.v[i], port, true, ignore);
+        if (host)
+            return host;
+    }
+    if (explicit_only)
+        return by_name;
+    struct apache_host *fallback = apache_owner_at(model, name, "*", port, false, ignore);
+    for (size_t i = 0; fallback && fallback->open == APACHE_NONE && i < addresses.n; i++) {
+        if (!is_loopback(addresses.v[i]))
+            return apache_owner_at(model, name, addresses.v[i], port, false, ignore);
+    }
+    return fallback;
+}
+
+/* -- one host -- */
+
+void apache_host_span(const struct apache_model *model, const struct apache_host *host, size_t *from, size_t *to)
+{
+    bool whole = host->open == APACHE_NONE;
+    *from = whole ? 0 : host->open + 1;
+    *to = whole ? model->tree.n_lines : model->tree.lines[host->open].next;
+}
+
+const struct apache_line *apache_host_line(const struct apache_model *model, const struct apache_host *host, const char *name)
+{
+    size_t from, to;
+    apache_host_span(model, host, &from, &to);
+    const struct apache_line *found = NULL;
+    for (size_t i = from; i < to; i++) {
+        const struct apache_line *line = &model->tree.lines[i];
+        if (line->parent == host->open && line->kind == APACHE_DIRECTIVE && strcasecmp(line->name, name) == 0)
+            found = line;
+    }
+    return found;
+}
+
+bool apache_host_is_tls(const struct apache_model *model, const struct apache_host *host)
+{
+    if (!apache_tree_has(&model->tree, "ssl_module"))
+        return false;
+    int ssl = host->ssl;
+    if (ssl < 0)
+        ssl = apache_main(model)->ssl;
+    if (ssl >= 0)
+        return ssl == 1;
+    for (size_t i = 0; i < host->n_addresses; i++) {
+        for (size_t k = 0; k < model->n_listens; k++) {
+            if (model->listens[k].https && model->listens[k].at.port == host->addresses[i].port)
+                return true;
+        }
+    }
+    return false;
+}
+
+const struct apache_file *apache_host_file(const struct apache_model *model, const struct apache_host *host)
+{
+    return model->tree.files[host->open == APACHE_NONE ? 0 : model->tree.lines[host->open].file];
+}
+
+const struct apache_node *apache_host_node(const struct apache_model *model, const struct apache_host *host)
+{
+    return &apache_host_file(model, host)->nodes[model->tree.lines[host->open].node];
+}
+
+char *apache_host_where(const struct apache_model *model, const struct apache_host *host)
+{
+    const struct apache_file *file = apache_host_file(model, host);
+    if (host->open == APACHE_NONE)
+        return mem_fmt("%s (outside of any VirtualHost)", file->path);
+    return mem_fmt("%s:%zu", file->path, apache_host_node(model, host)->line);
+}
+
+/* -- redirects -- */
+
+static bool is_everything(const char *pattern)
+{
+    static const char *const patterns[] = {"^",       ".*",     "^.*$",    "^(.*)$",  "(.*)",    "^(.*)",   "^/?(.*)",
+                                           "^/(.*)$", "/(.*)",  "^/?(.*)$", "^/",      "^/(.*)",  "^/.*$",   "/",
+                                           "^/?",     "^/?.*$", "^.*",     "^/.*",    "(.+)",    "^(.+)$"};
+    for (size_t i = 0; i < COUNT_OF(patterns); i++) {
+        if (strcmp(pattern, patterns[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The host of an https URL; "" when it is built from the request. */
+static void target_host(const char *url, char out[256])
+{
+    const char *from = url + strlen("https://");
+    size_t len = strcspn(from, "/:?#%$ ");
+    bool open_end = len && (from[len] == '%' || from[len] == '$') && from[len - 1] == '.';
+    snprintf(out, 256, "%.*s", open_end ? 0 : (int)(len < 255 ? len : 255), from);
+    lower(out);
+}
+
+static bool is_https_url(const char *text)
+{
+    return strncasecmp(text, "https://", 8) == 0;
+}
+
+static bool has_flag(const char *flags, const char *wanted)
+{
+    AUTO_STRLIST list = STRLIST_INIT;
+    strlist_split(&list, flags, "[], \t");
+    for (size_t i = 0; i < list.n; i++) {
+        if (strcasecmp(list.v[i], wanted) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool rewrite_redirects(const struct strlist *words, struct apache_redirect *out)
+{
+    if (words->n < 2 || !is_https_url(words->v[1]))
+        return false;
+    if (words->n > 2 && (has_flag(words->v[2], "P") || has_flag(words->v[2], "proxy")))
+        return false;
+    out->rewrite = true;
+    out->everything = is_everything(words->v[0]);
+    target_host(words->v[1], out->host);
+    return true;
+}
+
+static bool is_status(const char *word)
+{
+    static const char *const names[] = {"permanent", "temp", "seeother", "gone"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (strcasecmp(word, names[i]) == 0)
+            return true;
+    }
+    return all_digits(word);
+}
+
+bool apache_redirects(const char *name, const char *args, struct apache_redirect *out)
+{
+    static const char *const aliases[] = {"Redirect", "RedirectMatch", "RedirectPermanent", "RedirectTemp"};
+    *out = (struct apache_redirect){0};
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(args, &words);
+    if (strcasecmp(name, "RewriteRule") == 0)
+        return rewrite_redirects(&words, out);
+    bool known = false;
+    for (size_t i = 0; i < COUNT_OF(aliases); i++)
+        known = known || strcasecmp(name, aliases[i]) == 0;
+    if (!known || !words.n || !is_https_url(words.v[words.n - 1]))
+        return false;
+    size_t first = words.n > 1 && is_status(words.v[0]) ? 1 : 0;
+    out->everything = first + 1 == words.n || is_everything(words.v[first]);
+    target_host(words.v[words.n - 1], out->host);
+    return true;
+}
+
+/* Conditions that hold for every plain request (but those for a challenge). */
+static bool condition_is_plain(const char *args)
+{
+    static const char *const plain[] = {"%{HTTPS}",     "%{SERVER_PORT}", "%{REQUEST_SCHEME}",
+                                        "%{HTTP_HOST}", "%{SERVER_NAME}", "%{HTTP:X-Forwarded-Proto}",
+                                        "%{ENV:HTTPS}"};
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(args, &words);
+    if (words.n < 2)
+        return false;
+    for (size_t i = 0; i < COUNT_OF(plain); i++) {
+        if (strcasecmp(words.v[0], plain[i]) == 0)
+            return true;
+    }
+    return strcasecmp(words.v[0], "%{REQUEST_URI}") == 0 && words.v[1][0] == '!' && strstr(words.v[1], "well-known");
+}
+
+bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host)
+{
+    const struct apache_tree *tree = &model->tree;
+    const struct apache_line *engine = apache_host_line(model, host, "RewriteEngine");
+    bool rewriting = engine && strcasecmp(engine->args, "on") == 0;
+    bool plain = true;
+    size_t from, to;
+    apache_host_span(model, host, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        const struct apache_line *line = &tree->lines[i];
+        if (line->parent != host->open || line->kind != APACHE_DIRECTIVE)
+            continue;
+        if (apache_block_around(tree->files[line->file], line->node, NULL))
+            continue;
+        if (strcasecmp(line->name, "RewriteCond") == 0) {
+            plain = plain && condition_is_plain(line->args);
+            continue;
+        }
+        struct apache_redirect redirect;
+        if (apache_redirects(line->name, line->args, &redirect) && redirect.everything &&
+            (!redirect.rewrite || (rewriting && plain)))
+            return true;
+        if (strcasecmp(line->name, "RewriteRule") == 0)
+            plain = true;
+    }
+    return false;
+}

@@ -1,0 +1,174 @@
+/*
+ * txn_internal.h - what the files of the transaction module share. Internal to install/.
+ *
+ * txn.c stages and drives; txn_file.c carries out one operation; txn_journal.c writes and reads the log;
+ * txn_past.c deals with what former runs left (recover, undo, prune); txn_diff.c compares and merges texts.
+ */
+#ifndef TLSUP_INSTALL_TXN_INTERNAL_H
+#define TLSUP_INSTALL_TXN_INTERNAL_H
+
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "tlsup/txn.h"
+
+/* A configuration file larger than this is not one. */
+#define TXN_FILE_LIMIT ((size_t)16 << 20)
+#define TXN_ID_DIGITS 10
+#define SHA256_HEX_BYTES 65
+
+enum thing {
+    THING_NONE,
+    THING_FILE,
+    THING_LINK,
+    THING_OTHER, /* a directory, a device, a file too large to be ours: never equal to anything */
+};
+
+/* What stands at a path: enough to recognise it again. */
+struct snapshot {
+    enum thing thing;
+    char sha256[SHA256_HEX_BYTES]; /* THING_FILE */
+    char *target;                  /* THING_LINK, owned */
+};
+void snapshot_clear(struct snapshot *snapshot);
+void snapshot_copy(struct snapshot *to, const struct snapshot *from);
+bool snapshot_equal(const struct snapshot *a, const struct snapshot *b);
+#define AUTO_SNAPSHOT CLEANUP(snapshot_clear) struct snapshot
+
+struct xattr {
+    char *name;
+    char *value;
+    size_t len;
+};
+
+struct meta {
+    mode_t mode; /* permission bits */
+    uid_t uid;
+    gid_t gid;
+    dev_t dev;
+    ino_t ino;
+    nlink_t nlink;
+    struct xattr *xattrs;
+    size_t n_xattrs;
+    bool inherit; /* a new file: take what the directory gives instead of `xattrs` */
+};
+void meta_clear(struct meta *meta);
+void meta_copy(struct meta *to, const struct meta *from);
+void meta_add_xattr(struct meta *meta, const char *name, const void *value, size_t len);
+#define AUTO_META CLEANUP(meta_clear) struct meta
+
+/* One operation: `real` goes from `old` to `new`. Create, replace, symlink and unlink are only combinations of the two. */
+struct op {
+    char *path; /* as the caller named it, for people */
+    char *real; /* absolute, no symlink in it but, for operations on links, the last component */
+    struct snapshot old, new;
+    struct buf old_data, new_data; /* of files; filled when staged, or by journal_content() */
+    bool have_old, have_new;
+    struct meta old_meta;
+    mode_t mode;          /* of a new file */
+    struct meta new_meta; /* of a file that undo makes again; only with `remake` */
+    bool remake;
+    bool torn; /* an in-place write has begun and is not known to have ended */
+    bool kept; /* put back: somebody else's version was left alone */
+};
+
+enum mark {
+    MARK_APPLYING,
+    MARK_APPLIED,
+    MARK_TESTED,
+    MARK_RELOADING,
+    MARK_VERIFIED,
+    MARK_COMMITTED,
+    MARK_UNDONE,
+    MARK_SETTLED, /* undone, and the web server was told */
+    MARK_COUNT,
+};
+
+struct txn {
+    char *journal_dir;
+    char *owner;
+    char *title;
+    int64_t begun_s;
+    struct op *ops;
+    size_t n_ops;
+    struct strlist undoes; /* ids of the committed transactions that this one takes back */
+    unsigned marks;        /* bit set of enum mark */
+    char id[TXN_ID_DIGITS + 1];
+    char *dir;      /* journal_dir/id, NULL before apply */
+    int log_fd;     /* -1 until the log is open for writing */
+    size_t log_len; /* valid bytes of the log; what follows is torn */
+    bool begun;     /* the log's first record was read */
+    bool damaged;   /* the log is broken before its end */
+};
+
+static inline bool txn_has(const struct txn *txn, enum mark mark)
+{
+    return (txn->marks & (1U << mark)) != 0;
+}
+struct txn *txn_alloc(const char *journal_dir, const char *owner, const char *title);
+void txn_free_ptr(struct txn **txn);
+#define AUTO_TXN CLEANUP(txn_free_ptr) struct txn
+struct op *txn_op_add(struct txn *txn, const char *path, const char *real);
+void txn_op_drop(struct txn *txn, size_t n);
+/* Stage for undo: `real` goes to `to` from whatever it is now. `meta` is that of a file to be made again. */
+MUST_CHECK bool txn_stage(struct txn *txn, const char *path, const char *real, const struct snapshot *to,
+                          const struct buf *data, const struct meta *meta, struct err *err);
+/* What stands at `real` once the staged operations are done; `data` (may be NULL) gets a file's content. */
+MUST_CHECK bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, struct buf *data,
+                            struct err *err);
+/* Restore in reverse. False when something could not be put back: the journal then stays unfinished. */
+MUST_CHECK bool txn_put_back(struct txn *txn, struct strlist *messages, size_t *kept, struct err *err);
+/* What follows the mark `committed`; may be repeated. */
+void txn_finish_commit(struct txn *txn);
+
+/* -- txn_file.c -- */
+/* Before every write, fsync, rename, link and removal. Always true in a production build; false with errno set
+ * when a test wants this step to fail. */
+bool txn_step(void);
+#ifdef TEST_HOOKS
+extern unsigned long txn_steps_done;
+#endif
+void sha256_hex(const void *data, size_t len, char out[SHA256_HEX_BYTES]);
+/* What stands at `real`; a final symlink is not followed. */
+MUST_CHECK bool snapshot_read(const char *real, struct snapshot *out, struct buf *data, struct err *err);
+MUST_CHECK bool meta_read(const char *real, struct meta *out, struct err *err);
+/* A file of the journal's own: created or replaced, 0600, fsynced. */
+MUST_CHECK bool file_save(const char *path, const void *data, size_t len, struct err *err);
+bool file_write_all(int fd, const char *data, size_t len); /* errno */
+MUST_CHECK bool file_sync_dir(const char *dir, struct err *err);
+/* Bring operation `n` forward (old to new) or back (new to old). */
+MUST_CHECK bool op_put(struct txn *txn, size_t n, bool forward, struct err *err);
+/* Is the live content a mixture of old and new, as an interrupted in-place write leaves it? */
+bool op_is_torn(const struct op *op, const struct buf *live);
+MUST_CHECK bool op_mend_torn(struct txn *txn, size_t n, struct err *err);
+void op_remove_leftovers(const struct txn *txn, size_t n);
+/* The content that was set aside by a removal; only after commit. */
+void op_remove_set_aside(const struct txn *txn, size_t n);
+
+/* -- txn_journal.c -- */
+/* Make the directory with the contents and the log with all operations. Nothing else is touched. */
+MUST_CHECK bool journal_create(struct txn *txn, struct err *err);
+MUST_CHECK bool journal_append(struct txn *txn, struct err *err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+MUST_CHECK bool journal_mark(struct txn *txn, enum mark mark, struct err *err);
+/* Change what operation `n` of a committed transaction goes back to (a link target or nothing). */
+MUST_CHECK bool journal_rebase(struct txn *txn, size_t n, const struct snapshot *old, struct err *err);
+/* Read a log's bytes into `txn`. False when it is damaged or not understood; a torn end is no damage. */
+bool journal_parse(struct txn *txn, const char *data, size_t len);
+/* A transaction on disk. One without a log has `begun` false. */
+MUST_CHECK bool journal_load(const char *journal_dir, const char *id, struct txn **out, struct err *err);
+/* Load old_data or new_data of an operation, checked against its hash. */
+MUST_CHECK bool journal_content(struct txn *txn, size_t n, bool want_new, struct err *err);
+/* JOURNAL/ID/KIND-N; the caller frees. */
+char *journal_path(const struct txn *txn, const char *kind, size_t n);
+/* Ids below `journal_dir`, oldest first. */
+MUST_CHECK bool journal_ids(const char *journal_dir, struct strlist *ids, struct err *err);
+
+/* -- txn_diff.c -- */
+/* Appends "--- a", "+++ b" and hunks; nothing when both are equal. A NULL name is /dev/null. */
+void diff_unified(const char *old_name, const struct buf *old, const char *new_name, const struct buf *new,
+                  struct buf *out);
+/* Three-way merge by lines: what changed between `base` and `theirs`, done to `ours`. False when both changed
+ * the same or touching lines. Appends. */
+bool diff_merge(const struct buf *base, const struct buf *ours, const struct buf *theirs, struct buf *out);
+
+#endif

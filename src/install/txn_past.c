@@ -1,0 +1,404 @@
+/*
+ * txn_past.c - what former runs left: unfinished transactions to end, committed ones to take back or to prune.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tlsup/fs.h"
+#include "tlsup/mem.h"
+#include "txn_internal.h"
+
+/* -- recovery --------------------------------------------------------------------------------------------- */
+
+void txn_recovery_clear(struct txn_recovery *recovery)
+{
+    strlist_clear(&recovery->messages);
+    *recovery = (struct txn_recovery){0};
+}
+
+static void add_message(struct strlist *messages, const char *what, const char *title, const char *how)
+{
+    AUTO_FREE char *text = mem_fmt("%s \"%s\" %s", what, title, how);
+    strlist_add(messages, text);
+}
+
+static bool is_over(const struct txn *txn)
+{
+    return txn_has(txn, MARK_COMMITTED) || txn_has(txn, MARK_UNDONE);
+}
+
+static bool owes_reload(const struct txn *txn)
+{
+    return txn_has(txn, MARK_UNDONE) && txn_has(txn, MARK_RELOADING) && !txn_has(txn, MARK_SETTLED);
+}
+
+static bool damaged_error(const struct txn *txn, struct err *err)
+{
+    err_set(err, ERR_IO, NEXT_FIX_CONFIG, txn->dir,
+            "the journal %s is damaged, or was written by a newer version; it may be unfinished", txn->dir);
+    return err_advise(err, "Compare its old-N and new-N with the web server's files; then move it away.");
+}
+
+static bool end_one(struct txn *txn, struct txn_recovery *out, struct err *err)
+{
+    size_t kept = 0;
+    if (txn_has(txn, MARK_VERIFIED)) {
+        if (!txn_commit(txn, err))
+            return false;
+        out->finished++;
+        add_message(&out->messages, "An earlier run was interrupted after", txn->title,
+                    "was proven to work: it stands.");
+        return true;
+    }
+    bool ok = txn_put_back(txn, &out->messages, &kept, err);
+    out->kept += kept;
+    if (!ok)
+        return err_context(err, "an earlier run was interrupted in \"%s\"", txn->title);
+    out->rolled_back++;
+    add_message(&out->messages, "An earlier run was interrupted in", txn->title,
+                kept == 0 ? "and was put back." : "and was put back, as far as said above.");
+    return true;
+}
+
+static bool recover_one(struct txn *txn, struct txn_recovery *out, struct err *err)
+{
+    if (is_over(txn)) {
+        if (txn_has(txn, MARK_COMMITTED) && !txn->damaged)
+            txn_finish_commit(txn);
+    } else if (txn->damaged) {
+        return damaged_error(txn, err);
+    } else if (!txn_has(txn, MARK_APPLYING)) {
+        return fs_remove_tree(txn->dir, err); /* it had touched nothing */
+    } else if (!end_one(txn, out, err)) {
+        return false;
+    }
+    out->reload_needed = out->reload_needed || owes_reload(txn);
+    return true;
+}
+
+bool txn_recover(const char *journal_dir, struct txn_recovery *out, struct err *err)
+{
+    AUTO_STRLIST ids = STRLIST_INIT;
+    txn_recovery_clear(out);
+    if (!journal_ids(journal_dir, &ids, err))
+        return false;
+    for (size_t i = ids.n; i-- > 0;) { /* newest first, as edits are undone in reverse */
+        struct err trouble = ERR_INIT;
+        AUTO_TXN *txn = NULL;
+        if ((!journal_load(journal_dir, ids.v[i], &txn, &trouble) || !recover_one(txn, out, &trouble)) &&
+            !err_isset(err))
+            *err = trouble;
+    }
+    return !err_isset(err);
+}
+
+bool txn_settle(const char *journal_dir, struct err *err)
+{
+    AUTO_STRLIST ids = STRLIST_INIT;
+    if (!journal_ids(journal_dir, &ids, err))
+        return false;
+    for (size_t i = 0; i < ids.n; i++) {
+        AUTO_TXN *txn = NULL;
+        if (!journal_load(journal_dir, ids.v[i], &txn, err))
+            return false;
+        if (owes_reload(txn) && !journal_mark(txn, MARK_SETTLED, err))
+            return false;
+    }
+    return true;
+}
+
+/* -- the committed ---------------------------------------------------------------------------------------- */
+
+/* Committed, of this owner, neither taken back nor itself a taking back. Oldest first. */
+struct past {
+    struct txn **v;
+    size_t n;
+};
+
+static void past_clear(struct past *past)
+{
+    for (size_t i = 0; i < past->n; i++)
+        txn_free(past->v[i]);
+    free(past->v);
+    *past = (struct past){0};
+}
+#define AUTO_PAST CLEANUP(past_clear) struct past
+
+static bool stands(const struct txn *txn, const char *owner)
+{
+    return txn->begun && txn_has(txn, MARK_COMMITTED) && !txn_has(txn, MARK_UNDONE) && txn->undoes.n == 0 &&
+           (owner == NULL || strcmp(txn->owner, owner) == 0);
+}
+
+static bool past_load(const char *journal_dir, const char *owner, struct past *out, struct err *err)
+{
+    AUTO_STRLIST ids = STRLIST_INIT;
+    if (!journal_ids(journal_dir, &ids, err))
+        return false;
+    out->v = mem_array(ids.n, sizeof(struct txn *));
+    for (size_t i = 0; i < ids.n; i++) {
+        AUTO_TXN *txn = NULL;
+        if (!journal_load(journal_dir, ids.v[i], &txn, err))
+            return false;
+        if (!stands(txn, owner))
+            continue;
+        if (txn->damaged)
+            return damaged_error(txn, err);
+        out->v[out->n++] = txn;
+        txn = NULL;
+    }
+    return true;
+}
+
+static bool is_link_op(const struct op *op)
+{
+    return op->old.thing != THING_FILE && op->new.thing != THING_FILE;
+}
+
+void txn_list_clear(struct txn_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        free(list->v[i].owner);
+        free(list->v[i].title);
+    }
+    free(list->v);
+    *list = (struct txn_list){0};
+}
+
+bool txn_list(const char *journal_dir, const char *owner, struct txn_list *out, struct err *err)
+{
+    AUTO_PAST past = {0};
+    txn_list_clear(out);
+    if (!past_load(journal_dir, owner, &past, err))
+        return false;
+    out->v = mem_array(past.n, sizeof(*out->v));
+    for (size_t i = past.n; i-- > 0;) {
+        const struct txn *txn = past.v[i];
+        struct txn_info *info = &out->v[out->n++];
+        memcpy(info->id, txn->id, sizeof(info->id));
+        info->owner = mem_dup(txn->owner);
+        info->title = mem_dup(txn->title);
+        info->begun_s = txn->begun_s;
+        for (size_t n = 0; n < txn->n_ops; n++)
+            ++*(is_link_op(&txn->ops[n]) ? &info->links : &info->files);
+    }
+    return true;
+}
+
+/* -- undo ------------------------------------------------------------------------------------------------- */
+
+/* Only our lines go; what a person or another certificate's edit changed elsewhere in the file stays. */
+static bool stage_merged(struct txn *txn, struct txn *past, size_t n, const struct buf *live, bool *merged,
+                         struct err *err)
+{
+    struct op *op = &past->ops[n];
+    AUTO_BUF result = BUF_INIT;
+    *merged = false;
+    if (!journal_content(past, n, true, err) || !journal_content(past, n, false, err))
+        return false;
+    if (!diff_merge(&op->new_data, live, &op->old_data, &result))
+        return true;
+    *merged = true;
+    struct snapshot to = {.thing = THING_FILE};
+    sha256_hex(result.data, result.len, to.sha256);
+    return txn_stage(txn, op->path, op->real, &to, &result, NULL, err);
+}
+
+static void say_left(struct strlist *messages, const struct txn *past, size_t n, const struct snapshot *live)
+{
+    const struct op *op = &past->ops[n];
+    AUTO_BUF text = BUF_INIT;
+    buf_addf(&text, "%s was %s since, and was left as it is.", op->path,
+             live->thing == THING_NONE ? "removed" : "changed");
+    if (op->old.thing == THING_FILE)
+        buf_addf(&text, " What it was before: %s/old-%zu.", past->dir, n);
+    if (op->old.thing == THING_LINK)
+        buf_addf(&text, " It was a link to %s before.", op->old.target);
+    if (op->old.thing == THING_NONE && live->thing != THING_NONE)
+        buf_adds(&text, " It was not there before: remove it by hand if nothing needs it.");
+    strlist_add(messages, buf_str(&text));
+}
+
+static bool undo_op(struct txn *txn, struct txn *past, size_t n, struct strlist *messages, struct err *err)
+{
+    struct op *op = &past->ops[n];
+    AUTO_SNAPSHOT live = {0};
+    AUTO_BUF data = BUF_INIT;
+    if (!txn_current(txn, op->real, &live, &data, err))
+        return false;
+    if (snapshot_equal(&live, &op->old))
+        return true;
+    if (snapshot_equal(&live, &op->new)) {
+        if (!journal_content(past, n, false, err))
+            return false;
+        return txn_stage(txn, op->path, op->real, &op->old, &op->old_data, &op->old_meta, err);
+    }
+    if (live.thing == THING_FILE && op->new.thing == THING_FILE && op->old.thing == THING_FILE) {
+        bool merged;
+        if (!stage_merged(txn, past, n, &data, &merged, err))
+            return false;
+        if (merged) {
+            AUTO_FREE char *text = mem_fmt("%s was changed since: only tlsup's own edit is taken out.", op->path);
+            if (!strlist_has(messages, text))
+                strlist_add(messages, text);
+            return true;
+        }
+    }
+    say_left(messages, past, n, &live);
+    return true;
+}
+
+static bool target_exists(const struct txn *txn, const struct op *op)
+{
+    AUTO_FREE char *dir = fs_dirname(op->real);
+    AUTO_FREE char *target = op->new.target[0] == '/' ? mem_dup(op->new.target) : fs_join(dir, op->new.target);
+    AUTO_FREE char *real = realpath(target, NULL);
+    if (real == NULL) { /* or it comes back in this very transaction */
+        for (size_t n = 0; n < txn->n_ops; n++)
+            if (txn->ops[n].new.thing != THING_NONE && strcmp(txn->ops[n].real, target) == 0)
+                return true;
+        return false;
+    }
+    for (size_t n = 0; n < txn->n_ops; n++)
+        if (txn->ops[n].new.thing == THING_NONE && strcmp(txn->ops[n].real, real) == 0)
+            return false;
+    return true;
+}
+
+/* A link to a certificate version that was deleted since would break the server: leave it. */
+static void drop_dangling(struct txn *txn, struct strlist *messages)
+{
+    for (size_t n = txn->n_ops; n-- > 0;) {
+        const struct op *op = &txn->ops[n];
+        if (op->new.thing != THING_LINK || target_exists(txn, op))
+            continue;
+        AUTO_FREE char *text =
+            mem_fmt("The link %s was left as it is: what it pointed to before, %s, no longer exists.", op->path,
+                    op->new.target);
+        strlist_add(messages, text);
+        txn_op_drop(txn, n);
+    }
+}
+
+bool txn_undo(struct txn *txn, struct strlist *messages, struct err *err)
+{
+    AUTO_PAST past = {0};
+    if (txn->dir != NULL || txn->undoes.n > 0)
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, txn->owner, "undo was asked for twice");
+    if (!past_load(txn->journal_dir, txn->owner, &past, err))
+        return false;
+    if (past.n == 0)
+        return err_set(err, ERR_NOT_FOUND, NEXT_NONE, txn->owner, "there is nothing to undo for %s", txn->owner);
+    for (size_t i = past.n; i-- > 0;)
+        for (size_t n = past.v[i]->n_ops; n-- > 0;)
+            if (!undo_op(txn, past.v[i], n, messages, err))
+                return false;
+    for (size_t i = past.n; i-- > 0;)
+        strlist_add(&txn->undoes, past.v[i]->id);
+    drop_dangling(txn, messages);
+    return true;
+}
+
+/* -- prune ------------------------------------------------------------------------------------------------ */
+
+/* The next edit of the same place after transaction `i`, if it took over where this one ended. */
+static struct txn *heir_of(const struct past *past, size_t i, const struct op *op, size_t *n)
+{
+    for (size_t k = i + 1; k < past->n; k++)
+        for (*n = 0; *n < past->v[k]->n_ops; ++*n)
+            if (strcmp(past->v[k]->ops[*n].real, op->real) == 0)
+                return snapshot_equal(&past->v[k]->ops[*n].old, &op->new) ? past->v[k] : NULL;
+    return NULL;
+}
+
+static bool can_fold(const struct past *past, size_t i)
+{
+    size_t n;
+    const struct txn *txn = past->v[i];
+    for (size_t k = 0; k < txn->n_ops; k++)
+        if (!is_link_op(&txn->ops[k]) || heir_of(past, i, &txn->ops[k], &n) == NULL)
+            return false;
+    return true;
+}
+
+/* The heirs go back to where this one would have, so that an undo still finds its way; then it is not needed. */
+static bool fold(struct past *past, size_t i, struct err *err)
+{
+    struct txn *txn = past->v[i];
+    for (size_t k = 0; k < txn->n_ops; k++) {
+        size_t n;
+        struct txn *heir = heir_of(past, i, &txn->ops[k], &n);
+        if (heir != NULL && !journal_rebase(heir, n, &txn->ops[k].old, err))
+            return false;
+    }
+    if (!fs_remove_tree(txn->dir, err))
+        return false;
+    txn_free(txn);
+    past->n--;
+    memmove(&past->v[i], &past->v[i + 1], (past->n - i) * sizeof(struct txn *));
+    return true;
+}
+
+static bool holds_evidence(const struct txn *txn)
+{
+    for (size_t n = 0; n < txn->n_ops; n++)
+        if (txn->ops[n].kept)
+            return true;
+    return false;
+}
+
+/* Does a transaction that `txn` took back still look as if it stood? Then the record of the taking back is needed. */
+static bool has_unmarked(const struct txn *txn)
+{
+    for (size_t i = 0; i < txn->undoes.n; i++) {
+        struct err ignored = ERR_INIT;
+        AUTO_TXN *past = NULL;
+        if (!journal_load(txn->journal_dir, txn->undoes.v[i], &past, &ignored) ||
+            (past->begun && !txn_has(past, MARK_UNDONE)))
+            return true;
+    }
+    return false;
+}
+
+/* Put back and told, or a taking back whose work is done. */
+static bool is_spent(const struct txn *txn, const char *owner)
+{
+    if (!txn->begun || txn->damaged || holds_evidence(txn) || (owner != NULL && strcmp(txn->owner, owner) != 0))
+        return false;
+    return (txn_has(txn, MARK_UNDONE) && !owes_reload(txn)) ||
+           (txn_has(txn, MARK_COMMITTED) && txn->undoes.n > 0 && !has_unmarked(txn));
+}
+
+static bool remove_spent(const char *journal_dir, const char *owner, struct err *err)
+{
+    AUTO_STRLIST ids = STRLIST_INIT;
+    if (!journal_ids(journal_dir, &ids, err))
+        return false;
+    /* oldest first: what was taken back goes before the record that says so */
+    for (size_t i = 0; i < ids.n; i++) {
+        AUTO_TXN *txn = NULL;
+        if (!journal_load(journal_dir, ids.v[i], &txn, err))
+            return false;
+        if (is_spent(txn, owner) && !fs_remove_tree(txn->dir, err))
+            return false;
+    }
+    return true;
+}
+
+bool txn_prune(const char *journal_dir, const char *owner, size_t keep, struct err *err)
+{
+    AUTO_PAST past = {0};
+    if (!remove_spent(journal_dir, owner, err) || !past_load(journal_dir, owner, &past, err))
+        return false;
+    for (size_t i = 0; past.n > keep && i < past.n - keep;) {
+        if (!can_fold(&past, i))
+            i++;
+        else if (!fold(&past, i, err))
+            return false;
+    }
+    return true;
+}

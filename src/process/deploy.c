@@ -1,0 +1,525 @@
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include "tlsup/deploy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "tlsup/b64.h"
+#include "tlsup/clock.h"
+#include "tlsup/fs.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "tlsup/port.h"
+#include "tlsup/roles.h"
+
+enum {
+    PROBE_TIMEOUT_MS = 5000,
+    PROOF_DEADLINE_MS = 20000, /* a busy server's old workers may answer for a while after a reload */
+    FIRST_PAUSE_MS = 20,
+    LONGEST_PAUSE_MS = 500,
+    KEPT_JOURNALS = 3,
+};
+
+struct deploy {
+    struct store *store;
+    struct web web;
+    struct sites sites;
+    struct txn *challenge; /* applied and proven, not yet committed; NULL = none */
+    char *token_dir;
+    char proof[256];
+    deploy_progress_fn *progress;
+    void *ctx;
+};
+
+static void tell(const struct deploy *deploy, const char *text)
+{
+    log_info("%s", text);
+    if (deploy->progress != NULL)
+        deploy->progress(deploy->ctx, text);
+}
+
+const struct web *deploy_web(const struct deploy *deploy)
+{
+    return &deploy->web;
+}
+
+const char *deploy_proof(const struct deploy *deploy)
+{
+    return deploy->proof;
+}
+
+/* -- waiting for the truth ----------------------------------------------------------------------------------
+ */
+
+struct patience {
+    int64_t deadline_ms;
+    int pause_ms;
+};
+
+static struct patience patience_new(void)
+{
+    return (struct patience){clock_mono_ms() + PROOF_DEADLINE_MS, FIRST_PAUSE_MS};
+}
+
+/* Pause before asking again; false when the time is up. */
+static bool patience_wait(struct patience *patience)
+{
+    if (clock_mono_ms() >= patience->deadline_ms)
+        return false;
+    usleep((useconds_t)patience->pause_ms * 1000);
+    patience->pause_ms =
+        patience->pause_ms * 2 < LONGEST_PAUSE_MS ? patience->pause_ms * 2 : LONGEST_PAUSE_MS;
+    return true;
+}
+
+/* -- opening ------------------------------------------------------------------------------------------------
+ */
+
+static bool held_by_other(const struct web *web, int port, char holder[PORT_HOLDER_BYTES])
+{
+    pid_t pid = 0;
+    return port_holder(port, holder, &pid) && pid > 0 && pid != web->master_pid;
+}
+
+static bool check_443(const struct deploy *deploy, struct err *err)
+{
+    char holder[PORT_HOLDER_BYTES];
+    const struct web *web = &deploy->web;
+    if (!held_by_other(web, 443, holder))
+        return true;
+    err_set(err, ERR_PORT, NEXT_FIX_CONFIG, "port 443",
+            "port 443 is taken by %s, so %s cannot serve https on it", holder, web_kind_name(web->kind));
+    return err_advise(err, "stop that program or move it to another port, then run the same command again; "
+                           "or get the certificate alone with "
+                           "`tlsup issue`");
+}
+
+static bool reread(struct deploy *deploy, struct err *err)
+{
+    sites_clear(&deploy->sites);
+    return web_read(&deploy->web, &deploy->sites, err);
+}
+
+bool deploy_open(struct store *store, enum web_kind wanted, deploy_progress_fn *progress, void *ctx,
+                 struct deploy **out, struct err *err)
+{
+    struct deploy *deploy = mem_alloc(sizeof *deploy);
+    deploy->store = store;
+    deploy->progress = progress;
+    deploy->ctx = ctx;
+    bool ok = web_find(wanted, NULL, &deploy->web, err);
+    if (ok) {
+        tell(deploy, "testing the web server's configuration");
+        ok = web_test(&deploy->web, err);
+        if (!ok) {
+            (void)err_context(err, "the configuration of %s is broken already, and nothing was touched",
+                              web_kind_name(deploy->web.kind));
+            (void)err_advise(err, "mend it first: %s -t shows where", deploy->web.bin);
+        }
+    }
+    if (!ok || !check_443(deploy, err) || !reread(deploy, err)) {
+        deploy_close(deploy);
+        return false;
+    }
+    *out = deploy;
+    return true;
+}
+
+bool deploy_listens_on_80(const struct deploy *deploy)
+{
+    if (deploy->web.master_pid == 0)
+        return false;
+    for (size_t i = 0; i < deploy->sites.n; i++)
+        for (size_t j = 0; j < deploy->sites.v[i].n_listens; j++)
+            if (deploy->sites.v[i].listens[j].port == 80)
+                return true;
+    return false;
+}
+
+/* -- one transaction ----------------------------------------------------------------------------------------
+ */
+
+/* Everything staged goes in and the server takes it up; on failure the caller puts it back. */
+static bool take_up(struct deploy *deploy, struct txn *txn, struct err *err)
+{
+    if (!txn_apply(txn, err))
+        return false;
+    tell(deploy, "testing the new configuration");
+    if (!web_test(&deploy->web, err))
+        return err_context(err, "%s refuses the new configuration", web_kind_name(deploy->web.kind));
+    if (!txn_note(txn, TXN_TESTED, err) || !txn_note(txn, TXN_RELOADING, err))
+        return false;
+    tell(deploy, "reloading the web server");
+    return web_reload(&deploy->web, err);
+}
+
+/* Back to how it was, with the server told. What fails here is added to the error that led here. */
+static void put_back(struct deploy *deploy, struct txn *txn, struct err *why)
+{
+    struct err err = ERR_INIT;
+    bool had_reloaded = deploy->web.master_pid > 0;
+    tell(deploy, "putting everything back");
+    bool ok = txn_rollback(txn, &err);
+    if (had_reloaded && web_test(&deploy->web, &err) && web_reload(&deploy->web, &err))
+        ok = txn_settle(store_journal_dir(deploy->store), &err) && ok;
+    if (err_isset(&err) || !ok)
+        log_error("while putting things back: %s", err.text);
+    else if (err_isset(why) && strlen(why->text) + 64 < sizeof why->text)
+        strcat(why->text, "\neverything was put back as it was"); /* NOLINT: bounded by the line above */
+}
+
+/* -- the challenge ------------------------------------------------------------------------------------------
+ */
+
+static void random_token(char out[44])
+{
+    unsigned char bytes[32];
+    AUTO_BUF text = BUF_INIT;
+    if (getentropy(bytes, sizeof bytes) != 0) /* only a name for a test fetch: uniqueness is enough */
+        snprintf((char *)bytes, sizeof bytes, "%lld.%d", (long long)clock_mono_ms(), (int)getpid());
+    b64url_encode(bytes, sizeof bytes, &text);
+    snprintf(out, 44, "%s", buf_str(&text));
+}
+
+static bool fetch_token(const char *name, const char *address, const char *token, const char *thumbprint,
+                        struct err *err)
+{
+    struct probe_http answer;
+    AUTO_FREE char *path = mem_fmt("/.well-known/acme-challenge/%s", token);
+    AUTO_FREE char *expected = mem_fmt("%s.%s", token, thumbprint);
+    if (!role_probe_http(address, 80, false, name, path, PROBE_TIMEOUT_MS, &answer, err))
+        return err_context(err, "a test of the challenge's answer on %s", address);
+    size_t len = strcspn(answer.body, "\r\n");
+    if (answer.status == 200 && len == strlen(expected) && strncmp(answer.body, expected, len) == 0)
+        return true;
+    err_set(err, ERR_PROOF, NEXT_FIX_CONFIG, name,
+            "a test of the challenge's answer on %s failed: http status %d%s%s instead of the token", address,
+            answer.status, answer.location[0] != '\0' ? " to " : "", answer.location);
+    return err_advise(err,
+                      "something in the web server's configuration answers before tlsup does for http://%s%s",
+                      name, path);
+}
+
+/* The same over every address of every name, until it is right or the time is up. */
+static bool prove_challenge(struct deploy *deploy, const struct strlist *names, const char *token,
+                            const char *thumbprint, struct err *err)
+{
+    struct patience patience = patience_new();
+    for (size_t i = 0; i < names->n; i++) {
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        if (!web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 80, &addresses, err))
+            return false;
+        for (size_t j = 0; j < addresses.n; j++) {
+            struct err failed = ERR_INIT;
+            while (!fetch_token(names->v[i], addresses.v[j], token, thumbprint, &failed)) {
+                if (signals_interrupted(err))
+                    return false;
+                if (!patience_wait(&patience)) {
+                    *err = failed;
+                    return false;
+                }
+                err_clear(&failed);
+            }
+        }
+    }
+    return true;
+}
+
+static bool write_test_token(const struct deploy *deploy, const char *token, const char *thumbprint,
+                             char **path, struct err *err)
+{
+    if (deploy->token_dir == NULL)
+        return true;
+    *path = fs_join(deploy->token_dir, token);
+    AUTO_FREE char *text = mem_fmt("%s.%s", token, thumbprint);
+    return fs_write(*path, text, strlen(text), 0644, err);
+}
+
+static bool try_challenge(struct deploy *deploy, const struct strlist *names, const char *thumbprint,
+                          struct err *err)
+{
+    char token[44];
+    AUTO_FREE char *path = NULL;
+    struct err ignored = ERR_INIT;
+    random_token(token);
+    tell(deploy, "checking that the web server answers the challenge");
+    bool ok = write_test_token(deploy, token, thumbprint, &path, err) &&
+              prove_challenge(deploy, names, token, thumbprint, err);
+    if (path != NULL && !fs_remove(path, &ignored))
+        log_warn("%s", ignored.text);
+    return ok;
+}
+
+bool deploy_challenge(struct deploy *deploy, const char *cert_name, const struct strlist *names,
+                      const char *thumbprint, const char **token_dir, struct err *err)
+{
+    struct txn *txn = NULL;
+    AUTO_FREE char *title = mem_fmt("answer challenges for %s", cert_name);
+    if (!txn_begin(store_journal_dir(deploy->store), cert_name, title, &txn, err))
+        return false;
+    bool ok = web_edit_challenge(&deploy->web, &deploy->sites, names, thumbprint, txn, err);
+    bool changes = ok && txn_count(txn) > 0;
+    if (changes)
+        ok = take_up(deploy, txn, err) && reread(deploy, err);
+    ok = ok && try_challenge(deploy, names, thumbprint, err);
+    if (changes && !ok)
+        put_back(deploy, txn, err);
+    if (changes && ok) {
+        deploy->challenge = txn;
+    } else {
+        txn_free(txn);
+    }
+    *token_dir = deploy->token_dir;
+    return ok;
+}
+
+bool deploy_keep(struct deploy *deploy, struct err *err)
+{
+    struct txn *txn = deploy->challenge;
+    if (txn == NULL)
+        return true;
+    deploy->challenge = NULL;
+    bool ok = txn_note(txn, TXN_VERIFIED, err) && txn_commit(txn, err);
+    txn_free(txn);
+    return ok;
+}
+
+void deploy_close(struct deploy *deploy)
+{
+    struct err none = ERR_INIT;
+    if (deploy == NULL)
+        return;
+    if (deploy->challenge != NULL) {
+        put_back(deploy, deploy->challenge, &none);
+        txn_free(deploy->challenge);
+    }
+    sites_clear(&deploy->sites);
+    free(deploy->token_dir);
+    free(deploy);
+}
+
+/* -- the certificate ----------------------------------------------------------------------------------------
+ */
+
+/* The http status of "/" for each name before the change; 0 = nobody answered. */
+static int *front_statuses(struct deploy *deploy, const struct strlist *names)
+{
+    int *statuses = mem_array(names->n, sizeof *statuses);
+    for (size_t i = 0; i < names->n; i++) {
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        struct err err = ERR_INIT;
+        struct probe_http answer;
+        if (deploy->web.master_pid > 0 &&
+            web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 80, &addresses, &err) &&
+            addresses.n > 0 &&
+            role_probe_http(addresses.v[0], 80, false, names->v[i], "/", PROBE_TIMEOUT_MS, &answer, &err))
+            statuses[i] = answer.status;
+    }
+    return statuses;
+}
+
+static bool is_https_redirect(const struct probe_http *answer)
+{
+    return answer->status >= 300 && answer->status <= 399 && strncmp(answer->location, "https://", 8) == 0;
+}
+
+/* What answered on port 80 before must still do so, unless https was asked for instead. */
+static bool prove_front(struct deploy *deploy, const struct strlist *names, const int *before, bool redirect,
+                        struct err *err)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        struct probe_http answer;
+        if (before[i] == 0)
+            continue;
+        if (!web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 80, &addresses, err) ||
+            addresses.n == 0 ||
+            !role_probe_http(addresses.v[0], 80, false, names->v[i], "/", PROBE_TIMEOUT_MS, &answer, err))
+            return err_context(err, "http://%s/ was answered before the change, and is no longer",
+                               names->v[i]);
+        if (answer.status != before[i] && !(redirect && is_https_redirect(&answer)))
+            return err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, names->v[i],
+                           "http://%s/ was answered with status %d before the change, and with %d after it",
+                           names->v[i], before[i], answer.status);
+    }
+    return true;
+}
+
+static bool shake_hands(const char *name, const char *address, const char *sha256, struct probe_tls *seen,
+                        struct err *err)
+{
+    if (!role_probe_tls(address, 443, name, PROBE_TIMEOUT_MS, seen, err))
+        return false;
+    if (strcmp(seen->sha256, sha256) == 0)
+        return true;
+    return err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, name,
+                   "port 443 on %s serves another certificate than the one just installed", address);
+}
+
+static void note_proof(struct deploy *deploy, const char *address, const struct probe_tls *seen)
+{
+    size_t len = strlen(deploy->proof);
+    if (len == 0)
+        snprintf(deploy->proof, sizeof deploy->proof, "%s on %s", seen->version, address);
+    else if (strstr(deploy->proof, address) == NULL)
+        snprintf(deploy->proof + len, sizeof deploy->proof - len, ", %s", address);
+}
+
+/* A real handshake by SNI for each name over each address shows the new leaf. */
+static bool prove_https(struct deploy *deploy, const struct strlist *names, const char *sha256,
+                        struct err *err)
+{
+    struct patience patience = patience_new();
+    deploy->proof[0] = '\0';
+    tell(deploy, "proving that port 443 serves the certificate");
+    for (size_t i = 0; i < names->n; i++) {
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        if (!web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 443, &addresses, err))
+            return false;
+        if (addresses.n == 0)
+            return err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, names->v[i],
+                           "no address of the web server serves it on port 443");
+        for (size_t j = 0; j < addresses.n; j++) {
+            struct err failed = ERR_INIT;
+            struct probe_tls seen;
+            while (!shake_hands(names->v[i], addresses.v[j], sha256, &seen, &failed)) {
+                if (signals_interrupted(err))
+                    return false;
+                if (!patience_wait(&patience)) {
+                    *err = failed;
+                    return err_context(err,
+                                       "the web server was reloaded, but does not serve the new certificate");
+                }
+                err_clear(&failed);
+            }
+            note_proof(deploy, addresses.v[j], &seen);
+        }
+    }
+    return true;
+}
+
+static bool stage(struct deploy *deploy, const char *cert_name, const struct strlist *names, int version,
+                  bool redirect, struct txn *txn, struct err *err)
+{
+    AUTO_FREE char *live = store_live_path(deploy->store, cert_name);
+    AUTO_FREE char *target = store_version_link_target(cert_name, version);
+    struct web_https https = {.names = names, .live_dir = live, .cert_name = cert_name, .redirect = redirect};
+    /* the link first: nothing refers to it yet */
+    return txn_symlink(txn, live, target, err) &&
+           web_edit_https(&deploy->web, &deploy->sites, &https, txn, err);
+}
+
+static bool leaf_sha256(struct deploy *deploy, const char *cert_name, int version, char out[65],
+                        struct err *err)
+{
+    AUTO_CHAIN *chain = NULL;
+    struct cert_info info = CERT_INFO_INIT;
+    bool ok = store_version_chain(deploy->store, cert_name, version, &chain, err) &&
+              cert_chain_info(chain, &info, err);
+    if (ok)
+        memcpy(out, info.sha256, sizeof info.sha256);
+    cert_info_clear(&info);
+    return ok;
+}
+
+static bool reach(struct deploy *deploy, const char *cert_name, struct cert_state *state,
+                  enum deploy_step step, struct err *err)
+{
+    state->step = step;
+    if (step == DEPLOY_VERIFIED)
+        state->verified_s = clock_now_s();
+    return store_state_save(deploy->store, cert_name, state, err);
+}
+
+/* Everything between the journal and the commit. */
+static bool change_over(struct deploy *deploy, const char *cert_name, const struct strlist *names,
+                        const char *sha256, bool redirect, struct txn *txn, struct cert_state *state,
+                        struct err *err)
+{
+    AUTO_FREE int *before = front_statuses(deploy, names);
+    return take_up(deploy, txn, err) && reread(deploy, err) &&
+           reach(deploy, cert_name, state, DEPLOY_RELOADED, err) && prove_https(deploy, names, sha256, err) &&
+           prove_front(deploy, names, before, redirect, err) && txn_note(txn, TXN_VERIFIED, err);
+}
+
+static bool commit(struct deploy *deploy, const char *cert_name, struct txn *txn, struct cert_state *state,
+                   struct err *err)
+{
+    signals_ignore(); /* proven: from here on it is only finished */
+    return txn_commit(txn, err) &&
+           txn_prune(store_journal_dir(deploy->store), cert_name, KEPT_JOURNALS, err) &&
+           reach(deploy, cert_name, state, DEPLOY_VERIFIED, err);
+}
+
+bool deploy_certificate(struct deploy *deploy, const char *cert_name, const struct strlist *names,
+                        int version, bool redirect, struct cert_state *state, struct err *err)
+{
+    char sha256[65];
+    struct txn *txn = NULL;
+    AUTO_FREE char *title = mem_fmt("https for %s", cert_name);
+    struct err ignored = ERR_INIT;
+    if (!leaf_sha256(deploy, cert_name, version, sha256, err) ||
+        !txn_begin(store_journal_dir(deploy->store), cert_name, title, &txn, err))
+        return false;
+    state->version = version;
+    bool ok = stage(deploy, cert_name, names, version, redirect, txn, err);
+    bool staged = ok;
+    if (ok && txn_count(txn) == 0) { /* all there already: only the proof is due */
+        ok = prove_https(deploy, names, sha256, err) && reach(deploy, cert_name, state, DEPLOY_VERIFIED, err);
+        txn_free(txn);
+        return ok;
+    }
+    ok = ok && change_over(deploy, cert_name, names, sha256, redirect, txn, state, err);
+    if (staged && !ok) {
+        put_back(deploy, txn, err);
+        if (!reach(deploy, cert_name, state, DEPLOY_ISSUED, &ignored))
+            log_warn("%s", ignored.text);
+    }
+    ok = ok && deploy_keep(deploy, err) && commit(deploy, cert_name, txn, state, err);
+    txn_free(txn);
+    return ok;
+}
+
+/* -- taking back --------------------------------------------------------------------------------------------
+ */
+
+bool deploy_undo(struct deploy *deploy, const char *cert_name, struct strlist *messages, struct err *err)
+{
+    struct txn *txn = NULL;
+    AUTO_FREE char *title = mem_fmt("undo %s", cert_name);
+    if (!txn_begin(store_journal_dir(deploy->store), cert_name, title, &txn, err))
+        return false;
+    bool ok = txn_undo(txn, messages, err);
+    if (ok && txn_count(txn) > 0) {
+        ok = take_up(deploy, txn, err);
+        if (!ok)
+            put_back(deploy, txn, err);
+    }
+    ok = ok && txn_note(txn, TXN_VERIFIED, err) && txn_commit(txn, err);
+    txn_free(txn);
+    return ok;
+}
+
+bool deploy_recover(struct store *store, struct strlist *messages, struct err *err)
+{
+    struct txn_recovery recovery = {0};
+    struct web web;
+    struct err reload = ERR_INIT;
+    bool ok = txn_recover(store_journal_dir(store), &recovery, err);
+    for (size_t i = 0; i < recovery.messages.n; i++)
+        strlist_add(messages, recovery.messages.v[i]);
+    if (ok && recovery.reload_needed) {
+        if (web_find(WEB_NONE, NULL, &web, &reload) && web_test(&web, &reload) &&
+            (web.master_pid == 0 || web_reload(&web, &reload)))
+            ok = txn_settle(store_journal_dir(store), err);
+        else
+            log_warn("the web server could not be reloaded after putting things back: %s", reload.text);
+    }
+    txn_recovery_clear(&recovery);
+    return ok;
+}

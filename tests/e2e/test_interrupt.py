@@ -1,0 +1,180 @@
+"""Ctrl-C and kill at any moment: nothing half done is left, or the next run finishes it."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import client, machine, net, snapshot
+from harness.client import check_store
+
+MOMENTS = [0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.0, 3.0]
+
+
+def children_gone(seconds=5):
+    """The processes of a killed run end by themselves."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = client.Client.running()
+        if not left:
+            return
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def slow_ca(make_pebble):
+    return make_pebble(nonce_reject=0, sleep_s=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_waiting(tlsup, slow_ca, nginx, name, number):
+    nginx.site(name)
+    nginx.start()
+    before = nginx.configuration()
+    asked = len(slow_ca.requests())
+    process = tlsup.start("enable", name, *slow_ca.arguments)
+    slow_ca.wait_until_asked("chalZ", asked)
+    process.send_signal(number)
+    result = tlsup.finish(process, timeout=20)
+    assert result.status not in (0, -number.value) or result.status == 128 + number, result
+    assert re.search(r"interrupt|stopped|cancel|signal", result.err, re.I), result
+    children_gone()
+    assert net.http(name).status == 200 and not net.port_open(443) and nginx.test().returncode == 0
+    changed = [l for l in snapshot.difference(before, nginx.configuration()) if "443" in l]
+    assert not changed
+    tlsup.ok("enable", name, *slow_ca.arguments)
+    assert net.leaf(name)[0] == tlsup.sha256(name)
+
+
+def test_ctrl_c_on_a_terminal(tlsup, slow_ca, name):
+    """The key reaches the whole foreground group: all three processes, and only one message comes of it."""
+    asked = len(slow_ca.requests())
+    process = tlsup.start("issue", name, "--standalone", *slow_ca.arguments)
+    slow_ca.wait_until_asked("order-plz", asked)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    result = tlsup.finish(process, timeout=20)
+    assert result.status != 0 and len(re.findall(r"interrupt", result.err, re.I)) <= 2, result
+    children_gone()
+    assert not net.port_open(80)
+    tlsup.ok("issue", name, "--standalone", *slow_ca.arguments)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("kind", ["standalone", "nginx", "apache"])
+def test_at_many_moments(tlsup, make_pebble, request, new_name, kind, number):
+    """One store, one server, a run killed at each moment; after each the server serves, and one more run brings it to a good end."""
+    ca = make_pebble(nonce_reject=5)
+    server = None if kind == "standalone" else request.getfixturevalue(kind)
+    names = [new_name() for _ in MOMENTS]
+    if server:
+        for each in names:
+            server.site(each)
+        server.start()
+    for each, moment in zip(names, MOMENTS):
+        words = ["enable", each] if server else ["issue", each, "--standalone"]
+        process = tlsup.start(*words, *ca.arguments)
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+        interrupted = tlsup.finish(process, timeout=30)
+        children_gone()
+        if server:
+            assert net.http(each).status == 200, interrupted
+            assert server.test().returncode == 0, (interrupted, server.test().stderr)
+        again = tlsup.ok(*words, *ca.arguments)
+        check_store(tlsup, each, [each], ca.roots)
+        if server:
+            assert net.leaf(each)[0] == tlsup.sha256(each), (interrupted, again)
+    hidden = [p for p in snapshot.snapshot(tlsup.state, *([server.tree] if server else [])) if re.search(r"/\.[^/]*(tmp|tlsup)[^/]*$", p)]
+    assert not hidden, hidden
+
+
+def test_killed_children(tlsup, make_pebble, name):
+    """The courier or the responder dies: said plainly, nothing hangs."""
+    ca = make_pebble(nonce_reject=0, sleep_s=4)
+    for victim in (0, 1):
+        asked = len(ca.requests())
+        process = tlsup.start("issue", name, "--standalone", *ca.arguments)
+        ca.wait_until_asked("chalZ", asked)
+        children = machine.children_of(process.pid)
+        assert len(children) >= 2, children
+        os.kill(children[victim], signal.SIGKILL)
+        result = tlsup.finish(process, timeout=60)
+        assert result.status in (1, 3, 4) and re.search(r"courier|responder|process|child|answered|validation|fetch", result.err, re.I), result
+        children_gone()
+        assert not os.path.lexists(tlsup.live(name))
+    tlsup.ok("issue", name, "--standalone", *ca.arguments)
+
+
+def test_stopped_courier_is_not_waited_for_for_ever(tlsup, make_pebble, name):
+    """Ctrl-C works also while a child is frozen."""
+    ca = make_pebble(nonce_reject=0, sleep_s=4)
+    asked = len(ca.requests())
+    process = tlsup.start("issue", name, "--standalone", *ca.arguments)
+    ca.wait_until_asked("order-plz", asked)
+    for child in machine.children_of(process.pid):
+        os.kill(child, signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    assert tlsup.finish(process, timeout=30).status != 0
+    children_gone()
+
+
+def has_crash_points():
+    done = subprocess.run([client.program(), "--version"], capture_output=True, text=True, env={**os.environ, "TLSUP_TEST_CRASH": "1"})
+    return "test-hooks" in done.stdout or os.environ.get("TLSUP_TEST_HOOKS") == "1"
+
+
+@pytest.mark.parametrize("kind", ["nginx", "apache"])
+def test_crash_before_each_step_of_the_installer(tlsup, fake_ca, request, new_name, kind):
+    """Only in builds with --enable-test-hooks: the program kills itself before step 1, 2, 3, … of a transaction."""
+    if not has_crash_points():
+        pytest.skip("this build has no crash points")
+    server = request.getfixturevalue(kind)
+    name = new_name()
+    server.site(name)
+    server.start()
+    tlsup.ok("issue", name, *fake_ca.arguments)
+    stock = server.configuration()
+    for step in range(1, 80):
+        result = tlsup("install", name, env={"TLSUP_TEST_CRASH": str(step)})
+        children_gone()
+        assert net.http(name).status == 200, (step, result)
+        assert server.test().returncode == 0, (step, server.test().stderr)
+        if result.status == 0:
+            break
+        assert result.status == -signal.SIGKILL, (step, result)
+        tlsup.ok("install", name)
+        assert net.leaf(name)[0] == tlsup.sha256(name), step
+        restore(server, stock)
+    assert result.status == 0, "the number of steps is finite"
+
+
+def restore(server, tree):
+    """Write a snapshot back and reload."""
+    import shutil
+    import stat
+
+    for entry in os.scandir(server.tree):
+        shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+    for path in sorted(tree):
+        kind, mode, uid, gid, body, _ = tree[path]
+        if kind == stat.S_IFDIR:
+            os.makedirs(path, exist_ok=True)
+        elif kind == stat.S_IFLNK:
+            os.symlink(body, path)
+            continue
+        else:
+            with open(path, "wb") as file:
+                file.write(body)
+        os.chmod(path, mode)
+        os.chown(path, uid, gid)
+    server.control("reload")
+    deadline = time.monotonic() + 5
+    while net.port_open(443) and time.monotonic() < deadline:
+        time.sleep(0.05)

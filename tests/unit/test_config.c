@@ -1,0 +1,696 @@
+/*
+ * test_config.c - what people write is understood exactly, or refused with file, line and what is accepted.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tlsup/config.h"
+#include "tlsup/fs.h"
+#include "tlsup/mem.h"
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/tlsup-config-XXXXXX");
+    return mkdtemp(dir) != NULL ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    struct err err = ERR_INIT;
+    (void)state;
+    return fs_remove_tree(dir, &err) ? 0 : -1;
+}
+
+/* Parse text as the file "F"; the caller clears `config`. */
+static bool parse(const char *text, size_t len, bool is_cert, struct cert_config *config, struct err *err)
+{
+    *err = (struct err)ERR_INIT;
+    cert_config_init(config);
+    return config_read_text(text, len, "F", is_cert, config, err);
+}
+
+static void expect_text(const char *text, size_t len, bool is_cert, const char *expected)
+{
+    struct err err;
+    struct cert_config config;
+    assert_false(parse(text, len, is_cert, &config, &err));
+    assert_int_equal(err.code, ERR_CONFIG);
+    assert_int_equal(err_exit_status(&err), 2);
+    if (strstr(err.text, expected) == NULL)
+        fail_msg("'%s' does not contain '%s'", err.text, expected);
+    cert_config_clear(&config);
+}
+
+static void reads_every_key(void **state)
+{
+    static const char text[] = "# a certificate\n"
+                               "names = www.Example.org example.org, EXAMPLE.org.\n"
+                               "\n"
+                               "; another kind of comment\n"
+                               "server = letsencrypt-staging\n"
+                               "  ca-bundle=/etc/ssl/my ca.pem   \n"
+                               "email\t=\tadmin+tls@example.org\n"
+                               "agree-tos = yes\n"
+                               "challenge = standalone\n"
+                               "webroot = /var/www/html\n"
+                               "key-type = rsa-3072\n"
+                               "install = apache\n"
+                               "redirect = yes\n"
+                               "deploy-hook = /usr/local/bin/hook";
+    struct err err;
+    struct cert_config config;
+    (void)state;
+    assert_true(parse(text, sizeof text - 1, true, &config, &err));
+    assert_int_equal(config.names.n, 2);
+    assert_string_equal(config.names.v[0], "www.example.org");
+    assert_string_equal(config.names.v[1], "example.org");
+    assert_string_equal(config.server, CONFIG_STAGING_CA);
+    assert_string_equal(config.ca_bundle, "/etc/ssl/my ca.pem");
+    assert_string_equal(config.email, "admin+tls@example.org");
+    assert_true(config.agree_tos);
+    assert_int_equal(config.challenge, CHALLENGE_VIA_STANDALONE);
+    assert_string_equal(config.webroot, "/var/www/html");
+    assert_int_equal(config.key_type, KEY_RSA_3072);
+    assert_int_equal(config.install, WEB_APACHE);
+    assert_true(config.redirect);
+    assert_string_equal(config.deploy_hook, "/usr/local/bin/hook");
+    cert_config_clear(&config);
+}
+
+static void has_safe_defaults(void **state)
+{
+    struct err err;
+    struct cert_config config;
+    (void)state;
+    assert_true(parse("names = example.org", 19, true, &config, &err));
+    assert_string_equal(config.server, "https://acme-v02.api.letsencrypt.org/directory");
+    assert_false(config.agree_tos);
+    assert_false(config.redirect);
+    assert_int_equal(config.challenge, CHALLENGE_VIA_WEB_SERVER);
+    assert_int_equal(config.key_type, KEY_ECDSA_P256);
+    assert_int_equal(config.install, WEB_NONE);
+    assert_null(config.email);
+    assert_null(config.ca_bundle);
+    assert_null(config.webroot);
+    assert_null(config.deploy_hook);
+    cert_config_clear(&config);
+}
+
+static void tolerates_windows_editors(void **state)
+{
+    static const char text[] =
+        "\xEF\xBB\xBFnames = example.org\r\n\r\n# comment\r\nemail = a@example.org\r\n";
+    struct err err;
+    struct cert_config config;
+    (void)state;
+    assert_true(parse(text, sizeof text - 1, true, &config, &err));
+    assert_string_equal(config.names.v[0], "example.org");
+    assert_string_equal(config.email, "a@example.org");
+    cert_config_clear(&config);
+}
+
+static const struct {
+    const char *text, *expected;
+} refused[] = {
+    {"names = example.org\nsever = letsencrypt\n", "F:2: unknown key 'sever'; did you mean 'server'?"},
+    {"emial = a@example.org\n", "F:1: unknown key 'emial'; did you mean 'email'?"},
+    {"key_type = rsa\n", "did you mean 'key-type'?"},
+    {"EMAIL = a@example.org\n", "did you mean 'email'?"},
+    {"domains = example.org\n", "did you mean 'names'?"},
+    {"webroot-path = /x\n", "did you mean 'webroot'?"},
+    {"frobnicate = 1\n", "F:1: unknown key 'frobnicate'; accepted are names, server, ca-bundle, email"},
+    {"x = 1\n", "unknown key 'x'; accepted are"},
+    {"email = a@example.org\n\nemail = b@example.org\n",
+     "F:3: 'email' is given a second time (first on line 1)"},
+    {"email =\n", "F:1: email has no value"},
+    {"email = \"a@example.org\"\n", "F:1: email: values are written without quotes"},
+    {"email = a@example.org # me\n", "F:1: email: a comment must be on a line of its own"},
+    {"ca-bundle = /etc/ca.pem ; mine\n", "F:1: ca-bundle: a comment must be on a line of its own"},
+    {"[tlsup]\n", "F:1: sections are not used here"},
+    {"# x\n\nno equals sign\n", "F:3: 'no equals sign' is not of the form 'key = value'"},
+    {"= value\n", "F:1: '= value' is not of the form 'key = value'"},
+    {"agree-tos = true\n", "F:1: agree-tos: 'true' is not yes or no"},
+    {"redirect = YES\n", "F:1: redirect: 'YES' is not yes or no"},
+    {"challenge = dns\n", "F:1: challenge: 'dns' is not web-server, standalone or webroot"},
+    {"install = ngnix\n", "F:1: install: 'ngnix' is not nginx, apache or none"},
+    {"key-type = rsa-1024\n", "F:1: key-type: rsa-1024: there is no key type of this name; use ecdsa-p256"},
+    {"server = letsencript\n",
+     "F:1: server: 'letsencript' is not a certificate authority; accepted are letsencrypt, "
+     "letsencrypt-staging, or the https:// URL of an ACME directory"},
+    {"server = http://ca.example.org/directory\n", "F:1: server: 'http://ca.example.org/directory' is not"},
+    {"email = admin\n", "F:1: email: 'admin' is not one address"},
+    {"email = mailto:a@example.org\n", "is not one address"},
+    {"email = a@example.org,b@example.org\n", "is not one address"},
+    {"email = a@example.org b@example.org\n", "is not one address"},
+    {"email = a@b@example.org\n", "is not one address"},
+    {"email = a?cc=b@example.org\n", "is not one address"},
+    {"email = @example.org\n", "is not one address"},
+    {"email = a@\n", "is not one address"},
+    {"webroot = www/html\n", "F:1: webroot: 'www/html' is not an absolute path"},
+    {"ca-bundle = ~/ca.pem\n", "F:1: ca-bundle: '~/ca.pem' is not an absolute path"},
+    {"deploy-hook = systemctl reload postfix\n",
+     "F:1: deploy-hook: 'systemctl reload postfix' is not the absolute path"},
+    {"deploy-hook = /bin/systemctl reload postfix\n",
+     "is not the absolute path of one program, without arguments"},
+    {"names = example.org https://www.example.org/\n",
+     "F:1: names: 'https://www.example.org/' is a URL, not a name"},
+    {"names = localhost\n", "F:1: names: 'localhost' "},
+    {"names = ,,\n", "F:1: names: ',,' is not a list of names"},
+    {"names = ex\xff.org\n", "F:1: names: "},
+    {"email = a@example.org\n", "F: 'names' is missing"},
+    {"", "F: 'names' is missing"},
+    {"names = example.org\nchallenge = webroot\n", "F:2: challenge = webroot needs a 'webroot = /path'"},
+    {"names = example.org\nchallenge = webroot\nwebroot = none\n", "F:2: challenge = webroot needs"},
+    {"names = example.org\nemail = a\x1b[31m@example.org\n", "F:2: control character 0x1b"},
+    {"names = example.org\rserver = letsencrypt\n", "F:1: control character 0x0d"},
+    {"\xFF\xFEn\n", "F:1: the file is UTF-16"},
+};
+
+static void refuses_with_line_and_remedy(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(refused); i++)
+        expect_text(refused[i].text, strlen(refused[i].text), true, refused[i].expected);
+}
+
+static void gives_the_advice_of_the_name_check(void **state)
+{
+    static const char text[] = "names = https://www.example.org/\n";
+    struct err err;
+    struct cert_config config;
+    (void)state;
+    assert_false(parse(text, sizeof text - 1, true, &config, &err));
+    assert_non_null(strstr(err.advice, "www.example.org"));
+    assert_string_equal(err.subject, "F");
+    cert_config_clear(&config);
+}
+
+static void names_belong_into_certificate_files(void **state)
+{
+    (void)state;
+    expect_text("email = a@example.org\nnames = example.org\n", 42, false,
+                "F:2: 'names' belongs into a certificate's own file");
+}
+
+static void nul_bytes_and_sizes_are_bounded(void **state)
+{
+    AUTO_BUF text = BUF_INIT;
+    struct err err;
+    struct cert_config config;
+    (void)state;
+    expect_text("names = example.org\nemail = a\0b\n", 32, true, "F:2: a NUL byte");
+    expect_text("\0", 1, true, "F:1: a NUL byte");
+    /* a comment of the longest accepted line, then one byte more */
+    buf_adds(&text, "names = example.org\n");
+    for (size_t i = 0; i < CONFIG_LINE_BYTES; i++)
+        buf_addc(&text, '#');
+    assert_true(parse(text.data, text.len, true, &config, &err));
+    cert_config_clear(&config);
+    buf_addc(&text, '#');
+    expect_text(text.data, text.len, true, "F:2: the line is longer than 65536 bytes");
+    while (text.len <= CONFIG_FILE_BYTES)
+        buf_adds(&text, "\n# filling filling filling filling filling filling filling");
+    expect_text(text.data, text.len, true, "F: the file is longer than 262144 bytes");
+}
+
+static void failure_leaves_the_configuration_as_it_was(void **state)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    static const char text[] = "names = example.org\nemail = new@example.org\nredirect = maybe\n";
+    (void)state;
+    cert_config_init(&config);
+    config.email = mem_dup("old@example.org");
+    assert_false(config_read_text(text, sizeof text - 1, "F", true, &config, &err));
+    assert_string_equal(config.email, "old@example.org");
+    assert_int_equal(config.names.n, 0);
+    cert_config_clear(&config);
+}
+
+static void a_certificate_overrides_defaults(void **state)
+{
+    static const char defaults_text[] = "email = a@example.org\nwebroot = /srv/www\ndeploy-hook = /bin/hook\n"
+                                        "install = nginx\nca-bundle = /etc/ca.pem\n";
+    static const char cert_text[] =
+        "names = example.org\nemail = none\ninstall = none\nca-bundle = none\nchallenge = web-server\n";
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    assert_true(parse(defaults_text, sizeof defaults_text - 1, false, &config, &err));
+    assert_int_equal(config.challenge, CHALLENGE_VIA_WEBROOT); /* implied */
+    assert_true(config_read_text(cert_text, sizeof cert_text - 1, "F", true, &config, &err));
+    assert_null(config.email);
+    assert_null(config.ca_bundle);
+    assert_int_equal(config.install, WEB_NONE);
+    assert_string_equal(config.deploy_hook, "/bin/hook");
+    assert_string_equal(config.webroot, "/srv/www");
+    assert_int_equal(config.challenge, CHALLENGE_VIA_WEB_SERVER);
+    cert_config_clear(&config);
+}
+
+/* -- files -------------------------------------------------------------------------------------------- */
+
+static char *put_file(const char *name, const char *text, mode_t mode)
+{
+    struct err err = ERR_INIT;
+    char *path = fs_join(dir, name);
+    assert_true(fs_write(path, text, strlen(text), mode, &err));
+    return path;
+}
+
+static void expect_file_error(const char *path, bool is_cert, enum err_code code, const char *expected)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    cert_config_init(&config);
+    assert_false(config_read_file(path, is_cert, &config, &err));
+    assert_int_equal(err.code, code);
+    if (strstr(err.text, expected) == NULL)
+        fail_msg("'%s' does not contain '%s'", err.text, expected);
+    assert_string_equal(err.subject, path);
+    cert_config_clear(&config);
+}
+
+static void reads_a_file_and_names_it_in_errors(void **state)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    AUTO_FREE char *good = put_file("good.conf", "names = example.org\n", 0644);
+    AUTO_FREE char *bad = put_file("bad.conf", "names = example.org\n\nsever = x\n", 0644);
+    AUTO_FREE char *expected = mem_fmt("%s:3: unknown key 'sever'; did you mean 'server'?", bad);
+    cert_config_init(&config);
+    assert_true(config_read_file(good, true, &config, &err));
+    cert_config_clear(&config);
+    expect_file_error(bad, true, ERR_CONFIG, expected);
+}
+
+static void a_very_long_path_keeps_line_and_message(void **state)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    char path[3000];
+    (void)state;
+    memset(path, 'x', sizeof path - 1);
+    path[sizeof path - 1] = '\0';
+    memcpy(path, "/start/", 7);
+    memcpy(path + sizeof path - 6, "/end/", 5);
+    cert_config_init(&config);
+    assert_false(config_read_text("sever = x", 9, path, true, &config, &err));
+    assert_non_null(strstr(err.text, "/end/:1: unknown key 'sever'; did you mean 'server'?"));
+    cert_config_clear(&config);
+}
+
+static void a_missing_file_is_fine_for_defaults_only(void **state)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    AUTO_FREE char *path = fs_join(dir, "missing.conf");
+    cert_config_init(&config);
+    assert_true(config_read_file(path, false, &config, &err));
+    cert_config_clear(&config);
+    expect_file_error(path, true, ERR_NOT_FOUND, path);
+    /* but somebody meant something by a link */
+    AUTO_FREE char *link = fs_join(dir, "link.conf");
+    assert_int_equal(symlink("nowhere", link), 0);
+    expect_file_error(link, false, ERR_CONFIG, "is a symbolic link to nothing");
+}
+
+static void things_that_are_not_files(void **state)
+{
+    (void)state;
+    AUTO_FREE char *fifo = fs_join(dir, "fifo.conf");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    expect_file_error(dir, false, ERR_CONFIG, "is a directory, not a file");
+    expect_file_error(fifo, false, ERR_CONFIG, "is a device, socket or pipe, not a file");
+    expect_file_error("/dev/zero", false, ERR_CONFIG, "is a device, socket or pipe, not a file");
+    AUTO_FREE char *file = put_file("plain", "", 0644);
+    AUTO_FREE char *below_file = fs_join(file, "tlsup.conf");
+    expect_file_error(below_file, false, ERR_NOT_FOUND, "cannot read");
+}
+
+static void an_endless_file_is_not_read_to_the_end(void **state)
+{
+    (void)state;
+    AUTO_FREE char *path = put_file("sparse.conf", "names = example.org\n", 0644);
+    assert_int_equal(truncate(path, (off_t)1 << 40), 0);
+    expect_file_error(path, true, ERR_CONFIG, "the file is longer than 262144 bytes");
+}
+
+static void root_refuses_what_others_could_have_written(void **state)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("skipped: needs root\n");
+        skip();
+    }
+    AUTO_FREE char *path = put_file("open.conf", "names = example.org\ndeploy-hook = /tmp/evil\n", 0644);
+    static const mode_t bad_modes[] = {0664, 0646, 0620, 0602};
+    for (size_t i = 0; i < COUNT_OF(bad_modes); i++) {
+        assert_int_equal(chmod(path, bad_modes[i]), 0);
+        expect_file_error(path, true, ERR_PERMISSION, "can be written by others");
+    }
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(chown(path, 65534, 0), 0);
+    expect_file_error(path, true, ERR_PERMISSION, "belongs to user 65534");
+    /* a link of root's own to it does not help */
+    AUTO_FREE char *link = fs_join(dir, "to-open.conf");
+    assert_int_equal(symlink("open.conf", link), 0);
+    expect_file_error(link, true, ERR_PERMISSION, "belongs to user 65534");
+    cert_config_init(&config);
+    assert_false(config_read_file(path, true, &config, &err));
+    AUTO_FREE char *remedy = mem_fmt("chown root %s", path);
+    assert_non_null(strstr(err.advice, remedy));
+    cert_config_clear(&config);
+}
+
+/* Runs in a child without root: 0 = as expected. */
+static int read_as_nobody(const char *unreadable, const char *own)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    if (setgid(65534) != 0 || setuid(65534) != 0)
+        return 1;
+    cert_config_init(&config);
+    bool read = config_read_file(unreadable, true, &config, &err);
+    if (read || err.code != ERR_PERMISSION || strstr(err.text, unreadable) == NULL || err.advice[0] == '\0')
+        return 2;
+    err_clear(&err);
+    if (!config_read_file(own, true, &config,
+                          &err)) /* its own file, group-writable: their hook, their rights */
+        return 3;
+    cert_config_clear(&config);
+    return 0;
+}
+
+static void an_unreadable_file_is_a_permission_error(void **state)
+{
+    int status = 0;
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("skipped: needs root\n");
+        skip();
+    }
+    AUTO_FREE char *unreadable = put_file("secret.conf", "names = example.org\n", 0600);
+    AUTO_FREE char *own = put_file("own.conf", "names = example.org\n", 0664);
+    assert_int_equal(chown(own, 65534, 65534), 0);
+    assert_int_equal(chmod(dir, 0755), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(read_as_nobody(unreadable, own));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* -- round trip --------------------------------------------------------------------------------------- */
+
+static void assert_same_text(const char *a, const char *b)
+{
+    if ((a == NULL) != (b == NULL) || (a != NULL && strcmp(a, b) != 0))
+        fail_msg("%s is not %s", a != NULL ? a : "(null)", b != NULL ? b : "(null)");
+}
+
+static void assert_same_config(const struct cert_config *a, const struct cert_config *b)
+{
+    assert_int_equal(a->names.n, b->names.n);
+    for (size_t i = 0; i < a->names.n; i++)
+        assert_string_equal(a->names.v[i], b->names.v[i]);
+    assert_same_text(a->server, b->server);
+    assert_same_text(a->ca_bundle, b->ca_bundle);
+    assert_same_text(a->email, b->email);
+    assert_int_equal(a->agree_tos, b->agree_tos);
+    assert_int_equal(a->challenge, b->challenge);
+    assert_same_text(a->webroot, b->webroot);
+    assert_int_equal(a->key_type, b->key_type);
+    assert_int_equal(a->install, b->install);
+    assert_int_equal(a->redirect, b->redirect);
+    assert_same_text(a->deploy_hook, b->deploy_hook);
+}
+
+/* Both sides of every choice, bit by bit. */
+static void build_config(unsigned bits, struct cert_config *config)
+{
+    cert_config_init(config);
+    if (bits & 1) {
+        free(config->server);
+        config->server = mem_dup(bits & 2 ? CONFIG_STAGING_CA : "https://[::1]:14000/dir");
+    }
+    config->ca_bundle = bits & 2 ? mem_dup("/etc/ca 1.pem") : NULL;
+    config->email = bits & 4 ? mem_dup("a@example.org") : NULL;
+    config->agree_tos = bits & 8;
+    config->redirect = bits & 16;
+    config->install = bits & 32 ? WEB_NGINX : bits & 8 ? WEB_APACHE : WEB_NONE;
+    config->key_type = (enum key_type)(bits % 5);
+    config->webroot = bits & 64 ? mem_dup("/srv/w=w w") : NULL;
+    config->challenge = (enum config_challenge)(bits % 3);
+    if (config->webroot == NULL && config->challenge == CHALLENGE_VIA_WEBROOT)
+        config->challenge = CHALLENGE_VIA_STANDALONE;
+    config->deploy_hook = bits & 128 ? mem_dup("/usr/local/bin/hook") : NULL;
+}
+
+static void what_is_written_reads_back(void **state)
+{
+    (void)state;
+    for (unsigned defaults_bits = 0; defaults_bits < 256; defaults_bits += 5)
+        for (unsigned bits = 0; bits < 256; bits++) {
+            struct err err = ERR_INIT;
+            struct cert_config defaults, config, again = {0};
+            AUTO_BUF text = BUF_INIT;
+            build_config(defaults_bits, &defaults);
+            build_config(bits, &config);
+            strlist_split(&config.names, "example.org *.example.org xn--bcher-kva.example 2001:db8::1", " ");
+            cert_config_copy(&again, &defaults);
+            config_write_text(&config, &defaults, &text);
+            if (!config_read_text(text.data, text.len, "F", true, &again, &err))
+                fail_msg("%s in:\n%s", err.text, text.data);
+            assert_same_config(&config, &again);
+            cert_config_clear(&defaults);
+            cert_config_clear(&config);
+            cert_config_clear(&again);
+        }
+}
+
+static void only_differences_are_written(void **state)
+{
+    struct cert_config defaults, config = {0};
+    AUTO_BUF text = BUF_INIT;
+    (void)state;
+    build_config(255, &defaults);
+    cert_config_copy(&config, &defaults);
+    strlist_add(&config.names, "example.org");
+    config.redirect = false;
+    config_write_text(&config, &defaults, &text);
+    assert_int_equal(text.data[0], '#');
+    assert_string_equal(strchr(text.data, '\n') + 1, "names = example.org\nredirect = no\n");
+    cert_config_clear(&defaults);
+    cert_config_clear(&config);
+}
+
+/* -- names and CAs ------------------------------------------------------------------------------------ */
+
+static void certificate_names(void **state)
+{
+    static const struct {
+        const char *first_name, *name;
+    } cases[] = {
+        {"example.org", "example.org"},
+        {"*.example.org", "_wildcard.example.org"},
+        {"2001:db8::1", "2001_db8__1"},
+        {"::1", "__1"},
+        {"192.0.2.1", "192.0.2.1"},
+        {"../../etc/passwd", "_._.._etc_passwd"},
+        {"-rf", "_rf"},
+        {"", "_"},
+        {"a\nb", "a_b"},
+    };
+    char name[256], first[254], second[254];
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        config_cert_name_for(cases[i].first_name, name);
+        assert_true(config_cert_name_valid(name));
+        assert_string_equal(name, cases[i].name);
+        assert_null(strchr(name, '/'));
+    }
+    memset(first, 'a', sizeof first);
+    first[253] = '\0';
+    memcpy(second, first, sizeof second);
+    second[252] = 'b';
+    char other[256];
+    config_cert_name_for(first, name);
+    config_cert_name_for(second, other);
+    assert_true(config_cert_name_valid(name));
+    assert_true(config_cert_name_valid(other));
+    assert_string_not_equal(name, other);
+}
+
+static void certificate_names_that_are_no_file_names(void **state)
+{
+    static const char *const bad[] = {"",    ".",   "..",       ".hidden", "-x", "a/b",
+                                      "a b", "a\n", "\xc3\xa4", "a:b",     "*"};
+    char longest[202];
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        assert_false(config_cert_name_valid(bad[i]));
+    assert_true(config_cert_name_valid("Ab9._@-"));
+    memset(longest, 'a', sizeof longest);
+    longest[201] = '\0';
+    assert_false(config_cert_name_valid(longest));
+    longest[200] = '\0';
+    assert_true(config_cert_name_valid(longest));
+}
+
+static void authorities(void **state)
+{
+    static const char *const good[] = {"https://ca.example.org",      "https://ca.example.org/",
+                                       "https://127.0.0.1:14000/dir", "https://[2001:db8::1]:8443/d",
+                                       "https://[::1]/d?x=1",         "https://localhost:1/dir"};
+    static const char *const bad[] = {"",
+                                      "https://",
+                                      "https:///dir",
+                                      "http://ca.example.org/",
+                                      "HTTPS://ca.example.org/",
+                                      "ftp://x/",
+                                      "https://u@h/",
+                                      "https://u:p@h/",
+                                      "https://h:0/",
+                                      "https://h:65536/",
+                                      "https://h:/",
+                                      "https://h:1x/",
+                                      "https://h/#f",
+                                      "https://h/a b",
+                                      "https://h/\n",
+                                      "https://[::1",
+                                      "https://[]/",
+                                      "https://[::1]x/",
+                                      "https://h\xc3\xa4/",
+                                      "letsencrypt ",
+                                      "Letsencrypt",
+                                      "https://h:123456/",
+                                      "https://h%2fx/"};
+    const char *url = NULL;
+    char name[256], too_long[600];
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        struct err err = ERR_INIT;
+        assert_true(config_ca_url(good[i], &url, &err));
+        assert_string_equal(url, good[i]);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct err err = ERR_INIT;
+        if (config_ca_url(bad[i], &url, &err))
+            fail_msg("accepted: '%s'", bad[i]);
+        assert_int_equal(err.code, ERR_CONFIG);
+        assert_non_null(strstr(err.text, "letsencrypt-staging"));
+    }
+    memset(too_long, 'a', sizeof too_long);
+    memcpy(too_long, "https://", 8);
+    struct err err = ERR_INIT;
+    too_long[512] = '\0';
+    assert_false(config_ca_url(too_long, &url, &err));
+    err_clear(&err);
+    too_long[511] = '\0';
+    assert_true(config_ca_url(too_long, &url, &err));
+    assert_int_equal(strlen(config_ca_name(too_long, name)), 255);
+    assert_string_equal(config_ca_name(CONFIG_DEFAULT_CA, name), "letsencrypt");
+    assert_string_equal(config_ca_name(CONFIG_STAGING_CA, name), "letsencrypt-staging");
+    assert_string_equal(config_ca_name("https://ca.example.org:8443/dir", name), "ca.example.org");
+    assert_string_equal(config_ca_name("https://[2001:db8::1]:8443/d", name), "[2001:db8::1]");
+    assert_string_equal(config_ca_name("https://../..", name), "..");
+}
+
+static void directories_of_authorities(void **state)
+{
+    static const char *const urls[] = {
+        CONFIG_DEFAULT_CA,
+        CONFIG_STAGING_CA,
+        "https://h/a/b",
+        "https://h/a_b",
+        "https://h_a/b",
+        "https://h:a/b",
+        "https://h/a//b",
+        "https://h//a/b",
+        "https://h/a/b/",
+        "https://h/a/b//",
+        "https://h/a?b",
+        "https://h/a/../b",
+        "https://../../../etc",
+        "https://.h/",
+        "https://-h/",
+        "https://h/A/b",
+        "http://h/a/b",
+        "h/a/b",
+        "",
+        "https://localhost:14000/dir",
+        "https://localhost/14000/dir",
+        "https://[::1]:14000/dir",
+        "https://h/"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1",
+        "https://h/"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa2",
+    };
+    char names[COUNT_OF(urls)][256], again[256];
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(urls); i++) {
+        config_ca_dir_name(urls[i], names[i]);
+        assert_string_equal(config_ca_dir_name(urls[i], again), names[i]); /* stable */
+        assert_true(strlen(names[i]) > 0 && strlen(names[i]) < 150);
+        assert_null(strstr(names[i], ".."));
+        assert_int_not_equal(names[i][0], '.');
+        for (const char *c = names[i]; *c != '\0'; c++)
+            assert_non_null(strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *c));
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(names[i], names[k]) == 0)
+                fail_msg("%s and %s are both %s", urls[i], urls[k], names[i]);
+    }
+    assert_string_equal(names[0], "acme-v02.api.letsencrypt.org_directory");
+    assert_string_equal(names[1], "acme-staging-v02.api.letsencrypt.org_directory");
+    assert_memory_equal(names[19], "localhost_14000_dir__", 21);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_every_key),
+        cmocka_unit_test(has_safe_defaults),
+        cmocka_unit_test(tolerates_windows_editors),
+        cmocka_unit_test(refuses_with_line_and_remedy),
+        cmocka_unit_test(gives_the_advice_of_the_name_check),
+        cmocka_unit_test(names_belong_into_certificate_files),
+        cmocka_unit_test(nul_bytes_and_sizes_are_bounded),
+        cmocka_unit_test(failure_leaves_the_configuration_as_it_was),
+        cmocka_unit_test(a_certificate_overrides_defaults),
+        cmocka_unit_test_setup_teardown(reads_a_file_and_names_it_in_errors, make_dir, remove_dir),
+        cmocka_unit_test(a_very_long_path_keeps_line_and_message),
+        cmocka_unit_test_setup_teardown(a_missing_file_is_fine_for_defaults_only, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(things_that_are_not_files, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(an_endless_file_is_not_read_to_the_end, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(root_refuses_what_others_could_have_written, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(an_unreadable_file_is_a_permission_error, make_dir, remove_dir),
+        cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(only_differences_are_written),
+        cmocka_unit_test(certificate_names),
+        cmocka_unit_test(certificate_names_that_are_no_file_names),
+        cmocka_unit_test(authorities),
+        cmocka_unit_test(directories_of_authorities),
+    };
+    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}

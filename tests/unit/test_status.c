@@ -1,0 +1,455 @@
+/* tlsup status: what a person and a program are told about every kind of certificate. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../src/cli/commands.h"
+#include "../../src/cli/output.h"
+#include "../../src/cli/timer.h"
+#include "tlsup/clock.h"
+#include "tlsup/fs.h"
+#include "tlsup/mem.h"
+#include "tlsup/store.h"
+
+#define DAY_S INT64_C(86400)
+#define NOW_S INT64_C(1790000000) /* 2026-09-21 14:13:20 UTC */
+
+struct fixture {
+    char root[64], config[96], state[96], machine[96];
+    struct store *store;
+};
+
+static void ok(bool result, const struct err *err)
+{
+    if (!result)
+        fail_msg("%s: %s", err->subject, err->text);
+}
+
+static int setup(void **state)
+{
+    struct err err = ERR_INIT;
+    struct fixture *f = mem_alloc(sizeof *f);
+    snprintf(f->root, sizeof f->root, "/tmp/test-status-XXXXXX");
+    assert_non_null(mkdtemp(f->root));
+    snprintf(f->config, sizeof f->config, "%s/etc", f->root);
+    snprintf(f->state, sizeof f->state, "%s/var", f->root);
+    snprintf(f->machine, sizeof f->machine, "%s/machine", f->root);
+    assert_int_equal(mkdir(f->machine, 0755), 0);
+    timer_set_root(f->machine);
+    clock_freeze(NOW_S, 1000);
+    setenv("LC_ALL", "C", 1);
+    setenv("TERM", "xterm", 1);
+    ok(store_open(f->config, f->state, STORE_WRITE, &f->store, &err), &err);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct err err = ERR_INIT;
+    struct fixture *f = *state;
+    store_close(f->store);
+    timer_set_root(NULL);
+    clock_thaw();
+    ok(fs_remove_tree(f->root, &err), &err);
+    free(f);
+    return 0;
+}
+
+/* -- certificates of every age ----------------------------------------------------------------------------- */
+
+static struct cert_chain *make_chain(const struct key *key, const char *names, int64_t from_s, int64_t to_s)
+{
+    struct err err = ERR_INIT;
+    struct cert_chain *chain = NULL;
+    char *pem = NULL;
+    AUTO_FREE char *san = mem_fmt("DNS:%s", names);
+    X509 *x = X509_new();
+    X509_set_version(x, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 0x1234);
+    ASN1_TIME_set(X509_getm_notBefore(x), (time_t)from_s);
+    ASN1_TIME_set(X509_getm_notAfter(x), (time_t)to_s);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"R11", -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(x));
+    X509_set_pubkey(x, key_pkey(key));
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
+    assert_non_null(extension);
+    X509_add_ext(x, extension, -1);
+    X509_EXTENSION_free(extension);
+    assert_true(X509_sign(x, key_pkey(key), EVP_sha256()) > 0);
+    BIO *bio = BIO_new(BIO_s_mem());
+    PEM_write_bio_X509(bio, x);
+    long len = BIO_get_mem_data(bio, &pem);
+    ok(cert_chain_parse(pem, (size_t)len, "test", &chain, &err), &err);
+    BIO_free(bio);
+    X509_free(x);
+    return chain;
+}
+
+/* A certificate in the store; `names` as "a,DNS:b". */
+static void hold(struct fixture *f, const char *name, const char *names, int64_t from_s, int64_t to_s,
+                 enum web_kind install)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    AUTO_KEY *key = NULL;
+    int version;
+    cert_config_init(&config);
+    config.name = mem_dup(name);
+    strlist_split(&config.names, names, ",");
+    for (size_t i = 0; i < config.names.n; i++)
+        if (strncmp(config.names.v[i], "DNS:", 4) == 0)
+            memmove(config.names.v[i], config.names.v[i] + 4, strlen(config.names.v[i] + 4) + 1);
+    config.install = install;
+    ok(store_cert_config_save(f->store, &config, &err), &err);
+    cert_config_clear(&config);
+    if (to_s == 0)
+        return;
+    ok(key_generate(KEY_ECDSA_P256, &key, &err), &err);
+    AUTO_CHAIN *chain = make_chain(key, names, from_s, to_s);
+    ok(store_version_add(f->store, name, key, chain, &version, &err), &err);
+    ok(store_live_switch(f->store, name, version, &err), &err);
+    struct cert_state state = {.version = version, .step = DEPLOY_VERIFIED, .issued_s = from_s, .verified_s = from_s};
+    snprintf(state.issued_by, sizeof state.issued_by, "%s", CONFIG_DEFAULT_CA);
+    ok(store_state_save(f->store, name, &state, &err), &err);
+}
+
+static void change_state(struct fixture *f, const char *name, enum deploy_step step, int failures, const char *why)
+{
+    struct err err = ERR_INIT;
+    struct cert_state state = {0};
+    ok(store_state_load(f->store, name, &state, &err), &err);
+    state.step = step;
+    state.failures = failures;
+    if (failures > 0) {
+        state.failed_s = NOW_S - 2 * 3600;
+        state.next_try_s = NOW_S + 5 * 3600;
+        err_set(&state.last_error, ERR_ACME, NEXT_RETRY_LATER, "www.example.org", "%s", why);
+        err_advise(&state.last_error, "open port 80 in the firewall");
+    }
+    ok(store_state_save(f->store, name, &state, &err), &err);
+    cert_state_clear(&state);
+}
+
+static void one_of_each(struct fixture *f)
+{
+    hold(f, "good.example.org", "good.example.org,DNS:www.good.example.org", NOW_S - 30 * DAY_S, NOW_S + 60 * DAY_S,
+         WEB_NGINX);
+    hold(f, "failing.example.org", "failing.example.org", NOW_S - 70 * DAY_S, NOW_S + 20 * DAY_S, WEB_APACHE);
+    change_state(f, "failing.example.org", DEPLOY_VERIFIED, 3, "the CA could not reach port 80");
+    hold(f, "old.example.org", "old.example.org", NOW_S - 93 * DAY_S, NOW_S - 3 * DAY_S, WEB_NGINX);
+    hold(f, "late.example.org", "late.example.org", NOW_S - 80 * DAY_S, NOW_S + 10 * DAY_S, WEB_NONE);
+    hold(f, "half.example.org", "half.example.org", NOW_S - 1 * DAY_S, NOW_S + 89 * DAY_S, WEB_NGINX);
+    change_state(f, "half.example.org", DEPLOY_INSTALLED, 0, NULL);
+    hold(f, "new.example.org", "new.example.org", 0, 0, WEB_NONE);
+}
+
+/* -- running the command ------------------------------------------------------------------------------------ */
+
+/* Standard output goes to `fd` while the command runs; what it wrote is appended to `out`. */
+static bool run_into(struct fixture *f, struct request *request, int fd, int read_fd, struct buf *out, struct err *err)
+{
+    char block[65536];
+    fflush(stdout);
+    int saved = dup(STDOUT_FILENO);
+    dup2(fd, STDOUT_FILENO);
+    output_init(false);
+    request->config_dir = f->config;
+    request->state_dir = f->state;
+    bool result = cmd_status(request, err);
+    fflush(stdout);
+    for (ssize_t n; read_fd >= 0 && (n = read(read_fd, block, sizeof block)) > 0;)
+        buf_add(out, block, (size_t)n);
+    clearerr(stdout);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    return result;
+}
+
+static void run_piped(struct fixture *f, struct request *request, struct buf *out)
+{
+    struct err err = ERR_INIT;
+    int pipe_fds[2];
+    assert_int_equal(pipe(pipe_fds), 0);
+    fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
+    fcntl(pipe_fds[1], F_SETPIPE_SZ, 1 << 20);
+    ok(run_into(f, request, pipe_fds[1], pipe_fds[0], out, &err), &err);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
+static void run_terminal(struct fixture *f, unsigned short columns, struct buf *out)
+{
+    struct err err = ERR_INIT;
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    struct winsize size = {.ws_row = 24, .ws_col = columns};
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    assert_true(slave >= 0 && ioctl(slave, TIOCSWINSZ, &size) == 0);
+    setenv("NO_COLOR", "1", 1);
+    ok(run_into(f, &request, slave, master, out, &err), &err);
+    unsetenv("NO_COLOR");
+    close(slave);
+    close(master);
+}
+
+static json_t *run_json(struct fixture *f, const char *name)
+{
+    AUTO_BUF out = BUF_INIT;
+    json_error_t error;
+    struct request request = {.json = true};
+    if (name != NULL)
+        strlist_add(&request.arguments, name);
+    run_piped(f, &request, &out);
+    strlist_clear(&request.arguments);
+    json_t *all = json_loads(buf_str(&out), 0, &error);
+    if (all == NULL)
+        fail_msg("no JSON: %s\n%s", error.text, buf_str(&out));
+    return all;
+}
+
+static json_t *certificate(json_t *all, const char *name)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(json_object_get(all, "certificates"), i, one) {
+        if (strcmp(json_string_value(json_object_get(one, "name")), name) == 0)
+            return one;
+    }
+    fail_msg("no certificate %s in the JSON", name);
+    return NULL;
+}
+
+static void assert_state(json_t *all, const char *name, const char *state)
+{
+    assert_string_equal(json_string_value(json_object_get(certificate(all, name), "state")), state);
+}
+
+static void assert_has(const struct buf *out, const char *text)
+{
+    if (strstr(buf_str(out), text) == NULL)
+        fail_msg("\"%s\" is not in:\n%s", text, buf_str(out));
+}
+
+/* -- tests ------------------------------------------------------------------------------------------------------ */
+
+static void test_empty_store_says_what_to_type(void **state)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    AUTO_BUF out = BUF_INIT;
+    run_piped(*state, &request, &out);
+    assert_has(&out, "sudo tlsup enable example.org");
+    json_t *all = run_json(*state, NULL);
+    assert_int_equal(json_integer_value(json_object_get(all, "version")), 1);
+    assert_true(json_is_array(json_object_get(all, "certificates")));
+    assert_int_equal(json_array_size(json_object_get(all, "certificates")), 0);
+    json_decref(all);
+}
+
+static void test_directories_that_are_not_there(void **state)
+{
+    struct fixture *f = *state, elsewhere = *f;
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    AUTO_BUF out = BUF_INIT;
+    snprintf(elsewhere.config, sizeof elsewhere.config, "%s/no/etc", f->root);
+    snprintf(elsewhere.state, sizeof elsewhere.state, "%s/no/var", f->root);
+    run_piped(&elsewhere, &request, &out);
+    assert_has(&out, "No certificates yet");
+    assert_false(fs_exists(elsewhere.state));
+}
+
+static void test_json_tells_every_state(void **state)
+{
+    one_of_each(*state);
+    json_t *all = run_json(*state, NULL);
+    assert_state(all, "good.example.org", "valid");
+    assert_state(all, "failing.example.org", "failing");
+    assert_state(all, "old.example.org", "expired");
+    assert_state(all, "late.example.org", "overdue");
+    assert_state(all, "half.example.org", "unfinished");
+    assert_state(all, "new.example.org", "pending");
+    json_decref(all);
+}
+
+static void test_json_tells_all_about_one(void **state)
+{
+    one_of_each(*state);
+    json_t *all = run_json(*state, "good.example.org"), *one = certificate(all, "good.example.org"), *failure;
+    assert_int_equal(json_array_size(json_object_get(all, "certificates")), 1);
+    assert_int_equal(json_array_size(json_object_get(one, "names")), 2);
+    assert_string_equal(json_string_value(json_object_get(one, "key_type")), "ecdsa-p256");
+    assert_string_equal(json_string_value(json_object_get(one, "ca")), "letsencrypt");
+    assert_string_equal(json_string_value(json_object_get(one, "issuer")), "R11");
+    assert_string_equal(json_string_value(json_object_get(one, "web_server")), "nginx");
+    assert_string_equal(json_string_value(json_object_get(one, "deployed")), "verified");
+    assert_string_equal(json_string_value(json_object_get(one, "not_after")), "2026-11-20T14:13:20Z");
+    assert_string_equal(json_string_value(json_object_get(one, "renewal_due")), "2026-10-21T14:13:20Z");
+    assert_int_equal(json_integer_value(json_object_get(one, "expires_in_s")), 60 * DAY_S);
+    assert_int_equal(json_integer_value(json_object_get(one, "life_used_percent")), 33);
+    assert_true(json_is_null(json_object_get(one, "problem")));
+    assert_true(json_is_null(json_object_get(one, "last_failure")));
+    json_decref(all);
+    all = run_json(*state, "failing.example.org");
+    failure = json_object_get(certificate(all, "failing.example.org"), "last_failure");
+    assert_int_equal(json_integer_value(json_object_get(failure, "count")), 3);
+    assert_string_equal(json_string_value(json_object_get(failure, "next_try")), "2026-09-21T19:13:20Z");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(failure, "error"), "advice")),
+                        "open port 80 in the firewall");
+    json_decref(all);
+}
+
+static void test_problems_come_first(void **state)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    AUTO_BUF out = BUF_INIT;
+    static const char *const order[] = {"expired     old.", "failing     failing.", "overdue     late.",
+                                        "unfinished  half.", "pending     new.",    "valid       good."};
+    one_of_each(*state);
+    run_piped(*state, &request, &out);
+    const char *at = buf_str(&out);
+    for (size_t i = 0; i < COUNT_OF(order); i++) {
+        const char *found = strstr(at, order[i]);
+        if (found == NULL)
+            fail_msg("\"%s\" is not where it should be in:\n%s", order[i], buf_str(&out));
+        at = found;
+    }
+    assert_has(&out, "the last attempt, 2 hours ago, failed (3 in a row): www.example.org: the CA could not reach port 80");
+    assert_has(&out, "-> open port 80 in the firewall");
+    assert_has(&out, "2026-09-18, 3 days ago");
+    assert_null(strstr(buf_str(&out), "\033"));
+}
+
+static size_t widest_line(const char *text)
+{
+    size_t widest = 0;
+    for (const char *line = text; *line != '\0';) {
+        size_t len = strcspn(line, "\r\n");
+        widest = len > widest ? len : widest;
+        line += len;
+        line += strspn(line, "\r\n");
+    }
+    return widest;
+}
+
+static void test_table_fits_every_terminal(void **state)
+{
+    static const unsigned short widths[] = {40, 60, 80, 100, 132, 200};
+    one_of_each(*state);
+    for (size_t i = 0; i < COUNT_OF(widths); i++) {
+        AUTO_BUF out = BUF_INIT;
+        run_terminal(*state, widths[i], &out);
+        if (widest_line(buf_str(&out)) > widths[i] && widths[i] >= 80)
+            fail_msg("wider than %d:\n%s", widths[i], buf_str(&out));
+        assert_has(&out, "good.example.org");
+        assert_has(&out, "nginx, proven"); /* in its column, or below */
+        assert_has(&out, "ecdsa-p256");
+    }
+}
+
+static void test_one_by_any_of_its_names(void **state)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    struct err err = ERR_INIT;
+    AUTO_BUF out = BUF_INIT;
+    one_of_each(*state);
+    strlist_add(&request.arguments, "www.good.example.org");
+    run_piped(*state, &request, &out);
+    assert_has(&out, "good.example.org: valid");
+    assert_has(&out, "/live/good.example.org/fullchain.pem");
+    assert_null(strstr(buf_str(&out), "failing.example.org"));
+    strlist_add(&request.arguments, "other.example.net");
+    assert_false(run_into(*state, &request, STDERR_FILENO, -1, NULL, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_string_equal(err.subject, "other.example.net");
+    strlist_clear(&request.arguments);
+}
+
+static void scribble(const struct fixture *f, const char *file, const char *text)
+{
+    AUTO_FREE char *path = mem_fmt("%s/%s", f->root, file);
+    int fd = open(path, O_WRONLY | O_TRUNC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+static void test_damage_is_told_and_hides_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    AUTO_KEY *other = NULL;
+    AUTO_BUF pem = BUF_SECRET;
+    static const char *const names[] = {"a.example.org", "b.example.org", "c.example.org", "d.example.org",
+                                        "e.example.org", "f.example.org"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        hold(f, names[i], names[i], NOW_S - DAY_S, NOW_S + 89 * DAY_S, WEB_NONE);
+    ok(key_generate(KEY_ECDSA_P256, &other, &err) && key_to_pem(other, &pem, &err), &err);
+    scribble(f, "var/live/a.example.org/privkey.pem", buf_str(&pem));
+    scribble(f, "var/live/b.example.org/fullchain.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    scribble(f, "var/live/b.example.org/cert.pem", "\033[2Jnonsense");
+    scribble(f, "var/state/c.example.org.json", "{\"version\":");
+    scribble(f, "etc/certs.d/d.example.org.conf", "names = d.example.org\nno such = key\n");
+    AUTO_FREE char *key = mem_fmt("%s/live/e.example.org/privkey.pem", f->state);
+    assert_int_equal(unlink(key), 0);
+    json_t *all = run_json(f, NULL);
+    for (size_t i = 0; i + 1 < COUNT_OF(names); i++) {
+        assert_state(all, names[i], "broken");
+        json_t *problem = json_object_get(certificate(all, names[i]), "problem");
+        assert_true(strlen(json_string_value(json_object_get(problem, "text"))) > 10);
+    }
+    assert_state(all, "f.example.org", "valid");
+    json_decref(all);
+}
+
+static void test_full_output_is_an_error(void **state)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    struct err err = ERR_INIT;
+    int fd = open("/dev/full", O_WRONLY);
+    if (fd < 0) {
+        print_message("no /dev/full here\n");
+        skip();
+    }
+    one_of_each(*state);
+    assert_false(run_into(*state, &request, fd, -1, NULL, &err));
+    assert_int_equal(err.code, ERR_NO_SPACE);
+    close(fd);
+}
+
+static void test_says_that_nothing_renews(void **state)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    AUTO_BUF out = BUF_INIT;
+    one_of_each(*state);
+    run_piped(*state, &request, &out);
+    assert_has(&out, "No timer runs tlsup renew here");
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_empty_store_says_what_to_type), TEST(test_directories_that_are_not_there),
+        TEST(test_json_tells_every_state),        TEST(test_json_tells_all_about_one),
+        TEST(test_problems_come_first),           TEST(test_table_fits_every_terminal),
+        TEST(test_one_by_any_of_its_names),       TEST(test_damage_is_told_and_hides_nothing),
+        TEST(test_full_output_is_an_error),       TEST(test_says_that_nothing_renews),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

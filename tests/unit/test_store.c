@@ -1,0 +1,1400 @@
+/*
+ * test_store.c - what the store keeps is whole, private and there again after a crash, a full disk or an
+ * attack.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tlsup/clock.h"
+#include "tlsup/fs.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "tlsup/store.h"
+
+#define NAME "example.org"
+#define CA "https://ca.example.org/directory"
+#define CA_DIR "ca.example.org_directory"
+
+/* -- a chain of two, made on the spot ----------------------------------------------------------------- */
+
+static struct key *keys[2];
+static struct cert_chain *chains[2];
+
+static EVP_PKEY *openssl_key(const struct key *key)
+{
+    AUTO_BUF pem = BUF_SECRET;
+    struct err err = ERR_INIT;
+    assert_true(key_to_pem(key, &pem, &err));
+    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    EVP_PKEY *pkey = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    assert_non_null(pkey);
+    return pkey;
+}
+
+static void add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
+{
+    X509V3_CTX context;
+    X509V3_set_ctx(&context, issuer, cert, NULL, NULL, 0);
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
+    assert_non_null(extension);
+    assert_int_equal(X509_add_ext(cert, extension, -1), 1);
+    X509_EXTENSION_free(extension);
+}
+
+static X509 *make_cert(const char *common_name, long serial, EVP_PKEY *key, X509 *issuer,
+                       EVP_PKEY *issuer_key)
+{
+    X509 *cert = X509_new();
+    X509_set_version(cert, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(cert), serial);
+    X509_gmtime_adj(X509_getm_notBefore(cert), -60);
+    X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
+    X509_set_pubkey(cert, key);
+    X509_NAME *subject = X509_get_subject_name(cert);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0);
+    X509_set_issuer_name(cert, X509_get_subject_name(issuer != NULL ? issuer : cert));
+    if (issuer == NULL) {
+        add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE");
+        add_extension(cert, cert, NID_subject_key_identifier, "hash");
+    } else {
+        add_extension(cert, issuer, NID_authority_key_identifier, "keyid");
+        add_extension(cert, issuer, NID_subject_alt_name, "DNS:" NAME);
+    }
+    assert_true(X509_sign(cert, issuer_key, EVP_sha256()) > 0);
+    return cert;
+}
+
+static struct cert_chain *make_chain(const struct key *key, long serial)
+{
+    struct err err = ERR_INIT;
+    struct key *ca = NULL;
+    struct cert_chain *chain = NULL;
+    char *pem = NULL;
+    assert_true(key_generate(KEY_ECDSA_P256, &ca, &err));
+    EVP_PKEY *ca_pkey = openssl_key(ca), *pkey = openssl_key(key);
+    X509 *issuer = make_cert("Test CA", 1, ca_pkey, NULL, ca_pkey);
+    X509 *leaf = make_cert(NAME, serial, pkey, issuer, ca_pkey);
+    BIO *bio = BIO_new(BIO_s_mem());
+    PEM_write_bio_X509(bio, leaf);
+    PEM_write_bio_X509(bio, issuer);
+    long len = BIO_get_mem_data(bio, &pem);
+    if (!cert_chain_parse(pem, (size_t)len, "test", &chain, &err))
+        fail_msg("%s", err.text);
+    BIO_free(bio);
+    X509_free(leaf);
+    X509_free(issuer);
+    EVP_PKEY_free(pkey);
+    EVP_PKEY_free(ca_pkey);
+    key_free(ca);
+    return chain;
+}
+
+static int make_chains(void **state)
+{
+    (void)state;
+    log_set_level(LOG_LEVEL_ERROR);
+    for (size_t i = 0; i < 2; i++) {
+        struct err err = ERR_INIT;
+        if (!key_generate(KEY_ECDSA_P256, &keys[i], &err))
+            return -1;
+        chains[i] = make_chain(keys[i], 100 + (long)i);
+    }
+    return 0;
+}
+
+static int free_chains(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        key_free(keys[i]);
+        cert_chain_free(chains[i]);
+    }
+    return 0;
+}
+
+/* -- fixture ------------------------------------------------------------------------------------------ */
+
+static char root[64], config_dir[96], state_dir[96];
+
+static int make_root(void **state)
+{
+    (void)state;
+    snprintf(root, sizeof root, "/tmp/tlsup-store-XXXXXX");
+    if (mkdtemp(root) == NULL)
+        return -1;
+    snprintf(config_dir, sizeof config_dir, "%s/etc", root);
+    snprintf(state_dir, sizeof state_dir, "%s/var", root);
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    struct err err = ERR_INIT;
+    (void)state;
+    return fs_remove_tree(root, &err) ? 0 : -1;
+}
+
+/* Assert success, showing the error otherwise. */
+#define MUST(call)                                                                                           \
+    do {                                                                                                     \
+        struct err err = ERR_INIT;                                                                           \
+        if (!(call))                                                                                         \
+            fail_msg("%s: %s", #call, err.text);                                                             \
+    } while (0)
+
+/* Assert failure with a code and a part of the text. */
+#define MUST_FAIL(call, expected_code, part)                                                                 \
+    do {                                                                                                     \
+        struct err err = ERR_INIT;                                                                           \
+        assert_false(call);                                                                                  \
+        if (err.code != (expected_code) || strstr(err.text, part) == NULL)                                   \
+            fail_msg("%s: %s: %s", #call, err_code_name(err.code), err.text);                                \
+    } while (0)
+
+static struct store *open_store(enum store_mode mode)
+{
+    struct store *store = NULL;
+    MUST(store_open(config_dir, state_dir, mode, &store, &err));
+    return store;
+}
+
+static char *in_state(const char *path)
+{
+    return fs_join(state_dir, path);
+}
+
+static void assert_mode(const char *path_in_state, mode_t expected)
+{
+    struct stat st;
+    AUTO_FREE char *path = in_state(path_in_state);
+    if (lstat(path, &st) != 0)
+        fail_msg("%s: %s", path, strerror(errno));
+    if ((st.st_mode & 07777) != expected)
+        fail_msg("%s has mode %04o, not %04o", path, (unsigned)(st.st_mode & 07777), (unsigned)expected);
+}
+
+static void put_text(const char *path, const char *text)
+{
+    MUST(fs_write(path, text, strlen(text), 0644, &err));
+}
+
+static void put_config(const char *file, const char *text)
+{
+    AUTO_FREE char *path = fs_join(config_dir, file);
+    put_text(path, text);
+}
+
+static bool need_root(void)
+{
+    if (geteuid() == 0)
+        return true;
+    print_message("skipped: needs root\n");
+    return false;
+}
+
+/* -- the layout --------------------------------------------------------------------------------------- */
+
+static void writing_makes_the_layout_whatever_the_umask(void **state)
+{
+    (void)state;
+    static const mode_t umasks[] = {0, 022, 077, 0777};
+    for (size_t i = 0; i < COUNT_OF(umasks); i++) {
+        mode_t before = umask(umasks[i]);
+        struct store *store = open_store(STORE_WRITE);
+        struct key *key = NULL;
+        int version = 0;
+        MUST(store_account_key(store, CA, true, &key, &err));
+        MUST(store_pending_key_save(store, NAME, keys[0], &err));
+        MUST(store_version_add(store, NAME, keys[0], chains[0], &version, &err));
+        MUST(store_account_save(store, CA, &(struct account_record){.created_s = 1}, &err));
+        MUST(store_state_save(store, NAME, &(struct cert_state)CERT_STATE_INIT, &err));
+        umask(before);
+        key_free(key);
+        store_close(store);
+        assert_mode("", 0711);
+        assert_mode("certs", 0711);
+        assert_mode("live", 0711);
+        assert_mode("accounts", 0700);
+        assert_mode("challenges", 0755);
+        assert_mode("journal", 0700);
+        assert_mode("state", 0711);
+        assert_mode("../etc", 0755);
+        assert_mode("../etc/certs.d", 0755);
+        assert_mode("accounts/key.pem", 0600);
+        assert_mode("accounts/" CA_DIR, 0700);
+        assert_mode("accounts/" CA_DIR "/account.json", 0600);
+        assert_mode("certs/" NAME, 0755);
+        assert_mode("certs/" NAME "/pending.pem", 0600);
+        assert_mode("certs/" NAME "/0001", 0755);
+        assert_mode("certs/" NAME "/0001/privkey.pem", 0600);
+        assert_mode("certs/" NAME "/0001/cert.pem", 0644);
+        assert_mode("certs/" NAME "/0001/chain.pem", 0644);
+        assert_mode("certs/" NAME "/0001/fullchain.pem", 0644);
+        MUST(fs_remove_tree(state_dir, &err));
+        MUST(fs_remove_tree(config_dir, &err));
+    }
+}
+
+static void reading_needs_nothing_and_makes_nothing(void **state)
+{
+    struct store *store = open_store(STORE_READ);
+    struct cert_config config;
+    struct cert_state cert_state = CERT_STATE_INIT;
+    struct account_record account;
+    struct cert_chain *chain = NULL;
+    struct key *key = NULL;
+    AUTO_STRLIST names = STRLIST_INIT;
+    AUTO_BUF json = BUF_INIT;
+    int64_t fetched_s = 5;
+    int version = 5;
+    (void)state;
+    MUST(store_defaults(store, &config, &err));
+    assert_string_equal(config.server, CONFIG_DEFAULT_CA);
+    cert_config_clear(&config);
+    MUST(store_cert_names(store, &names, &err));
+    assert_int_equal(names.n, 0);
+    MUST_FAIL(store_cert_config(store, NAME, &config, &err), ERR_NOT_FOUND,
+              "there is no certificate 'example.org'");
+    MUST_FAIL(store_account_key(store, CA, false, &key, &err), ERR_NOT_FOUND, "key.pem");
+    MUST_FAIL(store_account_key(store, CA, true, &key, &err), ERR_INTERNAL, "reading only");
+    MUST(store_account_load(store, CA, &account, &err));
+    assert_string_equal(account.url, "");
+    store_directory_load(store, CA, &json, &fetched_s);
+    assert_int_equal(fetched_s, 0);
+    MUST_FAIL(store_pending_key_load(store, NAME, &key, &err), ERR_NOT_FOUND, "pending.pem");
+    MUST(store_live_version(store, NAME, &version, &err));
+    assert_int_equal(version, 0);
+    MUST_FAIL(store_live_chain(store, NAME, &chain, &err), ERR_NOT_FOUND, "no live version");
+    MUST_FAIL(store_version_chain(store, NAME, 1, &chain, &err), ERR_NOT_FOUND, "0001/fullchain.pem");
+    MUST(store_state_load(store, NAME, &cert_state, &err));
+    assert_int_equal(cert_state.version, 0);
+    MUST_FAIL(store_version_add(store, NAME, keys[0], chains[0], &version, &err), ERR_INTERNAL,
+              "reading only");
+    MUST_FAIL(store_cert_delete(store, NAME, &err), ERR_INTERNAL, "reading only");
+    store_close(store);
+    assert_false(fs_exists(state_dir));
+    assert_false(fs_exists(config_dir));
+}
+
+static void directories_are_absolute_without_final_slash(void **state)
+{
+    struct store *store = NULL;
+    char here[4096];
+    (void)state;
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(root), 0);
+    MUST(store_open("etc/", "./var//", STORE_READ, &store, &err));
+    assert_int_equal(chdir(here), 0);
+    AUTO_FREE char *expected = mem_fmt("%s/./var", root);
+    assert_string_equal(store_state_dir(store), expected);
+    assert_string_equal(store_config_dir(store), config_dir);
+    AUTO_FREE char *journal = mem_fmt("%s/journal", expected);
+    assert_string_equal(store_journal_dir(store), journal);
+    AUTO_FREE char *live = mem_fmt("%s/live/" NAME, expected);
+    AUTO_FREE char *live_path = store_live_path(store, NAME);
+    assert_string_equal(live_path, live);
+    AUTO_FREE char *target = store_version_link_target(NAME, 7);
+    assert_string_equal(target, "../certs/" NAME "/0007");
+    AUTO_FREE char *large = store_version_link_target(NAME, 12345);
+    assert_string_equal(large, "../certs/" NAME "/12345");
+    store_close(store);
+    MUST_FAIL(store_open("", state_dir, STORE_READ, &store, &err), ERR_USAGE, "empty");
+    store_close(NULL);
+}
+
+static void no_path_is_made_of_a_bad_name(void **state)
+{
+    static const char *const bad[] = {"", "..", "../x", "a/b", ".hidden", "-x", "a\nb"};
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_config config = {0};
+    struct cert_state cert_state = CERT_STATE_INIT;
+    struct cert_chain *chain = NULL;
+    struct key *key = NULL;
+    int version = 0;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        static const char part[] = "cannot be the name of a certificate";
+        config.name = mem_dup(bad[i]);
+        MUST_FAIL(store_cert_config(store, bad[i], &config, &err), ERR_NAME, part);
+        MUST_FAIL(store_cert_config_save(store, &config, &err), ERR_NAME, part);
+        MUST_FAIL(store_pending_key_load(store, bad[i], &key, &err), ERR_NAME, part);
+        MUST_FAIL(store_pending_key_save(store, bad[i], keys[0], &err), ERR_NAME, part);
+        MUST_FAIL(store_pending_key_drop(store, bad[i], &err), ERR_NAME, part);
+        MUST_FAIL(store_version_add(store, bad[i], keys[0], chains[0], &version, &err), ERR_NAME, part);
+        MUST_FAIL(store_version_drop(store, bad[i], 1, &err), ERR_NAME, part);
+        MUST_FAIL(store_version_prune(store, bad[i], 1, &err), ERR_NAME, part);
+        MUST_FAIL(store_live_switch(store, bad[i], 1, &err), ERR_NAME, part);
+        MUST_FAIL(store_live_version(store, bad[i], &version, &err), ERR_NAME, part);
+        MUST_FAIL(store_live_chain(store, bad[i], &chain, &err), ERR_NAME, part);
+        MUST_FAIL(store_version_chain(store, bad[i], 1, &chain, &err), ERR_NAME, part);
+        MUST_FAIL(store_state_load(store, bad[i], &cert_state, &err), ERR_NAME, part);
+        MUST_FAIL(store_state_save(store, bad[i], &cert_state, &err), ERR_NAME, part);
+        MUST_FAIL(store_cert_delete(store, bad[i], &err), ERR_NAME, part);
+        assert_null(store_live_path(store, bad[i]));
+        assert_null(store_version_path(store, bad[i], 1));
+        assert_null(store_version_link_target(bad[i], 1));
+        cert_config_clear(&config);
+    }
+    config.name = NULL;
+    MUST_FAIL(store_cert_config_save(store, &config, &err), ERR_NAME, "cannot be the name");
+    store_close(store);
+}
+
+/* -- configuration ------------------------------------------------------------------------------------ */
+
+static void certificates_are_those_with_a_file(void **state)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    struct store *store = open_store(STORE_WRITE);
+    (void)state;
+    put_config("certs.d/a.example.conf", "");
+    put_config("certs.d/a.example-b.conf", "");
+    put_config("certs.d/_wildcard.example.org.conf", "");
+    put_config("certs.d/-bad.conf", "");
+    put_config("certs.d/x y.conf", "");
+    put_config("certs.d/README", "");
+    put_config("certs.d/.hidden.conf", "");
+    put_config("certs.d/.conf", "");
+    put_config("certs.d/old.conf~", "");
+    put_config("certs.d/old.conf.dpkg-old", "");
+    MUST(store_cert_names(store, &names, &err));
+    AUTO_FREE char *joined = strlist_join(&names, " ");
+    assert_string_equal(joined, "_wildcard.example.org a.example a.example-b");
+    store_close(store);
+}
+
+static void configuration_comes_back_over_defaults(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_config config, again;
+    (void)state;
+    put_config("tlsup.conf", "email = admin@example.org\nredirect = yes\n");
+    MUST(store_defaults(store, &config, &err));
+    config.name = mem_dup(NAME);
+    strlist_add(&config.names, NAME);
+    config.redirect = false;
+    MUST(store_cert_config_save(store, &config, &err));
+    MUST(store_cert_config(store, NAME, &again, &err));
+    assert_string_equal(again.name, NAME);
+    assert_string_equal(again.email, "admin@example.org");
+    assert_false(again.redirect);
+    cert_config_clear(&again);
+    /* the default is not frozen into the file */
+    put_config("tlsup.conf", "email = other@example.org\n");
+    MUST(store_cert_config(store, NAME, &again, &err));
+    assert_string_equal(again.email, "other@example.org");
+    cert_config_clear(&again);
+    cert_config_clear(&config);
+    store_close(store);
+}
+
+static void an_unchanged_file_keeps_its_comments(void **state)
+{
+    static const char text[] = "# mine\nnames=example.org\n\nkey-type = p384\n";
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_config config;
+    AUTO_BUF after = BUF_INIT;
+    AUTO_FREE char *path = fs_join(config_dir, "certs.d/" NAME ".conf");
+    (void)state;
+    put_text(path, text);
+    MUST(store_cert_config(store, NAME, &config, &err));
+    MUST(store_cert_config_save(store, &config, &err));
+    MUST(fs_read(path, 4096, &after, &err));
+    assert_string_equal(after.data, text);
+    config.key_type = KEY_RSA_2048;
+    MUST(store_cert_config_save(store, &config, &err));
+    buf_reset(&after);
+    MUST(fs_read(path, 4096, &after, &err));
+    assert_non_null(strstr(after.data, "key-type = rsa-2048\n"));
+    cert_config_clear(&config);
+    store_close(store);
+}
+
+static void what_would_not_read_back_is_not_saved(void **state)
+{
+    static const char *const webroots[] = {"/srv/a\ndeploy-hook = /tmp/evil", "/srv/a # b", "/srv/a ",
+                                           "relative", "/x\r"};
+    struct store *store = open_store(STORE_WRITE);
+    AUTO_FREE char *path = fs_join(config_dir, "certs.d/" NAME ".conf");
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(webroots); i++) {
+        struct cert_config config;
+        MUST(store_defaults(store, &config, &err));
+        config.name = mem_dup(NAME);
+        strlist_add(&config.names, NAME);
+        config.webroot = mem_dup(webroots[i]);
+        config.challenge = CHALLENGE_VIA_WEBROOT;
+        MUST_FAIL(store_cert_config_save(store, &config, &err), ERR_CONFIG, "cannot be saved");
+        assert_false(fs_exists(path));
+        cert_config_clear(&config);
+    }
+    store_close(store);
+}
+
+static void a_broken_configuration_is_told_by_file_and_line(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_config config;
+    (void)state;
+    put_config("certs.d/" NAME ".conf", "names = example.org\nsever = x\n");
+    MUST_FAIL(store_cert_config(store, NAME, &config, &err), ERR_CONFIG,
+              "/etc/certs.d/example.org.conf:2: unknown key");
+    put_config("tlsup.conf", "\nfoo\n");
+    MUST_FAIL(store_cert_config(store, NAME, &config, &err), ERR_CONFIG, "/etc/tlsup.conf:2: ");
+    MUST_FAIL(store_defaults(store, &config, &err), ERR_CONFIG, "/etc/tlsup.conf:2: ");
+    store_close(store);
+}
+
+/* -- accounts ----------------------------------------------------------------------------------------- */
+
+static void assert_thumbprint(struct store *store, const char *ca, const char *expected)
+{
+    char thumbprint[KEY_THUMBPRINT_BYTES];
+    struct key *key = NULL;
+    MUST(store_account_key(store, ca, false, &key, &err));
+    MUST(key_thumbprint(key, thumbprint, &err));
+    assert_string_equal(thumbprint, expected);
+    key_free(key);
+}
+
+static void one_account_key_serves_all_but_those_with_their_own(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    char shared[KEY_THUMBPRINT_BYTES], own[KEY_THUMBPRINT_BYTES];
+    AUTO_BUF pem = BUF_SECRET;
+    (void)state;
+    MUST(store_account_key(store, CA, true, &key, &err));
+    assert_int_equal(key_type_of(key), KEY_ECDSA_P256);
+    MUST(key_thumbprint(key, shared, &err));
+    key_free(key);
+    MUST(key_thumbprint(keys[1], own, &err));
+    MUST(key_to_pem(keys[1], &pem, &err));
+    MUST(
+        store_account_save(store, "https://other.example/d", &(struct account_record){.created_s = 1}, &err));
+    AUTO_FREE char *path = in_state("accounts/other.example_d/key.pem");
+    MUST(fs_write(path, pem.data, pem.len, 0600, &err));
+    assert_thumbprint(store, CA, shared);
+    assert_thumbprint(store, CONFIG_DEFAULT_CA, shared);
+    assert_thumbprint(store, "https://other.example/d", own);
+    /* made once only */
+    MUST(store_account_key(store, CA, true, &key, &err));
+    key_free(key);
+    assert_thumbprint(store, CA, shared);
+    store_close(store);
+}
+
+static void a_damaged_account_key_is_not_replaced(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    AUTO_FREE char *path = in_state("accounts/key.pem");
+    AUTO_BUF after = BUF_INIT;
+    (void)state;
+    put_text(path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    MUST_FAIL(store_account_key(store, CA, true, &key, &err), ERR_CRYPTO, path);
+    put_text(path, "");
+    MUST_FAIL(store_account_key(store, CA, true, &key, &err), ERR_CRYPTO, path);
+    MUST(fs_read(path, 100, &after, &err));
+    assert_int_equal(after.len, 0);
+    store_close(store);
+}
+
+static void account_records_come_back(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct account_record record = {.url = "https://ca.example.org/acct/1", .created_s = 7}, again;
+    AUTO_FREE char *path = in_state("accounts/" CA_DIR "/account.json");
+    (void)state;
+    MUST(store_account_save(store, CA, &record, &err));
+    MUST(store_account_load(store, CA, &again, &err));
+    assert_memory_equal(&again, &record, sizeof again);
+    MUST(store_account_load(store, CONFIG_DEFAULT_CA, &again, &err));
+    assert_string_equal(again.url, "");
+    put_text(path, "{");
+    MUST_FAIL(store_account_load(store, CA, &again, &err), ERR_CONFIG, path);
+    MUST(store_account_forget(store, CA, &err));
+    MUST(store_account_forget(store, CA, &err));
+    MUST(store_account_load(store, CA, &again, &err));
+    assert_string_equal(again.url, "");
+    store_close(store);
+}
+
+static void a_hostile_ca_url_stays_below_accounts(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    AUTO_STRLIST above = STRLIST_INIT, entries = STRLIST_INIT;
+    AUTO_FREE char *accounts = in_state("accounts");
+    (void)state;
+    MUST(store_account_save(store, "https://../../../x", &(struct account_record){.created_s = 1}, &err));
+    MUST(store_account_save(store, "..", &(struct account_record){.created_s = 1}, &err));
+    MUST(store_account_save(store, "", &(struct account_record){.created_s = 1}, &err));
+    MUST(fs_list(accounts, &entries, &err));
+    assert_int_equal(entries.n, 3);
+    MUST(fs_list(root, &above, &err));
+    assert_int_equal(above.n, 2);
+    store_close(store);
+}
+
+static void the_directory_document_is_kept_byte_for_byte(void **state)
+{
+    static const char json[] = "{\"newNonce\": \"https://ca.example.org/n\"}\n\0x";
+    static const char *const bad[] = {"",
+                                      "fetched_s",
+                                      "fetched_s \n{}",
+                                      "fetched_s x\n{}",
+                                      "fetched_s 12",
+                                      "{}",
+                                      "fetched_s 99999999999999999999\n{}",
+                                      "fetched_s -1\n{}"};
+    struct store *store = open_store(STORE_WRITE);
+    AUTO_FREE char *path = in_state("accounts/" CA_DIR "/directory.cache");
+    AUTO_BUF out = BUF_INIT;
+    int64_t fetched_s = 0;
+    (void)state;
+    MUST(store_directory_save(store, CA, json, sizeof json, 1795000000, &err));
+    store_directory_load(store, CA, &out, &fetched_s);
+    assert_int_equal(fetched_s, 1795000000);
+    assert_int_equal(out.len, sizeof json);
+    assert_memory_equal(out.data, json, sizeof json);
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        put_text(path, bad[i]);
+        fetched_s = 5;
+        store_directory_load(store, CA, &out, &fetched_s);
+        assert_int_equal(fetched_s, 0);
+        assert_int_equal(out.len, 0);
+    }
+    store_close(store);
+}
+
+/* -- versions ----------------------------------------------------------------------------------------- */
+
+static int add(struct store *store, size_t which)
+{
+    int version = 0;
+    MUST(store_version_add(store, NAME, keys[which], chains[which], &version, &err));
+    return version;
+}
+
+/* Key and certificate of a version directory, or of `live`, belong together. */
+static void assert_matching(const char *dir_in_state)
+{
+    AUTO_BUF key_pem = BUF_SECRET;
+    AUTO_BUF chain_pem = BUF_INIT;
+    AUTO_KEY *key = NULL;
+    AUTO_CHAIN *chain = NULL;
+    AUTO_FREE char *dir = in_state(dir_in_state);
+    AUTO_FREE char *key_path = fs_join(dir, "privkey.pem");
+    AUTO_FREE char *chain_path = fs_join(dir, "fullchain.pem");
+    MUST(fs_read(key_path, 65536, &key_pem, &err));
+    MUST(fs_read(chain_path, 65536, &chain_pem, &err));
+    MUST(key_from_pem(key_pem.data, key_pem.len, key_path, &key, &err));
+    MUST(cert_chain_parse(chain_pem.data, chain_pem.len, chain_path, &chain, &err));
+    MUST(cert_chain_check(chain, key, NULL, clock_now_s(), &err));
+}
+
+static void assert_serial(const struct cert_chain *chain, const char *expected)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    MUST(cert_chain_info(chain, &info, &err));
+    assert_string_equal(info.serial, expected);
+    cert_info_clear(&info);
+}
+
+static void versions_follow_each_other_and_live_is_switched(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_chain *chain = NULL;
+    AUTO_BUF cert = BUF_INIT;
+    AUTO_BUF full = BUF_INIT;
+    int live = 0;
+    (void)state;
+    assert_int_equal(add(store, 0), 1);
+    MUST(store_live_version(store, NAME, &live, &err));
+    assert_int_equal(live, 0);
+    MUST(store_live_switch(store, NAME, 1, &err));
+    assert_int_equal(add(store, 1), 2);
+    MUST(store_live_version(store, NAME, &live, &err));
+    assert_int_equal(live, 1);
+    MUST(store_live_chain(store, NAME, &chain, &err));
+    assert_serial(chain, "64");
+    cert_chain_free(chain);
+    MUST(store_live_switch(store, NAME, 2, &err));
+    MUST(store_live_chain(store, NAME, &chain, &err));
+    assert_serial(chain, "65");
+    cert_chain_free(chain);
+    MUST(store_version_chain(store, NAME, 1, &chain, &err));
+    assert_serial(chain, "64");
+    cert_chain_free(chain);
+    assert_matching("certs/" NAME "/0001");
+    assert_matching("live/" NAME);
+    /* fullchain is cert and chain, in this order */
+    AUTO_FREE char *cert_path = in_state("live/" NAME "/cert.pem");
+    AUTO_FREE char *chain_path = in_state("live/" NAME "/chain.pem");
+    AUTO_FREE char *full_path = in_state("live/" NAME "/fullchain.pem");
+    MUST(fs_read(cert_path, 65536, &cert, &err));
+    MUST(fs_read(chain_path, 65536, &cert, &err));
+    MUST(fs_read(full_path, 65536, &full, &err));
+    assert_string_equal(buf_str(&cert), buf_str(&full));
+    store_close(store);
+}
+
+static void numbers_are_never_used_again(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_state cert_state = CERT_STATE_INIT;
+    (void)state;
+    assert_int_equal(add(store, 0), 1);
+    assert_int_equal(add(store, 0), 2);
+    MUST(store_live_switch(store, NAME, 1, &err));
+    cert_state.version = 2;
+    MUST(store_state_save(store, NAME, &cert_state, &err));
+    MUST(store_version_drop(store, NAME, 2, &err));
+    assert_int_equal(add(store, 0), 3);
+    AUTO_FREE char *far = in_state("certs/" NAME "/12345");
+    AUTO_FREE char *not_one = in_state("certs/" NAME "/0099999");
+    AUTO_FREE char *short_one = in_state("certs/" NAME "/777");
+    assert_int_equal(mkdir(far, 0755), 0);
+    assert_int_equal(mkdir(not_one, 0755), 0);
+    assert_int_equal(mkdir(short_one, 0755), 0);
+    assert_int_equal(add(store, 0), 12346);
+    /* neither a damaged state nor a strange live link costs us a certificate that the CA has given */
+    AUTO_FREE char *state_file = in_state("state/" NAME ".json");
+    AUTO_FREE char *live = in_state("live/" NAME);
+    put_text(state_file, "{");
+    assert_int_equal(unlink(live), 0);
+    assert_int_equal(symlink("/elsewhere", live), 0);
+    assert_int_equal(add(store, 0), 12347);
+    AUTO_FREE char *last = in_state("certs/" NAME "/999999999");
+    assert_int_equal(mkdir(last, 0755), 0);
+    int version = 0;
+    MUST_FAIL(store_version_add(store, NAME, keys[0], chains[0], &version, &err), ERR_IO,
+              "no version numbers left");
+    store_close(store);
+}
+
+static char *list(const char *dir_in_state)
+{
+    AUTO_STRLIST entries = STRLIST_INIT;
+    AUTO_FREE char *dir = in_state(dir_in_state);
+    MUST(fs_list(dir, &entries, &err));
+    return strlist_join(&entries, " ");
+}
+
+static void assert_list(const char *dir_in_state, const char *expected)
+{
+    AUTO_FREE char *found = list(dir_in_state);
+    assert_string_equal(found, expected);
+}
+
+static void pruning_keeps_the_newest_and_the_live_one(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    (void)state;
+    MUST(store_version_prune(store, NAME, 3, &err));
+    for (int i = 0; i < 6; i++)
+        add(store, 0);
+    MUST(store_live_switch(store, NAME, 2, &err));
+    MUST(store_version_prune(store, NAME, 10, &err));
+    assert_list("certs/" NAME, "0001 0002 0003 0004 0005 0006");
+    MUST(store_version_prune(store, NAME, 2, &err));
+    assert_list("certs/" NAME, "0002 0005 0006");
+    MUST(store_version_prune(store, NAME, -1, &err));
+    assert_list("certs/" NAME, "0002");
+    MUST_FAIL(store_version_drop(store, NAME, 2, &err), ERR_MISMATCH, "is the live one");
+    MUST(store_version_drop(store, NAME, 1, &err));
+    assert_matching("live/" NAME);
+    store_close(store);
+}
+
+static void live_goes_to_whole_versions_only(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    int live = 0;
+    (void)state;
+    MUST_FAIL(store_live_switch(store, NAME, 1, &err), ERR_NOT_FOUND, "0001/privkey.pem does not exist");
+    add(store, 0);
+    add(store, 1);
+    MUST(store_live_switch(store, NAME, 1, &err));
+    AUTO_FREE char *path = in_state("certs/" NAME "/0002/chain.pem");
+    assert_int_equal(unlink(path), 0);
+    MUST_FAIL(store_live_switch(store, NAME, 2, &err), ERR_NOT_FOUND, "0002/chain.pem does not exist");
+    MUST(store_live_version(store, NAME, &live, &err));
+    assert_int_equal(live, 1);
+    AUTO_FREE char *chain_path = in_state("certs/" NAME "/0001/fullchain.pem");
+    struct cert_chain *chain = NULL;
+    put_text(chain_path, "not a certificate");
+    MUST_FAIL(store_live_chain(store, NAME, &chain, &err), ERR_CRYPTO, chain_path);
+    store_close(store);
+}
+
+static void strange_live_links_are_told(void **state)
+{
+    static const char *const targets[] = {"../certs/other/0001",
+                                          "/etc",
+                                          "../certs/" NAME "/1",
+                                          "../certs/" NAME "/0000",
+                                          "../certs/" NAME "/00001",
+                                          "../certs/" NAME "/0001/",
+                                          "x"};
+    struct store *store = open_store(STORE_WRITE);
+    AUTO_FREE char *link = in_state("live/" NAME);
+    int live = 0;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(targets); i++) {
+        unlink(link);
+        assert_int_equal(symlink(targets[i], link), 0);
+        MUST_FAIL(store_live_version(store, NAME, &live, &err), ERR_MISMATCH, targets[i]);
+    }
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(mkdir(link, 0755), 0);
+    MUST_FAIL(store_live_version(store, NAME, &live, &err), ERR_MISMATCH, "is not a symbolic link");
+    add(store, 0);
+    MUST_FAIL(store_live_switch(store, NAME, 1, &err), ERR_EXISTS, link);
+    store_close(store);
+}
+
+static void pending_keys_wait_and_go(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    char expected[KEY_THUMBPRINT_BYTES], found[KEY_THUMBPRINT_BYTES];
+    (void)state;
+    MUST(store_pending_key_save(store, NAME, keys[0], &err));
+    MUST(store_pending_key_save(store, NAME, keys[1], &err));
+    MUST(store_pending_key_load(store, NAME, &key, &err));
+    MUST(key_thumbprint(keys[1], expected, &err));
+    MUST(key_thumbprint(key, found, &err));
+    assert_string_equal(found, expected);
+    key_free(key);
+    add(store, 1); /* lets it be: the order may yet need it */
+    MUST(store_pending_key_drop(store, NAME, &err));
+    MUST(store_pending_key_drop(store, NAME, &err));
+    MUST_FAIL(store_pending_key_load(store, NAME, &key, &err), ERR_NOT_FOUND, "pending.pem");
+    assert_list("certs/" NAME, "0001");
+    store_close(store);
+}
+
+static void left_overs_are_swept(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    (void)state;
+    add(store, 0);
+    AUTO_FREE char *building = in_state("certs/" NAME "/.new-0002");
+    AUTO_FREE char *doomed = in_state("certs/" NAME "/.old-0001");
+    AUTO_FREE char *half = in_state("certs/" NAME "/.new-0002/.privkey.pem.tlsup-new");
+    assert_int_equal(mkdir(building, 0700), 0);
+    assert_int_equal(mkdir(doomed, 0755), 0);
+    put_text(half, "-----BEGIN");
+    assert_int_equal(add(store, 1), 2);
+    assert_list("certs/" NAME, "0001 0002");
+    assert_matching("certs/" NAME "/0002");
+    store_close(store);
+}
+
+static void state_comes_back(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_state before = CERT_STATE_INIT, after = CERT_STATE_INIT;
+    AUTO_FREE char *path = in_state("state/" NAME ".json");
+    (void)state;
+    before.version = 3;
+    before.step = DEPLOY_INSTALLED;
+    MUST(store_state_save(store, NAME, &before, &err));
+    MUST(store_state_load(store, NAME, &after, &err));
+    assert_int_equal(after.version, 3);
+    assert_int_equal(after.step, DEPLOY_INSTALLED);
+    put_text(path, "{\n\"live\": x}");
+    AUTO_FREE char *place = mem_fmt("%s:2:9: malformed JSON", path);
+    MUST_FAIL(store_state_load(store, NAME, &after, &err), ERR_CONFIG, place);
+    assert_int_equal(after.version, 3);
+    assert_int_equal(unlink(path), 0);
+    MUST(store_state_load(store, NAME, &after, &err));
+    assert_int_equal(after.version, 0);
+    store_close(store);
+}
+
+static void fill_certificate(struct store *store)
+{
+    put_config("certs.d/" NAME ".conf", "names = " NAME "\n");
+    MUST(store_state_save(store, NAME, &(struct cert_state)CERT_STATE_INIT, &err));
+    MUST(store_pending_key_save(store, NAME, keys[0], &err));
+    add(store, 0);
+    MUST(store_live_switch(store, NAME, 1, &err));
+    add(store, 1);
+}
+
+static void assert_gone(void)
+{
+    assert_list("certs", "");
+    assert_list("live", "");
+    assert_list("state", "");
+    assert_list("../etc/certs.d", "");
+}
+
+static void deleting_leaves_nothing(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    (void)state;
+    fill_certificate(store);
+    MUST(store_cert_delete(store, NAME, &err));
+    assert_gone();
+    MUST_FAIL(store_cert_delete(store, NAME, &err), ERR_NOT_FOUND, "there is no certificate");
+    /* what a run cut short has left is removed by the next */
+    add(store, 0);
+    MUST(store_cert_delete(store, NAME, &err));
+    assert_gone();
+    store_close(store);
+}
+
+/* -- the lock ----------------------------------------------------------------------------------------- */
+
+/* A child that holds the store until it is killed. */
+static pid_t hold_in_child(void)
+{
+    int ready[2];
+    char byte = 0;
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct store *store = NULL;
+        struct err err = ERR_INIT;
+        if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err) || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return child;
+}
+
+static void one_writer_at_a_time(void **state)
+{
+    struct store *store = NULL;
+    int status;
+    (void)state;
+    pid_t child = hold_in_child();
+    AUTO_FREE char *holder = mem_fmt("process %ld", (long)child);
+    MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_LOCKED, holder);
+    store_close(open_store(STORE_READ)); /* looking is always possible */
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    store_close(open_store(STORE_WRITE));
+    store = open_store(STORE_WRITE);
+    struct store *second = NULL;
+    MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &second, &err), ERR_LOCKED, "holds the lock");
+    assert_null(second);
+    store_close(store);
+    store_close(open_store(STORE_WRITE));
+}
+
+/* -- permissions and attacks -------------------------------------------------------------------------- */
+
+/* Run `job` in a child as user nobody; its status. */
+static int as_nobody(int (*job)(void))
+{
+    int status = -1;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (setgid(65534) != 0 || setuid(65534) != 0)
+            _exit(100);
+        _exit(job());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 200;
+}
+
+static int try_to_write(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    if (store_open(config_dir, state_dir, STORE_WRITE, &store, &err) || store != NULL)
+        return 1;
+    if (err.code != ERR_PERMISSION)
+        return 2;
+    if (strstr(err.advice, "sudo") == NULL || strstr(err.advice, "--state-dir") == NULL)
+        return 3;
+    return strstr(err.text, state_dir) != NULL ? 0 : 4;
+}
+
+static int try_to_read(void)
+{
+    struct store *store = NULL;
+    struct key *key = NULL;
+    struct cert_chain *chain = NULL;
+    struct cert_state cert_state = CERT_STATE_INIT;
+    struct err err = ERR_INIT;
+    if (!store_open(config_dir, state_dir, STORE_READ, &store, &err))
+        return 1;
+    /* what is public is readable, keys are not */
+    if (!store_live_chain(store, NAME, &chain, &err) || !store_state_load(store, NAME, &cert_state, &err))
+        return 2;
+    cert_chain_free(chain);
+    if (store_pending_key_load(store, NAME, &key, &err) || err.code != ERR_PERMISSION)
+        return 3;
+    err_clear(&err);
+    if (store_account_key(store, CA, false, &key, &err) || err.code != ERR_PERMISSION)
+        return 4;
+    store_close(store);
+    return 0;
+}
+
+static int write_our_own(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    char etc[128], var[128];
+    int version = 0;
+    snprintf(etc, sizeof etc, "%s/own/etc", root);
+    snprintf(var, sizeof var, "%s/own/var", root);
+    if (!store_open(etc, var, STORE_WRITE, &store, &err))
+        return 1;
+    bool ok = store_version_add(store, NAME, keys[0], chains[0], &version, &err) &&
+              store_live_switch(store, NAME, version, &err);
+    store_close(store);
+    return ok ? 0 : 2;
+}
+
+static void others_may_not_write_and_are_told_what_to_do(void **state)
+{
+    (void)state;
+    if (!need_root())
+        skip();
+    assert_int_equal(chmod(root, 0755), 0);
+    assert_int_equal(as_nobody(try_to_write), 0); /* nothing there yet */
+    struct store *store = open_store(STORE_WRITE);
+    fill_certificate(store);
+    struct key *key = NULL;
+    MUST(store_account_key(store, CA, true, &key, &err));
+    key_free(key);
+    store_close(store);
+    assert_int_equal(as_nobody(try_to_write), 0);
+    assert_int_equal(as_nobody(try_to_read), 0);
+    AUTO_FREE char *own = fs_join(root, "own");
+    assert_int_equal(mkdir(own, 0755), 0);
+    assert_int_equal(chown(own, 65534, 65534), 0);
+    assert_int_equal(as_nobody(write_our_own), 0);
+}
+
+static void foreign_directories_and_links_are_refused(void **state)
+{
+    static const char *const subs[] = {"certs", "live",   "accounts",       "challenges", "journal",
+                                       "state", "../etc", "../etc/certs.d", "../var"};
+    struct store *store = NULL;
+    (void)state;
+    if (!need_root())
+        skip();
+    AUTO_FREE char *elsewhere = fs_join(root, "elsewhere");
+    assert_int_equal(mkdir(elsewhere, 0755), 0);
+    for (size_t i = 0; i < COUNT_OF(subs); i++) {
+        store_close(open_store(STORE_WRITE));
+        AUTO_FREE char *path = in_state(subs[i]);
+        AUTO_FREE char *plain = strcmp(subs[i], "../var") == 0 ? mem_dup(state_dir) : mem_dup(path);
+        MUST(fs_remove_tree(plain, &err));
+        /* a link of somebody else's, though it leads to a directory of root's */
+        assert_int_equal(symlink(elsewhere, plain), 0);
+        assert_int_equal(lchown(plain, 65534, 65534), 0);
+        MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_PERMISSION,
+                  "belongs to user 65534");
+        /* root's own link to a directory of somebody else's */
+        assert_int_equal(lchown(plain, 0, 0), 0);
+        assert_int_equal(chown(elsewhere, 65534, 65534), 0);
+        MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_PERMISSION,
+                  "belongs to user 65534");
+        /* root's own link to root's own directory is how people move things */
+        assert_int_equal(chown(elsewhere, 0, 0), 0);
+        store_close(open_store(STORE_WRITE));
+        assert_int_equal(unlink(plain), 0);
+        MUST(fs_remove_tree(elsewhere, &err));
+        assert_int_equal(mkdir(elsewhere, 0755), 0);
+        /* somebody else's directory */
+        assert_int_equal(mkdir(plain, 0755), 0);
+        assert_int_equal(chown(plain, 65534, 65534), 0);
+        MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_PERMISSION,
+                  "belongs to user 65534");
+        MUST(fs_remove_tree(plain, &err));
+    }
+}
+
+static void a_state_directory_open_to_others_is_refused(void **state)
+{
+    struct store *store = NULL;
+    (void)state;
+    if (!need_root())
+        skip();
+    store_close(open_store(STORE_WRITE));
+    AUTO_FREE char *certs = in_state("certs");
+    assert_int_equal(chmod(state_dir, 0777), 0);
+    MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_PERMISSION,
+              "can be written by others");
+    assert_int_equal(chmod(state_dir, 0711), 0);
+    assert_int_equal(chmod(certs, 0731), 0);
+    MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_PERMISSION,
+              "can be written by others");
+    assert_int_equal(chmod(certs, 0711), 0);
+    store_close(open_store(STORE_WRITE));
+}
+
+static void a_link_in_place_of_a_certificate_directory_is_refused(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    int version = 0;
+    (void)state;
+    if (!need_root()) {
+        store_close(store);
+        skip();
+    }
+    AUTO_FREE char *trap = fs_join(root, "trap");
+    AUTO_FREE char *link = in_state("certs/" NAME);
+    assert_int_equal(mkdir(trap, 0755), 0);
+    assert_int_equal(chown(trap, 65534, 65534), 0);
+    assert_int_equal(symlink(trap, link), 0);
+    MUST_FAIL(store_version_add(store, NAME, keys[0], chains[0], &version, &err), ERR_PERMISSION, link);
+    MUST_FAIL(store_pending_key_save(store, NAME, keys[0], &err), ERR_PERMISSION, link);
+    assert_list("../trap", "");
+    store_close(store);
+}
+
+static void things_in_the_way_are_named(void **state)
+{
+    struct store *store = NULL;
+    (void)state;
+    put_text(state_dir, "a file");
+    MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_EXISTS, state_dir);
+    assert_int_equal(unlink(state_dir), 0);
+    assert_int_equal(symlink("nowhere", state_dir), 0);
+    MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_NOT_FOUND, state_dir);
+    assert_int_equal(unlink(state_dir), 0);
+    assert_int_equal(mkdir(state_dir, 0711), 0);
+    AUTO_FREE char *certs = in_state("certs");
+    put_text(certs, "");
+    MUST_FAIL(store_open(config_dir, state_dir, STORE_WRITE, &store, &err), ERR_EXISTS, "is not a directory");
+    /* the refused opening has let go of the lock */
+    assert_int_equal(unlink(certs), 0);
+    store_close(open_store(STORE_WRITE));
+}
+
+/* -- crashes: the process is killed before every single system call ----------------------------------- */
+
+static int private_keys_seen;
+
+static int check_private(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    AUTO_BUF content = BUF_INIT;
+    (void)ftw;
+    if (type != FTW_F)
+        return 0;
+    MUST(fs_read(path, 65536, &content, &err));
+    if (strstr(buf_str(&content), "PRIVATE") == NULL)
+        return 0;
+    private_keys_seen++;
+    if ((st->st_mode & 077) != 0)
+        fail_msg("%s has mode %04o", path, (unsigned)(st->st_mode & 07777));
+    return 0;
+}
+
+static void assert_keys_private(void)
+{
+    assert_int_equal(nftw(state_dir, check_private, 16, FTW_PHYS), 0);
+}
+
+/* Run `job` in a child and kill it as it enters its `limit`th system call: true when it had ended before. */
+static bool run_and_kill(int (*job)(void), int limit)
+{
+    int status = 0, calls = 0;
+    bool entering = true;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        umask(0);
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+            _exit(77);
+        raise(SIGSTOP);
+        _exit(job());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    while (WIFSTOPPED(status)) {
+        if (WSTOPSIG(status) == SIGTRAP) {
+            calls += entering;
+            entering = !entering;
+        }
+        if (calls > limit) {
+            kill(child, SIGKILL);
+            waitpid(child, &status, 0);
+            return false;
+        }
+        if (ptrace(PTRACE_SYSCALL, child, NULL, NULL) != 0)
+            break;
+        waitpid(child, &status, 0);
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        print_message("skipped: no ptrace here\n");
+        skip();
+    }
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return true;
+}
+
+static void assert_versions_whole(void)
+{
+    AUTO_STRLIST entries = STRLIST_INIT;
+    AUTO_FREE char *dir = in_state("certs/" NAME);
+    MUST(fs_list(dir, &entries, &err));
+    for (size_t i = 0; i < entries.n; i++) {
+        if (entries.v[i][0] == '.' || strcmp(entries.v[i], "pending.pem") == 0)
+            continue;
+        AUTO_FREE char *version = fs_join("certs/" NAME, entries.v[i]);
+        AUTO_FREE char *key = fs_join(version, "privkey.pem");
+        assert_matching(version);
+        assert_mode(version, 0755);
+        assert_mode(key, 0600);
+        AUTO_FREE char *files = list(version);
+        assert_string_equal(files, "cert.pem chain.pem fullchain.pem privkey.pem");
+    }
+}
+
+static int job_renew(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    struct cert_state state = CERT_STATE_INIT;
+    if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err) ||
+        !store_version_add(store, NAME, keys[1], chains[1], &state.version, &err) ||
+        !store_state_save(store, NAME, &state, &err) ||
+        !store_live_switch(store, NAME, state.version, &err) || !store_version_prune(store, NAME, 1, &err))
+        return 1;
+    store_close(store);
+    return 0;
+}
+
+static void a_renewal_killed_anywhere_leaves_a_whole_certificate(void **state)
+{
+    bool done = false;
+    int points = 0;
+    (void)state;
+    while (!done) {
+        struct store *store = open_store(STORE_WRITE);
+        struct cert_state cert_state = CERT_STATE_INIT;
+        int before = add(store, 0), live = 0;
+        MUST(store_live_switch(store, NAME, before, &err));
+        MUST(store_version_prune(store, NAME, 1, &err));
+        store_close(store);
+        done = run_and_kill(job_renew, points++);
+        assert_keys_private();
+        assert_versions_whole();
+        assert_matching("live/" NAME);
+        store = open_store(STORE_WRITE); /* no stale lock */
+        MUST(store_state_load(store, NAME, &cert_state, &err));
+        MUST(store_live_version(store, NAME, &live, &err));
+        assert_true(live == before || live > before);
+        int next = add(store, 1);
+        assert_true(next > live && next > cert_state.version);
+        AUTO_FREE char *entries = list("certs/" NAME);
+        assert_null(strstr(entries, ".new-"));
+        assert_null(strstr(entries, ".old-"));
+        store_close(store);
+    }
+    assert_true(points > 60); /* it was indeed killed in the midst of things */
+    assert_true(private_keys_seen > points);
+}
+
+static int job_delete(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err) ||
+        !store_cert_delete(store, NAME, &err))
+        return 1;
+    store_close(store);
+    return 0;
+}
+
+static void a_deletion_killed_anywhere_can_be_completed(void **state)
+{
+    bool done = false;
+    (void)state;
+    for (int point = 0; !done; point++) {
+        struct store *store = open_store(STORE_WRITE);
+        fill_certificate(store);
+        store_close(store);
+        done = run_and_kill(job_delete, point);
+        AUTO_FREE char *live = in_state("live/" NAME);
+        if (fs_exists(live))
+            assert_matching("live/" NAME); /* nothing that is served is missing its key */
+        store = open_store(STORE_WRITE);
+        struct err err = ERR_INIT;
+        if (!store_cert_delete(store, NAME, &err))
+            assert_int_equal(err.code, ERR_NOT_FOUND);
+        assert_gone();
+        store_close(store);
+    }
+}
+
+/* -- full disks --------------------------------------------------------------------------------------- */
+
+static int failures_seen[3];
+
+/* One life of a certificate on whatever room there is: 0 when all of it fitted, 1 when something did not and
+ * was handled. */
+static int live_on_little(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    int version = 0, live = 0;
+    if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err)) {
+        assert_int_equal(err.code, ERR_NO_SPACE);
+        failures_seen[0]++;
+        return 1;
+    }
+    bool first = store_version_add(store, NAME, keys[0], chains[0], &version, &err) &&
+                 store_live_switch(store, NAME, 1, &err);
+    if (!first) {
+        assert_int_equal(err.code, ERR_NO_SPACE);
+        assert_non_null(strstr(err.text, state_dir));
+        assert_true(err.advice[0] != '\0');
+        AUTO_FREE char *entries = list("certs/" NAME);
+        assert_true(strcmp(entries, version == 1 ? "0001" : "") == 0);
+        failures_seen[1]++;
+        store_close(store);
+        return 1;
+    }
+    struct cert_state cert_state = {.version = 2};
+    if (!store_version_add(store, NAME, keys[1], chains[1], &version, &err) ||
+        !store_state_save(store, NAME, &cert_state, &err) || !store_live_switch(store, NAME, 2, &err)) {
+        assert_int_equal(err.code, ERR_NO_SPACE);
+        AUTO_FREE char *entries = list("certs/" NAME);
+        assert_true(strcmp(entries, version == 2 ? "0001 0002" : "0001") == 0);
+        err_clear(&err);
+        assert_true(store_live_version(store, NAME, &live, &err));
+        assert_int_equal(live, 1);
+        assert_matching("live/" NAME);
+        failures_seen[2]++;
+        store_close(store);
+        return 1;
+    }
+    assert_matching("live/" NAME);
+    store_close(store);
+    return 0;
+}
+
+/* A mount namespace of this program's own; it ends with it. */
+static bool own_mounts(void)
+{
+    if (geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+        return true;
+    print_message("skipped: needs root and a mount namespace\n");
+    return false;
+}
+
+/* Grow a tiny file system step by step until all fits. */
+static void grow(const char *limit)
+{
+    bool fitted = false;
+    for (int room = 2; room < 200 && !fitted; room++) {
+        AUTO_FREE char *options = mem_fmt("mode=0711,%s=%d", limit, room);
+        assert_int_equal(mkdir(state_dir, 0711), 0);
+        assert_int_equal(mount("tmpfs", state_dir, "tmpfs", 0, options), 0);
+        fitted = live_on_little() == 0;
+        assert_int_equal(umount(state_dir), 0);
+        assert_int_equal(rmdir(state_dir), 0);
+    }
+    assert_true(fitted);
+}
+
+static void a_full_disk_costs_nothing_that_was_there(void **state)
+{
+    (void)state;
+    if (!own_mounts())
+        skip();
+    grow("nr_inodes");
+    for (size_t i = 0; i < COUNT_OF(failures_seen); i++)
+        assert_true(failures_seen[i] > 0);
+    memset(failures_seen, 0, sizeof failures_seen);
+    grow("nr_blocks");
+    assert_true(failures_seen[1] > 0);
+    assert_true(failures_seen[2] > 0);
+}
+
+static void a_read_only_file_system_is_told(void **state)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    (void)state;
+    if (!own_mounts())
+        skip();
+    assert_int_equal(mount("tmpfs", root, "tmpfs", MS_RDONLY, "mode=0755"), 0);
+    assert_false(store_open(config_dir, state_dir, STORE_WRITE, &store, &err));
+    assert_int_equal(umount(root), 0);
+    assert_int_equal(err.code, ERR_PERMISSION);
+    assert_non_null(strstr(err.advice, "read-only"));
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, make_root, remove_root)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(writing_makes_the_layout_whatever_the_umask),
+        TEST(reading_needs_nothing_and_makes_nothing),
+        TEST(directories_are_absolute_without_final_slash),
+        TEST(no_path_is_made_of_a_bad_name),
+        TEST(certificates_are_those_with_a_file),
+        TEST(configuration_comes_back_over_defaults),
+        TEST(an_unchanged_file_keeps_its_comments),
+        TEST(what_would_not_read_back_is_not_saved),
+        TEST(a_broken_configuration_is_told_by_file_and_line),
+        TEST(one_account_key_serves_all_but_those_with_their_own),
+        TEST(a_damaged_account_key_is_not_replaced),
+        TEST(account_records_come_back),
+        TEST(a_hostile_ca_url_stays_below_accounts),
+        TEST(the_directory_document_is_kept_byte_for_byte),
+        TEST(versions_follow_each_other_and_live_is_switched),
+        TEST(numbers_are_never_used_again),
+        TEST(pruning_keeps_the_newest_and_the_live_one),
+        TEST(live_goes_to_whole_versions_only),
+        TEST(strange_live_links_are_told),
+        TEST(pending_keys_wait_and_go),
+        TEST(left_overs_are_swept),
+        TEST(state_comes_back),
+        TEST(deleting_leaves_nothing),
+        TEST(one_writer_at_a_time),
+        TEST(others_may_not_write_and_are_told_what_to_do),
+        TEST(foreign_directories_and_links_are_refused),
+        TEST(a_state_directory_open_to_others_is_refused),
+        TEST(a_link_in_place_of_a_certificate_directory_is_refused),
+        TEST(things_in_the_way_are_named),
+        TEST(a_renewal_killed_anywhere_leaves_a_whole_certificate),
+        TEST(a_deletion_killed_anywhere_can_be_completed),
+        TEST(a_full_disk_costs_nothing_that_was_there),
+        TEST(a_read_only_file_system_is_told),
+    };
+    return cmocka_run_group_tests_name("store", tests, make_chains, free_chains);
+}
