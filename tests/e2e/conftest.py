@@ -32,7 +32,7 @@ def pytest_sessionfinish(session, exitstatus):
 def pytest_generate_tests(metafunc):
     """Tests that ask for `ca` or `make_pebble` run once for each Pebble version."""
     if "pebble_version" in metafunc.fixturenames:
-        metafunc.parametrize("pebble_version", ["2.4", "2.10"], scope="session")
+        metafunc.parametrize("pebble_version", sorted({pebble.version_of_system(), "2.10"}, reverse=True), scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,10 @@ DNS_PORT, DNS_MANAGEMENT_PORT = 8053, 8055
 
 
 def programs():
-    """{"2.4": path of pebble, "2.10": …} of what is there."""
+    """{"2.4": path of pebble, "2.10": …} of what is there, the packaged one first."""
     found = {}
     if shutil.which("pebble"):
-        found["2.4"] = shutil.which("pebble")
+        found[version_of_system()] = shutil.which("pebble")
     newer = pathlib.Path(os.environ.get("PEBBLE_2_10") or TOP / "build/pebble-2.10/usr/bin") / "pebble"
     if os.access(newer, os.X_OK):
         found["2.10"] = str(newer)
@@ -31,7 +31,7 @@ def version_of_system():
     """The first two parts of the packaged version: "2.4" on Debian 12."""
     out = subprocess.run(["dpkg-query", "-W", "-f=${Version}", "pebble"], capture_output=True, text=True).stdout
     match = re.match(r"(\d+\.\d+)", out)
-    return match.group(1) if match else "unknown"
+    return match.group(1) if match else "packaged"
 
 
 class Dns:
