@@ -103,6 +103,7 @@ struct flow_authorization {
     bool presented;         /* a CLEANUP is owed */
     bool asking;            /* a poll is under way */
     bool fetched;           /* our responder has served its token */
+    bool stale;             /* FAILED: deactivated, expired, revoked */
     int polls;
     int64_t retry_after_s;
     struct err failure;
@@ -120,6 +121,8 @@ struct flow {
     int restarts;                     /* orders abandoned for a fresh one */
     int finalizes;
     int polls;                        /* of the order since finalize */
+    int empty_polls;                  /* that found it valid, but without a certificate URL */
+    bool asking;                      /* a poll of the order is under way */
     int64_t retry_after_s;
     int64_t deadline_ms;              /* of the present phase */
     struct flow_authorization *authorizations;

@@ -10,7 +10,7 @@
  * addresses too.
  *
  * System calls, for a sandbox around it: after responder_new() no others than accept4, recvfrom, sendto, shutdown,
- * close, clock_gettime and what malloc needs; responder_new() adds fcntl(F_GETFL, F_SETFL).
+ * close, clock_gettime, write (the log) and what malloc needs; responder_new() adds fcntl(F_GETFL, F_SETFL).
  */
 #ifndef TLSUP_RESPONDER_H
 #define TLSUP_RESPONDER_H

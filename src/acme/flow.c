@@ -15,6 +15,7 @@ enum {
     MAX_FINALIZES = 2,   /* an order that stays ready is finalized once more */
     READY_POLLS = 3,     /* polls of a ready order before that */
     MAX_VALID_POLLS = 5, /* a valid order without a certificate URL */
+    REFUSED_POLLS = 4,   /* a challenge that the CA refused to begin may be under way all the same */
 };
 
 static const char *const kind_names[JWS_KINDS] = {
@@ -132,11 +133,16 @@ static void give_up_order(struct flow *flow, const struct err *err, struct flow_
     give_up(flow, err, actions);
 }
 
+static const char *first_name(const struct flow *flow)
+{
+    return flow->names.n > 0 ? flow->names.v[0] : "";
+}
+
 static void give_up_text(struct flow *flow, enum err_code code, enum err_next next, const char *text,
                          const char *advice, struct flow_actions *actions)
 {
     struct err err = ERR_INIT;
-    (void)err_set(&err, code, next, flow->names.n > 0 ? flow->names.v[0] : NULL, "%s", text);
+    (void)err_set(&err, code, next, first_name(flow), "%s", text);
     if (advice != NULL)
         (void)err_advise(&err, "%s", advice);
     give_up(flow, &err, actions);
@@ -164,7 +170,7 @@ static bool restart(struct flow *flow, struct flow_actions *actions)
     clean_up_all(flow, actions);
     drop_authorizations(flow);
     flow->order_url[0] = flow->finalize_url[0] = '\0';
-    flow->finalizes = flow->polls = 0;
+    flow->finalizes = flow->polls = flow->empty_polls = 0;
     remember_order(actions, "");
     start_order(flow, actions);
     return true;
@@ -186,6 +192,12 @@ static void poll_order(struct flow *flow, int64_t now_ms, struct flow_actions *a
     set_timer(actions, FLOW_ORDER_INDEX, policy_poll_ms(flow->polls++, flow->retry_after_s, false));
 }
 
+static void ask_order(struct flow *flow, struct flow_actions *actions)
+{
+    flow->asking = true;
+    request(actions, JWS_READ, FLOW_ORDER_INDEX, flow->order_url);
+}
+
 static void download(struct flow *flow, const char *url, struct flow_actions *actions)
 {
     flow->state = FLOW_DOWNLOADING;
@@ -198,7 +210,7 @@ static void order_invalid(struct flow *flow, const struct acme_order *order, str
     struct problem none = {.detail = "the CA has declared the order invalid and gives no reason"};
     if (flow->resumed && restart(flow, actions))
         return;
-    (void)problem_to_err(order->has_error ? &order->error : &none, flow->names.v[0], -1, &err);
+    (void)problem_to_err(order->has_error ? &order->error : &none, first_name(flow), -1, &err);
     give_up_order(flow, &err, actions);
 }
 
@@ -248,7 +260,7 @@ static void order_status(struct flow *flow, const struct acme_order *order, int6
     case ACME_VALID:
         if (order->certificate[0] != '\0')
             download(flow, order->certificate, actions);
-        else if (flow->polls < MAX_VALID_POLLS)
+        else if (flow->empty_polls++ < MAX_VALID_POLLS)
             poll_order(flow, now_ms, actions);
         else
             give_up_text(flow, ERR_PROTOCOL, NEXT_RETRY_LATER,
@@ -265,12 +277,12 @@ static bool order_acceptable(const struct flow *flow, const struct acme_order *o
 {
     if (order->names.n > 0 && !strlist_same_set(&order->names, &flow->names)) {
         AUTO_FREE char *theirs = strlist_join(&order->names, " ");
-        return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, flow->names.v[0],
+        return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, first_name(flow),
                        "the CA made an order for other names than were asked for: %.600s", theirs);
     }
     if (!url_same_origin(order->finalize, flow->directory_url) && order->status != ACME_INVALID &&
         order->status != ACME_VALID)
-        return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, flow->names.v[0],
+        return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, first_name(flow),
                        "the order has no finalize URL at the CA's own address");
     return true;
 }
@@ -281,6 +293,7 @@ static void order_received(struct flow *flow, const struct flow_event *event, st
     struct acme_order order = {0};
     bool fresh = event->request == JWS_NEW_ORDER;
     flow->retry_after_s = event->response->retry_after_s;
+    flow->asking = false;
     if (!acme_order_parse(buf_str(&event->response->body), event->response->body.len, &order, &err) ||
         !order_acceptable(flow, &order, &err)) {
         give_up(flow, &err, actions);
@@ -325,13 +338,25 @@ static size_t count(const struct flow *flow, enum flow_authorization_state state
     return n;
 }
 
-/* One error for all names that failed, the first of them in front. */
+/* Deactivated, expired, revoked: they belong to a past that the order has not noticed. A fresh order may
+ * help, unless something else is wrong as well. */
+static bool all_failures_stale(const struct flow *flow)
+{
+    for (size_t i = 0; i < flow->n_authorizations; i++)
+        if (flow->authorizations[i].state == AUTH_FAILED && !flow->authorizations[i].stale)
+            return false;
+    return true;
+}
+
+/* One error for all names that failed, the first of them in front. No request of theirs is under way here. */
 static void authorizations_failed(struct flow *flow, struct flow_actions *actions)
 {
     struct err err = ERR_INIT;
     AUTO_BUF text = BUF_INIT;
     size_t failed = count(flow, AUTH_FAILED);
     bool order_dead = false;
+    if (all_failures_stale(flow) && restart(flow, actions))
+        return;
     for (size_t i = 0; i < flow->n_authorizations; i++) {
         const struct flow_authorization *auth = &flow->authorizations[i];
         if (auth->state != AUTH_FAILED)
@@ -340,12 +365,13 @@ static void authorizations_failed(struct flow *flow, struct flow_actions *action
             err = auth->failure;
         order_dead |= auth->failure.next == NEXT_REFUSED;
         if (failed > 1)
-            buf_addf(&text, "%s%s: %s", text.len > 0 ? "\n" : "", auth->name, auth->failure.text);
+            buf_addf(&text, "%s%s: %s", text.len > 0 ? "\n" : "",
+                     auth->name[0] != '\0' ? auth->name : auth->url, auth->failure.text);
     }
     if (failed > 1) {
         snprintf(err.text, sizeof err.text, "%zu of %zu names could not be proven\n%.1200s", failed,
                  flow->n_authorizations, buf_str(&text));
-        snprintf(err.subject, sizeof err.subject, "%s", flow->names.v[0]);
+        snprintf(err.subject, sizeof err.subject, "%s", first_name(flow));
     }
     if (order_dead)
         give_up_order(flow, &err, actions);
@@ -441,13 +467,11 @@ static void authorization_invalid(struct flow *flow, int index, const struct acm
     fail_authorization(flow, index, &err, now_ms, actions);
 }
 
-/* Deactivated, expired, revoked: it belongs to a past that the order has not noticed. */
 static void authorization_stale(struct flow *flow, int index, const struct acme_authorization *parsed,
                                 int64_t now_ms, struct flow_actions *actions)
 {
     struct err err = ERR_INIT;
-    if (restart(flow, actions))
-        return;
+    flow->authorizations[index].stale = true;
     (void)err_set(&err, ERR_PROTOCOL, NEXT_RETRY_LATER, flow->authorizations[index].name,
                   "its authorization is %s", acme_status_name(parsed->status));
     fail_authorization(flow, index, &err, now_ms, actions);
@@ -458,6 +482,15 @@ static bool name_it(struct flow_authorization *auth, const struct acme_authoriza
 {
     snprintf(auth->name, sizeof auth->name, "%s%s", parsed->wildcard ? "*." : "", parsed->identifier);
     return strlist_has(&flow->names, auth->name);
+}
+
+/* The CA refused to begin, and still has not begun: it never will. */
+static bool never_triggered(const struct flow *flow, const struct flow_authorization *auth,
+                            const struct acme_authorization *parsed)
+{
+    const struct acme_challenge *challenge = choose(flow, parsed);
+    return err_isset(&auth->failure) && auth->polls >= REFUSED_POLLS && challenge != NULL &&
+           challenge->status == ACME_PENDING;
 }
 
 static void authorization_received(struct flow *flow, const struct flow_event *event,
@@ -487,6 +520,8 @@ static void authorization_received(struct flow *flow, const struct flow_event *e
     case ACME_PROCESSING:
         if (auth->state == AUTH_READING)
             present(flow, event->index, &parsed, event->now_ms, actions);
+        else if (never_triggered(flow, auth, &parsed))
+            fail_authorization(flow, event->index, &auth->failure, event->now_ms, actions);
         else
             poll_authorization(flow, event->index, false, actions);
         break;
@@ -508,6 +543,23 @@ static bool about_authorization(const struct flow *flow, const struct flow_event
            (flow->state == FLOW_AUTHORIZING || flow->state == FLOW_CHALLENGING);
 }
 
+/* Is this the request about the order that is under way now? */
+static bool awaited(const struct flow *flow, enum jws_kind request)
+{
+    switch (flow->state) {
+    case FLOW_ORDERING:
+        return request == (flow->resumed ? JWS_READ : JWS_NEW_ORDER);
+    case FLOW_FINALIZING:
+        return request == JWS_FINALIZE;
+    case FLOW_PROCESSING:
+        return request == JWS_READ && flow->asking;
+    case FLOW_DOWNLOADING:
+        return request == JWS_READ;
+    default:
+        return false;
+    }
+}
+
 static void on_response(struct flow *flow, const struct flow_event *event, struct flow_actions *actions)
 {
     if (about_authorization(flow, event)) {
@@ -523,10 +575,12 @@ static void on_response(struct flow *flow, const struct flow_event *event, struc
     }
     if (event->index != FLOW_ORDER_INDEX)
         return;
-    if (flow->state == FLOW_ORDERING || flow->state == FLOW_FINALIZING || flow->state == FLOW_PROCESSING)
-        order_received(flow, event, actions);
-    else if (flow->state == FLOW_DOWNLOADING)
+    if (!awaited(flow, event->request))
+        return;
+    if (flow->state == FLOW_DOWNLOADING)
         downloaded(flow, event, actions);
+    else
+        order_received(flow, event, actions);
 }
 
 static void on_authorization_error(struct flow *flow, const struct flow_event *event,
@@ -554,17 +608,19 @@ static void on_error(struct flow *flow, const struct flow_event *event, struct f
         on_authorization_error(flow, event, actions);
         return;
     }
-    if (event->index != FLOW_ORDER_INDEX)
+    if (event->index != FLOW_ORDER_INDEX || !awaited(flow, event->request))
         return;
-    bool acme = event->err->code == ERR_ACME;
-    if (flow->state == FLOW_ORDERING && flow->resumed && acme && restart(flow, actions))
+    bool acme = event->err->code == ERR_ACME, refused = acme && event->err->next == NEXT_REFUSED;
+    /* not when the CA has but trouble of its own: the order is still good then */
+    if (flow->state == FLOW_ORDERING && flow->resumed && refused && restart(flow, actions))
         return;
     if (flow->state == FLOW_FINALIZING && acme && strcmp(event->err->type, "orderNotReady") == 0) {
         flow->retry_after_s = -1;
         poll_order(flow, event->now_ms, actions);
         return;
     }
-    if (flow->state == FLOW_FINALIZING && acme && event->err->next == NEXT_REFUSED)
+    /* a certificate that two runs could not fetch is lost */
+    if (refused && (flow->state == FLOW_FINALIZING || (flow->state == FLOW_DOWNLOADING && flow->resumed)))
         give_up_order(flow, event->err, actions);
     else
         give_up(flow, event->err, actions);
@@ -588,7 +644,8 @@ static void on_fetched(struct flow *flow, const char *token, struct flow_actions
         struct flow_authorization *auth = &flow->authorizations[i];
         if (auth->token[0] == '\0' || strcmp(auth->token, token) != 0)
             continue;
-        if (auth->state == AUTH_POLLING && auth->polls == 0 && !auth->asking)
+        /* only the first time: a CA looks from several places, and each would put the poll off */
+        if (auth->state == AUTH_POLLING && auth->polls == 0 && !auth->asking && !auth->fetched)
             poll_authorization(flow, (int)i, true, actions);
         auth->fetched = true;
     }
@@ -597,11 +654,13 @@ static void on_fetched(struct flow *flow, const char *token, struct flow_actions
 static void on_timer(struct flow *flow, const struct flow_event *event, struct flow_actions *actions)
 {
     if (event->index == FLOW_ORDER_INDEX && flow->state == FLOW_PROCESSING) {
+        if (flow->asking)
+            return;
         if (event->now_ms >= flow->deadline_ms)
             give_up_text(flow, ERR_TIMEOUT, NEXT_RETRY_LATER, "the CA is still working on the certificate",
                          "run the same command again later: it goes on with the same order", actions);
         else
-            request(actions, JWS_READ, FLOW_ORDER_INDEX, flow->order_url);
+            ask_order(flow, actions);
         return;
     }
     if (!about_authorization(flow, event))

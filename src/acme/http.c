@@ -66,9 +66,8 @@ void http_response_clear(struct http_response *response)
 static int64_t parse_retry_after(const char *value)
 {
     int64_t when_s;
-    if (isdigit((unsigned char)*value) && strspn(value, "0123456789") == strlen(value) &&
-        strlen(value) < 12) {
-        int64_t wait_s = strtoll(value, NULL, 10);
+    if (isdigit((unsigned char)*value) && strspn(value, "0123456789") == strlen(value)) {
+        int64_t wait_s = strtoll(value, NULL, 10); /* too many digits give the largest number */
         return wait_s < MAX_RETRY_AFTER_S ? wait_s : MAX_RETRY_AFTER_S;
     }
     if (!clock_parse_http_date(value, &when_s))
@@ -147,8 +146,9 @@ void http_header_line(struct http_response *response, const char *line, size_t l
     AUTO_FREE char *value = mem_ndup(from, (size_t)(end - from));
     if (strcasecmp(name, "content-type") == 0)
         set_content_type(response, value);
-    else if (strcasecmp(name, "replay-nonce") == 0)
-        snprintf(response->nonce, sizeof response->nonce, "%s", value);
+    else if (strcasecmp(name, "replay-nonce") == 0) /* a part of a nonce is none */
+        snprintf(response->nonce, sizeof response->nonce, "%s",
+                 strlen(value) < sizeof response->nonce ? value : "");
     else if (strcasecmp(name, "location") == 0)
         snprintf(response->location, sizeof response->location, "%s", url_valid(value) ? value : "");
     else if (strcasecmp(name, "retry-after") == 0)
@@ -383,7 +383,10 @@ static void describe_failure(const struct transfer *transfer, CURLcode code, str
          NULL},
         {CURLE_SSL_CONNECT_ERROR, ERR_TLS, NEXT_RETRY_LATER, "the TLS handshake with the CA failed",
          "check the CA's address (--server): is it an HTTPS server?"},
-        {CURLE_UNSUPPORTED_PROTOCOL, ERR_CONFIG, NEXT_FIX_CONFIG, "only https addresses are spoken to", NULL},
+        {CURLE_WEIRD_SERVER_REPLY, ERR_PROTOCOL, NEXT_FIX_CONFIG, "what answers there is no web server",
+         "check the CA's address (--server)"},
+        {CURLE_UNSUPPORTED_PROTOCOL, ERR_CONFIG, NEXT_FIX_CONFIG, "only https addresses are spoken to",
+         "give an address that begins with https:// (--server)"},
     };
     enum err_code error = ERR_NETWORK;
     enum err_next next = NEXT_RETRY_LATER;
@@ -393,6 +396,9 @@ static void describe_failure(const struct transfer *transfer, CURLcode code, str
                       "the CA's answer is larger than any answer of a CA should be");
         return;
     }
+    /* curl's word for an answer without a status line, too */
+    if (code == CURLE_UNSUPPORTED_PROTOCOL && url_valid(transfer->url))
+        code = CURLE_WEIRD_SERVER_REPLY;
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         if (rows[i].curl == code) {
             error = rows[i].code;
@@ -402,10 +408,10 @@ static void describe_failure(const struct transfer *transfer, CURLcode code, str
         }
     const char *why = transfer->message[0] != '\0' ? transfer->message : curl_easy_strerror(code);
     (void)err_set(err, error, next, transfer->url, "%s: %s", text, why);
-    if (error == ERR_TLS && advice == NULL)
-        (void)trust_error(transfer, err);
-    else if (advice != NULL)
+    if (advice != NULL)
         (void)err_advise(err, "%s", advice);
+    else if (error == ERR_TLS || error == ERR_CONFIG)
+        (void)trust_error(transfer, err);
 }
 
 static void unlink_transfer(struct http *http, struct transfer *transfer)

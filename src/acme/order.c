@@ -69,12 +69,18 @@ static bool error_of(const json_t *object, struct problem *out)
     return true;
 }
 
+static void lower_case(char *text)
+{
+    for (char *c = text; *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+}
+
 static void add_identifier(struct acme_order *out, const char *value)
 {
     AUTO_FREE char *lower = mem_dup(value);
-    for (char *c = lower; *c != '\0'; c++)
-        *c = (char)tolower((unsigned char)*c);
-    strlist_add(&out->names, lower);
+    lower_case(lower);
+    if (!strlist_has(&out->names, lower)) /* twice the same must not stand for one that is missing */
+        strlist_add(&out->names, lower);
 }
 
 void acme_order_clear(struct acme_order *order)
@@ -171,6 +177,7 @@ bool acme_authorization_parse(const char *json, size_t len, struct acme_authoriz
                        "the authorization has no known status or no identifier");
     snprintf(out->identifier, sizeof out->identifier, "%s", value);
     printable(out->identifier);
+    lower_case(out->identifier);
     out->wildcard = json_is_true(json_object_get(object, "wildcard"));
     const json_t *challenges = json_object_get(object, "challenges");
     for (size_t i = 0; i < json_array_size(challenges) && i < 64; i++)

@@ -18,11 +18,8 @@ static const struct {
     int64_t first_wait_ms;
 } rows[] = {
     /* a CA that refuses half of all nonces still lets all but one request in a million through */
-    [POLICY_BAD_NONCE] = {20, 0},
-    [POLICY_CUT] = {4, 500},
-    [POLICY_SERVER] = {4, 1000},
-    [POLICY_SLOW_DOWN] = {4, 2000},
-    [POLICY_FINAL] = {0, 0},
+    [POLICY_BAD_NONCE] = {20, 0},   [POLICY_CUT] = {4, 500}, [POLICY_SERVER] = {4, 1000},
+    [POLICY_SLOW_DOWN] = {4, 2000}, [POLICY_FINAL] = {0, 0},
 };
 
 struct policy_verdict policy_decide(enum policy_failure failure, int attempt, int64_t retry_after_s,
@@ -64,9 +61,10 @@ int64_t policy_backoff_s(int failures, int64_t retry_after_s, uint32_t random)
 
 int64_t policy_renewal_at_s(int64_t not_before_s, int64_t not_after_s)
 {
-    int64_t life_s = not_after_s - not_before_s;
-    if (life_s <= 0)
-        return not_before_s;
+    int64_t life_s;
+    /* dates that make no sense: what has expired is due in any case */
+    if (not_after_s <= not_before_s || __builtin_sub_overflow(not_after_s, not_before_s, &life_s))
+        return not_after_s;
     return not_after_s - (life_s < SHORT_LIFE_S ? life_s / 2 : life_s / 3);
 }
 

@@ -4,6 +4,7 @@
 #include "tlsup/buf.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@ void buf_add(struct buf *buf, const void *data, size_t len)
     size_t total;
     if (buf->overflow)
         return;
-    if (__builtin_add_overflow(buf->len, len, &total) || total >= (size_t)1 << 40 ||
+    if (__builtin_add_overflow(buf->len, len, &total) || total > SIZE_MAX / 4 ||
         (buf->limit > 0 && total > buf->limit)) {
         buf->overflow = true;
         return;

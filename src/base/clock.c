@@ -119,9 +119,11 @@ bool clock_parse_rfc3339(const char *text, int64_t *when_s)
         !literal(&text, ':') || !digits(&text, 2, &second))
         return false;
     if (*text == '.') {
-        do
+        text++;
+        if (!isdigit((unsigned char)*text))
+            return false;
+        while (isdigit((unsigned char)*text))
             text++;
-        while (isdigit((unsigned char)*text));
     }
     if (!utc_offset(&text, &offset_s) || *text != '\0' ||
         !compose(year, month, day, hour, minute, second, &local_s))
@@ -166,7 +168,7 @@ const char *clock_format_span(int64_t span_s, char out[CLOCK_TEXT_BYTES])
         const char *name;
     } units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
     if (span_s < 0)
-        span_s = -span_s;
+        span_s = span_s > INT64_MIN ? -span_s : INT64_MAX;
     snprintf(out, CLOCK_TEXT_BYTES, "now");
     for (size_t i = 0; i < COUNT_OF(units); i++) {
         /* "90 minutes" says more than "1 hour": a unit is used from two of it on, seconds from one */

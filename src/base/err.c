@@ -39,14 +39,26 @@ const char *err_code_name(enum err_code code)
     return (size_t)code < COUNT_OF(code_names) ? code_names[code] : "internal";
 }
 
+/* The bytes of the UTF-8 character that begins here, 1 for ASCII, 0 when it is none. */
+static size_t character_bytes(const unsigned char *c)
+{
+    size_t len = c[0] < 0x80 ? 1 : c[0] < 0xC2 ? 0 : c[0] < 0xE0 ? 2 : c[0] < 0xF0 ? 3 : c[0] < 0xF5 ? 4 : 0;
+    for (size_t i = 1; i < len; i++)
+        if ((c[i] & 0xC0) != 0x80)
+            return 0;
+    return len;
+}
+
 void printable(char *text)
 {
     for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
-        /* C1 controls arrive in UTF-8 as 0xC2 0x80..0x9F; terminals obey some of them */
-        if (c[0] == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F)
+        size_t len = character_bytes(c);
+        /* C1 controls arrive in UTF-8 as 0xC2 0x80..0x9F, or as lone bytes; terminals obey some of them */
+        if (len == 2 && c[0] == 0xC2 && c[1] <= 0x9F)
             c[0] = c[1] = '?';
-        else if ((*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7F)
+        else if ((len == 0 && *c <= 0x9F) || (*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7F)
             *c = '?';
+        c += len > 1 ? len - 1 : 0;
     }
 }
 

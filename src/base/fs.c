@@ -241,7 +241,8 @@ static bool remove_below(int dir_fd, const char *name, const char *path, struct 
 
 bool fs_remove_tree(const char *path, struct err *err)
 {
-    if (!fs_exists(path))
+    struct stat st;
+    if (lstat(path, &st) != 0 && errno == ENOENT)
         return true;
     return remove_below(AT_FDCWD, path, path, err) && sync_parent(path, err);
 }

@@ -41,8 +41,7 @@ static bool all_digits(const char *text, size_t len)
     return len > 0 && strspn(text, "0123456789") >= len;
 }
 
-/* -- UTF-8 -------------------------------------------------------------------------------------------------
- */
+/* -- UTF-8 ----------------------------------------------------------------------------------------------- */
 
 /* Length of the UTF-8 sequence at `c`, 0 when it is not one (overlong forms and surrogates included). */
 static size_t utf8_sequence(const unsigned char *c)
@@ -81,8 +80,7 @@ static bool valid_utf8(const char *text)
     return true;
 }
 
-/* -- refusing ----------------------------------------------------------------------------------------------
- */
+/* -- refusing -------------------------------------------------------------------------------------------- */
 
 #define SHOWN_MAX_BYTES 120
 #define ELLIPSIS "…"
@@ -118,8 +116,7 @@ static bool refuse(struct err *err, const char *typed, const char *fmt, ...)
     return err_set(err, ERR_NAME, NEXT_FIX_CONFIG, shown, "'%s' %s", shown, reason);
 }
 
-/* -- internationalised names -------------------------------------------------------------------------------
- */
+/* -- internationalised names ----------------------------------------------------------------------------- */
 
 #ifdef HAVE_LIBIDN2
 /* The A-label form of `typed`, NULL on failure; the caller frees. */
@@ -187,8 +184,7 @@ static char *to_unicode(const char *ascii)
 }
 #endif
 
-/* -- IP addresses ------------------------------------------------------------------------------------------
- */
+/* -- IP addresses ---------------------------------------------------------------------------------------- */
 
 /* RFC 5952 text of an IPv6 address. inet_ntop() writes it, save that it gives the first 96 zero bits a dotted
  * tail, which RFC 5952 section 5 keeps for well-known prefixes such as ::ffff:0:0/96. */
@@ -239,8 +235,7 @@ static bool ends_in_number(const char *name)
     return all_digits(last, strlen(last));
 }
 
-/* -- what people paste instead of a name -------------------------------------------------------------------
- */
+/* -- what people paste instead of a name ----------------------------------------------------------------- */
 
 /* Advise the host inside `typed` ("https://me@example.org:8443/x" has example.org), if there is a good one.
  */
@@ -291,8 +286,7 @@ static bool check_plain(const char *typed, struct err *err)
     return advise_host(err, typed);
 }
 
-/* -- labels ------------------------------------------------------------------------------------------------
- */
+/* -- labels ---------------------------------------------------------------------------------------------- */
 
 static bool refuse_character(const char *typed, char c, struct err *err)
 {
@@ -393,8 +387,7 @@ static bool normalize_dns(const char *typed, char out[NAME_MAX_BYTES], struct er
     return true;
 }
 
-/* -- the interface -----------------------------------------------------------------------------------------
- */
+/* -- the interface --------------------------------------------------------------------------------------- */
 
 bool name_normalize(const char *typed, char out[NAME_MAX_BYTES], struct err *err)
 {

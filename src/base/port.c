@@ -26,8 +26,7 @@ struct inodes {
     size_t n;
 };
 
-/* -- the kernel's socket tables ----------------------------------------------------------------------------
- */
+/* -- the kernel's socket tables -------------------------------------------------------------------------- */
 
 /* "  0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1234 …" */
 static bool parse_listener(const char *line, unsigned *port, uint64_t *inode)
@@ -84,8 +83,7 @@ static bool bind_is_refused(int port)
     return refused;
 }
 
-/* -- processes ---------------------------------------------------------------------------------------------
- */
+/* -- processes ------------------------------------------------------------------------------------------- */
 
 static bool is_one_of(const char *link, const struct inodes *inodes)
 {

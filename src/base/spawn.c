@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +23,13 @@ static const char *const path_dirs[] = {"/usr/local/sbin", "/usr/local/bin", "/u
 static const char *const clean_env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                         "LANG=C.UTF-8", "HOME=/"};
 
+/* A directory may be "executed" too, as far as access() can say. */
+static bool is_program(const char *path)
+{
+    struct stat st;
+    return access(path, X_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /* The full path of a program, NULL when there is none; the caller frees. */
 static char *resolve(const char *program)
 {
@@ -29,7 +37,7 @@ static char *resolve(const char *program)
         return mem_dup(program);
     for (size_t i = 0; i < COUNT_OF(path_dirs); i++) {
         char *path = mem_fmt("%s/%s", path_dirs[i], program);
-        if (access(path, X_OK) == 0)
+        if (is_program(path))
             return path;
         free(path);
     }
@@ -39,7 +47,7 @@ static char *resolve(const char *program)
 bool spawn_find(const char *program)
 {
     AUTO_FREE char *path = resolve(program);
-    return path != NULL && access(path, X_OK) == 0;
+    return path != NULL && is_program(path);
 }
 
 static const char **make_env(const char *const *extra)
@@ -163,6 +171,22 @@ static void close_pair(int pair[2])
             close(pair[i]);
 }
 
+/* Started with SIGCHLD ignored, which exec passes on, we would never learn how a child has ended. */
+static void forget_inherited_sigchld(void)
+{
+    struct sigaction now;
+    if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+        signal(SIGCHLD, SIG_DFL);
+}
+
+static bool cannot_run(const char *path, int errnum, struct err *err)
+{
+    if (errnum != EACCES)
+        return err_errno(err, errnum, path, "cannot run %s", path);
+    err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "cannot run %s: %s", path, strerror(errnum));
+    return err_advise(err, "is it a program, and may it be executed (chmod +x)?");
+}
+
 bool spawn_run(const char *const *argv, const struct spawn_options *options, struct spawn_result *result,
                struct err *err)
 {
@@ -172,6 +196,7 @@ bool spawn_run(const char *const *argv, const struct spawn_options *options, str
     int out[2] = {-1, -1}, status[2] = {-1, -1}, child_errno = 0;
     AUTO_FREE char *path = resolve(argv[0]);
     *result = (struct spawn_result){0};
+    forget_inherited_sigchld();
     if (path == NULL)
         return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, argv[0], "there is no program %s in %s", argv[0],
                        clean_env[0] + strlen("PATH="));
@@ -209,7 +234,7 @@ bool spawn_run(const char *const *argv, const struct spawn_options *options, str
     clean_output(&result->output);
     if (n > 0) {
         spawn_result_clear(result);
-        return err_errno(err, child_errno, path, "cannot run %s", path);
+        return cannot_run(path, child_errno, err);
     }
     return true;
 }

@@ -36,8 +36,7 @@ static const char challenge_prefix[] = "/.well-known/acme-challenge/";
 
 _Static_assert(MAX_CONNECTIONS + RESPONDER_MAX_LISTENERS == RESPONDER_MAX_POLLFDS, "pollfds hold all");
 
-/* -- the request head --------------------------------------------------------------------------------------
- */
+/* -- the request head ------------------------------------------------------------------------------------ */
 
 enum head_state {
     HEAD_START, /* empty lines before the request line */
@@ -248,8 +247,7 @@ enum responder_verdict responder_head_feed(struct responder_head *head, const vo
     return RESPONDER_MORE;
 }
 
-/* -- tokens ------------------------------------------------------------------------------------------------
- */
+/* -- tokens ---------------------------------------------------------------------------------------------- */
 
 struct answer {
     char *token;
@@ -341,8 +339,7 @@ void responder_remove(struct responder *responder, const char *token)
             (responder->n_answers - at) * sizeof *responder->answers);
 }
 
-/* -- answers -----------------------------------------------------------------------------------------------
- */
+/* -- answers --------------------------------------------------------------------------------------------- */
 
 /* IMF-fixdate (RFC 9110 section 5.6.7). Computed here, since libc's gmtime_r() opens the time zone file,
  * which the process that we run in may not. Eras of 400 years beginning on 1 March keep the leap day last. */
@@ -390,8 +387,7 @@ static void build_answer(struct connection *conn, enum responder_verdict verdict
         buf_adds(&conn->out, text);
 }
 
-/* -- connections -------------------------------------------------------------------------------------------
- */
+/* -- connections ----------------------------------------------------------------------------------------- */
 
 static void close_connection(struct responder *responder, struct connection *conn)
 {
@@ -523,8 +519,7 @@ static void expire(struct responder *responder)
     }
 }
 
-/* -- accepting ---------------------------------------------------------------------------------------------
- */
+/* -- accepting ------------------------------------------------------------------------------------------- */
 
 static void format_peer(const struct sockaddr_storage *from, char out[INET6_ADDRSTRLEN])
 {
@@ -636,8 +631,7 @@ static void accept_some(struct responder *responder, size_t index)
     }
 }
 
-/* -- the interface -----------------------------------------------------------------------------------------
- */
+/* -- the interface --------------------------------------------------------------------------------------- */
 
 struct responder *responder_new(const int *listeners, size_t n, responder_served_fn *served, void *ctx)
 {
@@ -737,8 +731,7 @@ int responder_timeout_ms(const struct responder *responder)
     return left > INT_MAX ? INT_MAX : (int)left;
 }
 
-/* -- listening ---------------------------------------------------------------------------------------------
- */
+/* -- listening ------------------------------------------------------------------------------------------- */
 
 static const struct family {
     int family;

@@ -56,8 +56,7 @@ static char *path_of(const char *root, size_t n_levels, const char *token)
     return path;
 }
 
-/* -- directories -------------------------------------------------------------------------------------------
- */
+/* -- directories ----------------------------------------------------------------------------------------- */
 
 static bool root_failed(const char *root, int errnum, struct err *err)
 {
@@ -149,8 +148,7 @@ static void unmake_levels(struct chain *chain)
             (void)unlinkat(chain->fd[level], levels[level], AT_REMOVEDIR);
 }
 
-/* -- the file ----------------------------------------------------------------------------------------------
- */
+/* -- the file -------------------------------------------------------------------------------------------- */
 
 /* The name depends on the token alone, so that what a killed run left is found by the next. */
 static void temporary_name(const char *token, char out[TEMPORARY_BYTES])
@@ -206,8 +204,7 @@ static bool write_file(int dir, const char *token, const char *text)
     return false;
 }
 
-/* -- the interface -----------------------------------------------------------------------------------------
- */
+/* -- the interface --------------------------------------------------------------------------------------- */
 
 static bool check_arguments(const char *root, const char *token, struct err *err)
 {

@@ -16,6 +16,7 @@
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
+#include "tlsup/policy.h"
 #include "tlsup/store.h"
 
 enum {
@@ -23,7 +24,7 @@ enum {
     KEY_FILE_BYTES = 65536,
     BAR_CELLS = 10,
     NAMES_LEAST_COLUMNS = 20,
-    OVERDUE_AFTER_S = 2 * 86400, /* a timer that runs twice a day has missed it several times */
+    OVERDUE_AFTER_MOST_S = 2 * 86400, /* a timer that runs twice a day has missed it several times */
 };
 
 /* From well to worst: the worst come first. */
@@ -91,9 +92,10 @@ static void close_store(struct store **store)
     store_close(*store);
 }
 
-/* -- reading ----------------------------------------------------------------------------------------------- */
+/* -- reading ----------------------------------------------------------------------------------------- */
 
-/* Does the key belong to the certificate? Only who may read the key can tell; for others it is as good as checked. */
+/* Does the key belong to the certificate? Only who may read the key can tell; for others it is as good as
+ * checked. */
 static bool check_key(const struct entry *entry, const struct cert_chain *chain, struct err *err)
 {
     struct err unreadable = ERR_INIT;
@@ -121,8 +123,7 @@ static bool read_live(struct store *store, struct entry *entry, struct err *err)
     if (!store_live_chain(store, entry->name, &chain, err) || !cert_chain_info(chain, &entry->info, err))
         return false;
     entry->has_info = true;
-    int64_t life_s = entry->info.not_after_s - entry->info.not_before_s;
-    entry->due_s = entry->info.not_after_s - life_s / 3;
+    entry->due_s = policy_renewal_at_s(entry->info.not_before_s, entry->info.not_after_s);
     return check_key(entry, chain, err);
 }
 
@@ -142,6 +143,12 @@ static bool has_failed(const struct entry *entry)
     return entry->state.failures > 0 || entry->state.last_error.code != ERR_NONE;
 }
 
+static bool is_overdue(const struct entry *entry, int64_t now_s)
+{
+    int64_t grace_s = (entry->info.not_after_s - entry->info.not_before_s) / 10;
+    return now_s > entry->due_s + (grace_s < OVERDUE_AFTER_MOST_S ? grace_s : OVERDUE_AFTER_MOST_S);
+}
+
 static enum health judge(const struct entry *entry, int64_t now_s)
 {
     if (entry->has_info && now_s >= entry->info.not_after_s)
@@ -154,7 +161,7 @@ static enum health judge(const struct entry *entry, int64_t now_s)
         return HEALTH_FAILING;
     if (!entry->has_info)
         return HEALTH_PENDING;
-    if (now_s > entry->due_s + OVERDUE_AFTER_S)
+    if (is_overdue(entry, now_s))
         return HEALTH_OVERDUE;
     return is_installed_by_us(entry) && step_of(entry) != DEPLOY_VERIFIED ? HEALTH_UNFINISHED : HEALTH_VALID;
 }
@@ -233,7 +240,7 @@ static bool choose_entries(struct entries *entries, const struct strlist *wanted
     return ok ? true : err_advise(err, "tlsup status lists those that there are");
 }
 
-/* -- in words ------------------------------------------------------------------------------------------------ */
+/* -- in words ---------------------------------------------------------------------------------------- */
 
 /* "in 61 days", "3 days ago" */
 static void say_distance(struct buf *out, int64_t when_s)
@@ -276,7 +283,8 @@ static void say_names(const struct entry *entry, struct buf *out)
     char shown[2 * NAME_MAX_BYTES + 4];
     const struct strlist *names = names_of(entry);
     for (size_t i = 0; i < names->n; i++)
-        buf_addf(out, "%s%s", i > 0 ? ", " : "", output_utf8() ? name_display(names->v[i], shown) : names->v[i]);
+        buf_addf(out, "%s%s", i > 0 ? ", " : "",
+                 output_utf8() ? name_display(names->v[i], shown) : names->v[i]);
 }
 
 static void say_name(const struct entry *entry, struct buf *out)
@@ -360,8 +368,9 @@ static void say_renewal(const struct entry *entry, struct buf *out)
 static void say_served(const struct entry *entry, struct buf *out)
 {
     static const char *const steps[] = {
-        [DEPLOY_NONE] = "not known", [DEPLOY_ISSUED] = "not installed", [DEPLOY_INSTALLED] = "not reloaded",
-        [DEPLOY_RELOADED] = "not proven", [DEPLOY_VERIFIED] = "proven",
+        [DEPLOY_NONE] = "not known",         [DEPLOY_ISSUED] = "not installed",
+        [DEPLOY_INSTALLED] = "not reloaded", [DEPLOY_RELOADED] = "not proven",
+        [DEPLOY_VERIFIED] = "proven",
     };
     if (!entry->has_config || !entry->has_info)
         return;
@@ -414,7 +423,7 @@ static void say_advice(const struct entry *entry, struct buf *out)
                  entry->health == HEALTH_BROKEN ? " --force-renewal" : "");
 }
 
-/* -- the table --------------------------------------------------------------------------------------------------- */
+/* -- the table --------------------------------------------------------------------------------------- */
 
 enum column {
     COL_STATE,
@@ -435,18 +444,23 @@ static const struct {
     void (*say)(const struct entry *entry, struct buf *out);
     bool is_rest; /* told in a line below the row when there is no column for it */
 } columns[COL_COUNT] = {
-    [COL_STATE] = {"STATE", say_state, false},       [COL_NAME] = {"CERTIFICATE", say_name, false},
-    [COL_NAMES] = {"NAMES", say_names, true},        [COL_KEY] = {"KEY", say_key, true},
-    [COL_CA] = {"CA", say_ca, true},                 [COL_EXPIRY] = {"EXPIRES", say_expiry, false},
-    [COL_TIME_LEFT] = {"EXPIRES", say_time_left, false}, [COL_LIFE] = {"LIFE", say_life, false},
-    [COL_RENEWAL] = {"RENEWAL", say_renewal, true},  [COL_SERVED] = {"SERVED BY", say_served, true},
+    [COL_STATE] = {"STATE", say_state, false},
+    [COL_NAME] = {"CERTIFICATE", say_name, false},
+    [COL_NAMES] = {"NAMES", say_names, true},
+    [COL_KEY] = {"KEY", say_key, true},
+    [COL_CA] = {"CA", say_ca, true},
+    [COL_EXPIRY] = {"EXPIRES", say_expiry, false},
+    [COL_TIME_LEFT] = {"EXPIRES", say_time_left, false},
+    [COL_LIFE] = {"LIFE", say_life, false},
+    [COL_RENEWAL] = {"RENEWAL", say_renewal, true},
+    [COL_SERVED] = {"SERVED BY", say_served, true},
 };
 
 #define BIT(column) (1u << (column))
 /* How the table is fitted into the width: each step gives up a little more. */
 static const unsigned fits[] = {
-    BIT(COL_NAME) | BIT(COL_NAMES) | BIT(COL_KEY) | BIT(COL_CA) | BIT(COL_EXPIRY) | BIT(COL_LIFE) | BIT(COL_RENEWAL) |
-        BIT(COL_SERVED),
+    BIT(COL_NAME) | BIT(COL_NAMES) | BIT(COL_KEY) | BIT(COL_CA) | BIT(COL_EXPIRY) | BIT(COL_LIFE) |
+        BIT(COL_RENEWAL) | BIT(COL_SERVED),
     BIT(COL_NAME) | BIT(COL_NAMES) | BIT(COL_EXPIRY) | BIT(COL_LIFE) | BIT(COL_RENEWAL) | BIT(COL_SERVED),
     BIT(COL_NAME) | BIT(COL_EXPIRY) | BIT(COL_LIFE) | BIT(COL_RENEWAL) | BIT(COL_SERVED),
     BIT(COL_NAME) | BIT(COL_TIME_LEFT) | BIT(COL_LIFE) | BIT(COL_RENEWAL) | BIT(COL_SERVED),
@@ -515,7 +529,8 @@ static bool is_last(const struct layout *layout, int column)
     return true;
 }
 
-static void add_cell(struct buf *out, const struct layout *layout, int column, const char *text, enum output_style style)
+static void add_cell(struct buf *out, const struct layout *layout, int column, const char *text,
+                     enum output_style style)
 {
     AUTO_BUF cut = BUF_INIT;
     output_cut(&cut, text, layout->width[column]);
@@ -543,7 +558,7 @@ static enum output_style style_of(const struct entry *entry, int column)
     case COL_TIME_LEFT:
         return entry->health == HEALTH_EXPIRED ? STYLE_BAD : STYLE_PLAIN;
     case COL_LIFE:
-        return entry->health == HEALTH_EXPIRED                                  ? STYLE_BAD
+        return entry->health == HEALTH_EXPIRED                                      ? STYLE_BAD
                : entry->health == HEALTH_OVERDUE || entry->health == HEALTH_FAILING ? STYLE_CAUTION
                                                                                     : STYLE_GOOD;
     case COL_RENEWAL:
@@ -558,7 +573,8 @@ static enum output_style style_of(const struct entry *entry, int column)
 static void add_mark(struct buf *out, const struct entry *entry)
 {
     buf_addf(out, "%s%s%s ", output_style(healths[entry->health].style),
-             output_utf8() ? healths[entry->health].utf8 : healths[entry->health].ascii, output_style(STYLE_PLAIN));
+             output_utf8() ? healths[entry->health].utf8 : healths[entry->health].ascii,
+             output_style(STYLE_PLAIN));
 }
 
 /* Text below a row, indented under the name. */
@@ -659,7 +675,7 @@ static void add_piped(struct buf *out, const struct entries *entries)
     }
 }
 
-/* -- one certificate at length ------------------------------------------------------------------------------------- */
+/* -- one certificate at length ----------------------------------------------------------------------- */
 
 static void add_field(struct buf *out, const char *label, const char *text)
 {
@@ -667,7 +683,8 @@ static void add_field(struct buf *out, const char *label, const char *text)
     if (text[0] == '\0')
         return;
     buf_addf(out, "  %s%-*s%s", output_style(STYLE_DIM), LABEL_COLUMNS, label, output_style(STYLE_PLAIN));
-    output_wrap(out, text, LABEL_COLUMNS + 2, LABEL_COLUMNS + 2, output_columns() > 0 ? output_columns() : SIZE_MAX);
+    output_wrap(out, text, LABEL_COLUMNS + 2, LABEL_COLUMNS + 2,
+                output_columns() > 0 ? output_columns() : SIZE_MAX);
     buf_addc(out, '\n');
 }
 
@@ -732,7 +749,8 @@ static void add_page(struct buf *out, const struct entry *entry)
     say_advice(entry, &advice);
     add_mark(out, entry);
     buf_addf(out, "%s%s%s: %s%s%s\n", output_style(STYLE_BOLD), entry->name, output_style(STYLE_PLAIN),
-             output_style(healths[entry->health].style), healths[entry->health].word, output_style(STYLE_PLAIN));
+             output_style(healths[entry->health].style), healths[entry->health].word,
+             output_style(STYLE_PLAIN));
     add_field(out, "problem", buf_str(&problem));
     add_field(out, "what to do", buf_str(&advice));
     add_said(out, "names", say_names, entry);
@@ -747,23 +765,24 @@ static void add_page(struct buf *out, const struct entry *entry)
     add_live_file(out, "private key", entry, "privkey.pem");
 }
 
-/* -- renewals in general --------------------------------------------------------------------------------------------- */
+/* -- renewals in general ----------------------------------------------------------------------------- */
 
 static void add_timer(struct buf *out, const struct timer *timer)
 {
     if (timer->active)
-        buf_addf(out, "Renewals are started by %s%s%s.\n", timer->where, timer->next[0] != '\0' ? ", next " : "",
-                 timer->next);
+        buf_addf(out, "Renewals are started by %s%s%s.\n", timer->where,
+                 timer->next[0] != '\0' ? ", next " : "", timer->next);
     else if (timer->kind == TIMER_SYSTEMD)
-        buf_addf(out, "%s does not run, so nothing is renewed by itself: sudo systemctl enable --now %s\n", timer->where,
-                 timer->where);
+        buf_addf(out, "%s does not run, so nothing is renewed by itself: sudo systemctl enable --now %s\n",
+                 timer->where, timer->where);
     else if (timer->kind == TIMER_CRON)
-        buf_addf(out, "%s is there, but no cron daemon runs, so nothing is renewed by itself.\n", timer->where);
+        buf_addf(out, "%s is there, but no cron daemon runs, so nothing is renewed by itself.\n",
+                 timer->where);
     else
         buf_adds(out, "No timer runs tlsup renew here; enable and issue set one up.\n");
 }
 
-/* -- JSON ---------------------------------------------------------------------------------------------------------------- */
+/* -- JSON -------------------------------------------------------------------------------------------- */
 
 static json_t *json_time(int64_t when_s)
 {
@@ -790,16 +809,17 @@ static json_t *json_err(const struct err *err)
 {
     if (!err_isset(err))
         return json_null();
-    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "code", err_code_name(err->code), "type", json_text(err->type),
-                     "subject", json_text(err->subject), "text", json_text(err->text), "advice", json_text(err->advice));
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "code", err_code_name(err->code), "type",
+                     json_text(err->type), "subject", json_text(err->subject), "text", json_text(err->text),
+                     "advice", json_text(err->advice));
 }
 
 static json_t *json_failure(const struct cert_state *state)
 {
     if (state->failures == 0 && state->last_error.code == ERR_NONE)
         return json_null();
-    return json_pack("{s:i, s:o, s:o, s:o}", "count", state->failures, "at", json_time(state->failed_s), "next_try",
-                     json_time(state->next_try_s), "error", json_err(&state->last_error));
+    return json_pack("{s:i, s:o, s:o, s:o}", "count", state->failures, "at", json_time(state->failed_s),
+                     "next_try", json_time(state->next_try_s), "error", json_err(&state->last_error));
 }
 
 static void json_add_certificate(json_t *to, const struct entry *entry)
@@ -832,9 +852,9 @@ static json_t *json_entry(const struct entry *entry)
     json_object_set_new(out, "version", json_integer(entry->version));
     if (entry->has_info)
         json_add_certificate(out, entry);
-    json_object_set_new(out, "web_server", is_installed_by_us(entry)
-                                               ? json_string(web_kind_name(entry->config.install))
-                                               : json_null());
+    json_object_set_new(out, "web_server",
+                        is_installed_by_us(entry) ? json_string(web_kind_name(entry->config.install))
+                                                  : json_null());
     json_object_set_new(out, "deployed", json_string(deploy_step_name(step_of(entry))));
     json_object_set_new(out, "verified_at", json_time(entry->state.verified_s));
     json_object_set_new(out, "problem", json_err(&entry->problem));
@@ -844,7 +864,8 @@ static json_t *json_entry(const struct entry *entry)
 
 static json_t *json_timer(const struct timer *timer)
 {
-    static const char *const kinds[] = {[TIMER_NONE] = "none", [TIMER_SYSTEMD] = "systemd", [TIMER_CRON] = "cron"};
+    static const char *const kinds[] = {
+        [TIMER_NONE] = "none", [TIMER_SYSTEMD] = "systemd", [TIMER_CRON] = "cron"};
     return json_pack("{s:s, s:b, s:o}", "by", kinds[timer->kind], "active", timer->active, "where",
                      timer->where[0] != '\0' ? json_text(timer->where) : json_null());
 }
@@ -862,9 +883,10 @@ static void print_json(const struct entries *entries, const struct timer *timer)
     json_decref(all);
 }
 
-/* -- the command ------------------------------------------------------------------------------------------------------------ */
+/* -- the command ------------------------------------------------------------------------------------- */
 
-static void print_text(const struct request *request, const struct entries *entries, const struct timer *timer)
+static void print_text(const struct request *request, const struct entries *entries,
+                       const struct timer *timer)
 {
     AUTO_BUF out = BUF_INIT;
     bool at_length = request->arguments.n > 0 || request->log_level >= LOG_LEVEL_INFO;

@@ -27,82 +27,114 @@
 
 enum { HELP_COLUMNS = 80, HELP_INDENT = 30, EMAIL_MAX_BYTES = 254, WORD_MAX_BYTES = 64 };
 
-/* -- the commands ------------------------------------------------------------------------------------------ */
+/* -- the commands ------------------------------------------------------------------------------------ */
 
-enum takes { TAKES_NOTHING, TAKES_NAMES, TAKES_ONE_CERT, TAKES_CERTS, TAKES_COMMAND };
+enum takes { TAKES_NOTHING, TAKES_NAMES, TAKES_ONE_CERT, TAKES_SOME_CERTS, TAKES_ANY_CERTS, TAKES_COMMAND };
 
 static const struct command_info {
     enum command command;
     const char *name;
-    const char *synopsis;    /* what follows the name in the usage line */
+    const char *synopsis; /* what follows the name in the usage line */
     enum takes takes;
     const char *summary;     /* in the list of commands */
     const char *description; /* on its own page */
     const char *examples;    /* lines, indented */
 } commands[] = {
     {COMMAND_ENABLE, "enable", "NAME...", TAKES_NAMES, "get a certificate, turn HTTPS on, keep it renewed",
-     "Gets one certificate for all the names, puts it into nginx or Apache, switches port 443 on, proves by a real "
-     "handshake that the certificate is served, and sees to it that it is renewed. If a step fails, the web server is put "
+     "Gets one certificate for all the names, puts it into nginx or Apache, switches port 443 on, proves by "
+     "a real "
+     "handshake that the certificate is served, and sees to it that it is renewed. If a step fails, the web "
+     "server is put "
      "back as it was.",
      "  sudo tlsup enable example.org www.example.org\n"
      "  sudo tlsup enable example.org --redirect -m admin@example.org\n"
      "  sudo tlsup enable example.org --staging        a rehearsal, with a CA nobody trusts\n"},
     {COMMAND_ISSUE, "issue", "NAME...", TAKES_NAMES, "get a certificate and keep it renewed, no more",
-     "Gets one certificate for all the names and stores it, for programs that you point at its files yourself. The CA's "
-     "challenge is answered by the running web server, or by tlsup itself (--standalone), or through files below a web "
+     "Gets one certificate for all the names and stores it, for programs that you point at its files "
+     "yourself. The CA's "
+     "challenge is answered by the running web server, or by tlsup itself (--standalone), or through files "
+     "below a web "
      "root (-w).",
      "  sudo tlsup issue example.org\n"
      "  sudo tlsup issue --standalone mail.example.org --deploy-hook /usr/local/sbin/reload-mail\n"
      "  sudo tlsup issue -w /var/www/html example.org www.example.org\n"},
     {COMMAND_INSTALL, "install", "CERT", TAKES_ONE_CERT, "put a stored certificate into a web server",
-     "Puts a certificate that tlsup holds into nginx or Apache and proves that it is served. From then on every renewal "
+     "Puts a certificate that tlsup holds into nginx or Apache and proves that it is served. From then on "
+     "every renewal "
      "goes there, too.",
      "  sudo tlsup install example.org\n"
      "  sudo tlsup install example.org --apache --redirect\n"},
-    {COMMAND_RENEW, "renew", "[CERT...]", TAKES_CERTS, "renew what is due; for a timer or cron",
-     "Renews the certificates that have a third of their life left or less, puts the new ones in place and proves that they "
-     "are served. Without CERT all certificates are looked at. What a certificate was issued with is remembered.",
+    {COMMAND_RENEW, "renew", "[CERT...]", TAKES_ANY_CERTS, "renew what is due; for a timer or cron",
+     "Renews the certificates that have a third of their life left or less, puts the new ones in place and "
+     "proves that they "
+     "are served. Without CERT all certificates are looked at. What a certificate was issued with is "
+     "remembered.",
      "  sudo tlsup renew\n"
      "  sudo tlsup renew example.org --force-renewal\n"},
-    {COMMAND_STATUS, "status", "[CERT...]", TAKES_CERTS, "what is held, where it is served, what is due",
-     "Shows the certificates that tlsup holds, those with a problem first: names, expiry, when they are renewed, where they are "
-     "served, and what went wrong the last time. With CERT or --verbose it tells all about each. The exit status is 0 even "
+    {COMMAND_STATUS, "status", "[CERT...]", TAKES_ANY_CERTS, "what is held, where it is served, what is due",
+     "Shows the certificates that tlsup holds, those with a problem first: names, expiry, when they are "
+     "renewed, where they are "
+     "served, and what went wrong the last time. With CERT or --verbose it tells all about each. The exit "
+     "status is 0 even "
      "when a certificate has a problem.",
      "  tlsup status\n"
      "  tlsup status example.org\n"
      "  tlsup status --json | jq '.certificates[] | select(.state != \"valid\")'\n"},
     {COMMAND_ACCOUNT_REGISTER, "account register", "", TAKES_NOTHING, "make an account with the CA",
-     "Makes an account with the CA, or finds the one that the account key has there, and sets its e-mail address. The other "
+     "Makes an account with the CA, or finds the one that the account key has there, and sets its e-mail "
+     "address. The other "
      "commands do this by themselves when it is needed.",
      "  sudo tlsup account register --agree-tos -m admin@example.org\n"},
     {COMMAND_ACCOUNT_SHOW, "account show", "", TAKES_NOTHING, "show the account with the CA",
-     "Shows the account that is used with the CA: its URL, its e-mail address and the terms of service that were agreed to.",
+     "Shows the account that is used with the CA: its URL, its e-mail address and the terms of service that "
+     "were agreed to.",
      "  sudo tlsup account show\n"
      "  sudo tlsup account show --staging --json\n"},
-    {COMMAND_DELETE, "delete", "CERT", TAKES_ONE_CERT, "forget a certificate and remove its files",
-     "Removes a certificate, its keys and its configuration from this machine. It is not revoked: it simply is no longer "
-     "renewed. A certificate that a web server still serves is not removed.",
+    {COMMAND_DELETE, "delete", "CERT...", TAKES_SOME_CERTS, "forget a certificate and remove its files",
+     "Removes a certificate, its keys and its configuration from this machine. It is not revoked: it simply "
+     "is no longer "
+     "renewed. A certificate that a web server still serves is refused; `tlsup undo` comes first.",
      "  sudo tlsup delete old.example.org\n"},
+    {COMMAND_UNDO, "undo", "CERT", TAKES_ONE_CERT, "put the web server's configuration back",
+     "Takes back every change that was made to the web server's files for a certificate, tests and reloads "
+     "the server. What a person "
+     "has changed since is kept. The certificate stays in the store and is renewed; `tlsup delete` forgets "
+     "it.",
+     "  sudo tlsup undo example.org\n"},
     {COMMAND_HELP, "help", "[COMMAND]", TAKES_COMMAND, "this text, or all about one command", NULL, NULL},
 };
 
 #define ON(command) (1u << (command))
 #define ON_NEW (ON(COMMAND_ENABLE) | ON(COMMAND_ISSUE))
 #define ON_ACCOUNT (ON(COMMAND_ACCOUNT_REGISTER) | ON(COMMAND_ACCOUNT_SHOW))
-#define ON_CERTS (ON(COMMAND_INSTALL) | ON(COMMAND_RENEW) | ON(COMMAND_STATUS) | ON(COMMAND_DELETE))
+#define ON_CERTS                                                                                             \
+    (ON(COMMAND_INSTALL) | ON(COMMAND_RENEW) | ON(COMMAND_STATUS) | ON(COMMAND_DELETE) | ON(COMMAND_UNDO))
 #define ON_ALL (~0u)
 
 /* What people type who come from elsewhere, or guess. */
 static const struct {
     const char *typed, *meant;
 } other_words[] = {
-    {"certonly", "issue"},       {"obtain", "issue"},          {"get", "issue"},
-    {"new", "issue"},            {"run", "enable"},            {"certificates", "status"},
-    {"list", "status"},          {"ls", "status"},             {"show", "status"},
-    {"register", "account register"},                          {"show_account", "account show"},
-    {"update_account", "account register"},                    {"remove", "delete"},
-    {"rm", "delete"},            {"renew-all", "renew"},       {"cron", "renew"},
-    {"on", "enable"},            {"version", "--version"},
+    {"certonly", "issue"},
+    {"obtain", "issue"},
+    {"get", "issue"},
+    {"new", "issue"},
+    {"run", "enable"},
+    {"certificates", "status"},
+    {"list", "status"},
+    {"ls", "status"},
+    {"show", "status"},
+    {"register", "account register"},
+    {"show_account", "account show"},
+    {"update_account", "account register"},
+    {"remove", "delete"},
+    {"rm", "delete"},
+    {"rollback", "undo"},
+    {"uninstall", "undo"},
+    {"renew-all", "renew"},
+    {"cron", "renew"},
+    {"on", "enable"},
+    {"version", "--version"},
 };
 
 static const struct command_info *info_of(enum command command)
@@ -116,7 +148,10 @@ static const struct command_info *info_of(enum command command)
 const char *command_name(enum command command)
 {
     const struct command_info *info = info_of(command);
-    return info != NULL ? info->name : command == COMMAND_ACCOUNT ? "account" : command == COMMAND_VERSION ? "version" : "";
+    return info != NULL                 ? info->name
+           : command == COMMAND_ACCOUNT ? "account"
+           : command == COMMAND_VERSION ? "version"
+                                        : "";
 }
 
 /* The command of one word, or of two ("account" "show"); `used` is how many words it took. */
@@ -137,7 +172,7 @@ static enum command command_of(const char *word, const char *next, size_t *used)
     return *used == 1 ? COMMAND_ACCOUNT : COMMAND_NONE;
 }
 
-/* -- the options ------------------------------------------------------------------------------------------- */
+/* -- the options ------------------------------------------------------------------------------------- */
 
 /* A command line while it is read. */
 struct parser {
@@ -153,21 +188,24 @@ struct parser {
 enum group { GROUP_NAMES, GROUP_CA, GROUP_CHALLENGE, GROUP_WEB, GROUP_RENEWAL, GROUP_GENERAL, GROUP_COUNT };
 
 static const char *const group_titles[GROUP_COUNT] = {
-    [GROUP_NAMES] = "Names and keys",      [GROUP_CA] = "Certificate authority (CA)",
-    [GROUP_CHALLENGE] = "How the CA's challenge is answered", [GROUP_WEB] = "Web server",
-    [GROUP_RENEWAL] = "Renewal",           [GROUP_GENERAL] = "General",
+    [GROUP_NAMES] = "Names and keys",
+    [GROUP_CA] = "Certificate authority (CA)",
+    [GROUP_CHALLENGE] = "How the CA's challenge is answered",
+    [GROUP_WEB] = "Web server",
+    [GROUP_RENEWAL] = "Renewal",
+    [GROUP_GENERAL] = "General",
 };
 
 struct option {
     const char *name;
-    char letter;        /* 0 = none */
-    const char *value;  /* what the help calls its value; NULL = it takes none */
-    unsigned commands;  /* ON() */
+    char letter;       /* 0 = none */
+    const char *value; /* what the help calls its value; NULL = it takes none */
+    unsigned commands; /* ON() */
     enum group group;
-    const char *help;   /* NULL = accepted, not shown */
+    const char *help; /* NULL = accepted, not shown */
     bool (*apply)(struct parser *parser, const struct option *option, const char *value, struct err *err);
-    size_t offset;      /* of the member of struct request, for the simple ones */
-    int number;         /* what it stands for, for the others */
+    size_t offset; /* of the member of struct request, for the simple ones */
+    int number;    /* what it stands for, for the others */
 };
 
 /* An option as it stood on the line. */
@@ -180,12 +218,15 @@ struct given {
 static bool apply_flag(struct parser *p, const struct option *option, const char *value, struct err *err);
 static bool apply_path(struct parser *p, const struct option *option, const char *value, struct err *err);
 static bool apply_domains(struct parser *p, const struct option *option, const char *value, struct err *err);
-static bool apply_cert_name(struct parser *p, const struct option *option, const char *value, struct err *err);
+static bool apply_cert_name(struct parser *p, const struct option *option, const char *value,
+                            struct err *err);
 static bool apply_key(struct parser *p, const struct option *option, const char *value, struct err *err);
 static bool apply_server(struct parser *p, const struct option *option, const char *value, struct err *err);
-static bool apply_ca_bundle(struct parser *p, const struct option *option, const char *value, struct err *err);
+static bool apply_ca_bundle(struct parser *p, const struct option *option, const char *value,
+                            struct err *err);
 static bool apply_email(struct parser *p, const struct option *option, const char *value, struct err *err);
-static bool apply_challenge(struct parser *p, const struct option *option, const char *value, struct err *err);
+static bool apply_challenge(struct parser *p, const struct option *option, const char *value,
+                            struct err *err);
 static bool apply_webroot(struct parser *p, const struct option *option, const char *value, struct err *err);
 static bool apply_hook(struct parser *p, const struct option *option, const char *value, struct err *err);
 static bool apply_web(struct parser *p, const struct option *option, const char *value, struct err *err);
@@ -197,10 +238,11 @@ enum key_word { WORD_KEY_TYPE, WORD_RSA_KEY_SIZE, WORD_ELLIPTIC_CURVE };
 #define AT(member) offsetof(struct request, member)
 
 static const struct option options[] = {
-    {"domain", 'd', "NAME[,...]", ON_NEW, GROUP_NAMES, "another way to name names; may be repeated", apply_domains,
-     0, 0},
+    {"domain", 'd', "NAME[,...]", ON_NEW, GROUP_NAMES, "another way to name names; may be repeated",
+     apply_domains, 0, 0},
     {"cert-name", 0, "CERT", ON_NEW, GROUP_NAMES,
-     "what to call the certificate; by default its first name. A CERT that exists is replaced", apply_cert_name, 0, 0},
+     "what to call the certificate; by default its first name. A CERT that exists is replaced",
+     apply_cert_name, 0, 0},
     {"cert-name", 0, "CERT", ON_CERTS, GROUP_NAMES, NULL, apply_cert_name, 0, 0},
     {"key-type", 0, "TYPE", ON_NEW, GROUP_NAMES,
      "ecdsa-p256 (the default), ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096", apply_key, 0, WORD_KEY_TYPE},
@@ -208,53 +250,59 @@ static const struct option options[] = {
     {"elliptic-curve", 0, "CURVE", ON_NEW, GROUP_NAMES, NULL, apply_key, 0, WORD_ELLIPTIC_CURVE},
 
     {"server", 0, "CA", ON_NEW | ON_ACCOUNT, GROUP_CA,
-     "letsencrypt (the default), letsencrypt-staging, or the https URL of another CA's ACME directory", apply_server, 0,
-     0},
+     "letsencrypt (the default), letsencrypt-staging, or the https URL of another CA's ACME directory",
+     apply_server, 0, 0},
     {"staging", 0, NULL, ON_NEW | ON_ACCOUNT, GROUP_CA,
-     "for rehearsals: Let's Encrypt's staging CA, with generous limits, trusted by no browser", apply_server, 0, 0},
+     "for rehearsals: Let's Encrypt's staging CA, with generous limits, trusted by no browser", apply_server,
+     0, 0},
     {"ca-bundle", 0, "FILE", ON_NEW | ON_ACCOUNT, GROUP_CA,
      "trust these root certificates for the connection to the CA, instead of the system's", apply_ca_bundle,
      AT(ca_bundle), 0},
     {"email", 'm', "ADDRESS", ON_NEW | ON(COMMAND_ACCOUNT_REGISTER), GROUP_CA,
      "where the CA may reach you; optional with most CAs", apply_email, 0, 0},
-    {"agree-tos", 0, NULL, ON_NEW | ON(COMMAND_ACCOUNT_REGISTER), GROUP_CA, "agree to the CA's terms of service",
-     apply_flag, AT(agree_tos), 0},
-    {"register-unsafely-without-email", 0, NULL, ON_NEW | ON(COMMAND_ACCOUNT_REGISTER), GROUP_CA, NULL, apply_nothing, 0,
-     0},
+    {"agree-tos", 0, NULL, ON_NEW | ON(COMMAND_ACCOUNT_REGISTER), GROUP_CA,
+     "agree to the CA's terms of service", apply_flag, AT(agree_tos), 0},
+    {"register-unsafely-without-email", 0, NULL, ON_NEW | ON(COMMAND_ACCOUNT_REGISTER), GROUP_CA, NULL,
+     apply_nothing, 0, 0},
 
     {"standalone", 0, NULL, ON_NEW, GROUP_CHALLENGE, "tlsup itself answers on port 80, which must be free",
      apply_challenge, 0, CHALLENGE_VIA_STANDALONE},
-    {"webroot", 0, NULL, ON_NEW, GROUP_CHALLENGE, "through files below a web root, given with -w", apply_challenge, 0,
+    {"webroot", 0, NULL, ON_NEW, GROUP_CHALLENGE, "through files below a web root, given with -w",
+     apply_challenge, 0, CHALLENGE_VIA_WEBROOT},
+    {"webroot-path", 'w', "DIR", ON_NEW, GROUP_CHALLENGE,
+     "the web root that is served for the names; implies --webroot", apply_webroot, AT(webroot),
      CHALLENGE_VIA_WEBROOT},
-    {"webroot-path", 'w', "DIR", ON_NEW, GROUP_CHALLENGE, "the web root that is served for the names; implies --webroot",
-     apply_webroot, AT(webroot), CHALLENGE_VIA_WEBROOT},
 
     {"nginx", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_WEB,
      "work with nginx; by default the server that runs on port 80 is found", apply_web, 0, WEB_NGINX},
-    {"apache", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_WEB, "work with Apache", apply_web, 0, WEB_APACHE},
-    {"redirect", 0, NULL, ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL), GROUP_WEB, "send visitors from http to https",
-     apply_redirect, 0, CHOICE_YES},
-    {"no-redirect", 0, NULL, ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL), GROUP_WEB, "serve http as before", apply_redirect,
-     0, CHOICE_NO},
+    {"apache", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_WEB, "work with Apache", apply_web, 0,
+     WEB_APACHE},
+    {"redirect", 0, NULL, ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL), GROUP_WEB,
+     "send visitors from http to https", apply_redirect, 0, CHOICE_YES},
+    {"no-redirect", 0, NULL, ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL), GROUP_WEB, "serve http as before",
+     apply_redirect, 0, CHOICE_NO},
 
-    {"force-renewal", 0, NULL, ON_NEW | ON(COMMAND_RENEW), GROUP_RENEWAL, "get a new certificate even if none is due",
-     apply_flag, AT(force_renewal), 0},
+    {"force-renewal", 0, NULL, ON_NEW | ON(COMMAND_RENEW), GROUP_RENEWAL,
+     "get a new certificate even if none is due", apply_flag, AT(force_renewal), 0},
     {"deploy-hook", 0, "PROGRAM", ON_NEW, GROUP_RENEWAL,
-     "run this program, without arguments and without a shell, after each renewal", apply_hook, AT(deploy_hook), 0},
-    {"no-timer", 0, NULL, ON_NEW, GROUP_RENEWAL, "set up no systemd timer and no cron file; you run tlsup renew yourself",
-     apply_flag, AT(no_timer), 0},
+     "run this program, without arguments and without a shell, after each renewal", apply_hook,
+     AT(deploy_hook), 0},
+    {"no-timer", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_RENEWAL,
+     "set up no systemd timer and no cron file; you run tlsup renew yourself", apply_flag, AT(no_timer), 0},
 
-    {"non-interactive", 'n', NULL, ON_ALL, GROUP_GENERAL, "never ask; fail where an answer is needed", apply_flag,
-     AT(non_interactive), 0},
-    {"json", 0, NULL, ON(COMMAND_STATUS) | ON(COMMAND_ACCOUNT_SHOW), GROUP_GENERAL, "for programs: JSON instead of a table",
-     apply_flag, AT(json), 0},
+    {"non-interactive", 'n', NULL, ON_ALL, GROUP_GENERAL, "never ask; fail where an answer is needed",
+     apply_flag, AT(non_interactive), 0},
+    {"json", 0, NULL, ON(COMMAND_STATUS) | ON(COMMAND_ACCOUNT_SHOW), GROUP_GENERAL,
+     "for programs: JSON instead of a table", apply_flag, AT(json), 0},
     {"quiet", 'q', NULL, ON_ALL, GROUP_GENERAL, "show errors only", apply_level, 0, LOG_LEVEL_ERROR},
-    {"verbose", 'v', NULL, ON_ALL, GROUP_GENERAL, "tell what happens, in plain words", apply_level, 0, LOG_LEVEL_INFO},
-    {"debug", 0, NULL, ON_ALL, GROUP_GENERAL, "tell every exchange with the CA", apply_level, 0, LOG_LEVEL_DEBUG},
+    {"verbose", 'v', NULL, ON_ALL, GROUP_GENERAL, "tell what happens, in plain words", apply_level, 0,
+     LOG_LEVEL_INFO},
+    {"debug", 0, NULL, ON_ALL, GROUP_GENERAL, "tell every exchange with the CA", apply_level, 0,
+     LOG_LEVEL_DEBUG},
     {"config-dir", 0, "DIR", ON_ALL, GROUP_GENERAL, "configuration, instead of " TLSUP_CONFIG_DIR, apply_path,
      AT(config_dir), 0},
-    {"state-dir", 0, "DIR", ON_ALL, GROUP_GENERAL, "certificates and keys, instead of " TLSUP_STATE_DIR, apply_path,
-     AT(state_dir), 0},
+    {"state-dir", 0, "DIR", ON_ALL, GROUP_GENERAL, "certificates and keys, instead of " TLSUP_STATE_DIR,
+     apply_path, AT(state_dir), 0},
     {"help", 'h', NULL, ON_ALL, GROUP_GENERAL, "this text", apply_nothing, 0, 0},
     {"version", 'V', NULL, ON_ALL, GROUP_GENERAL, NULL, apply_nothing, 0, 0},
 };
@@ -262,14 +310,17 @@ static const struct option options[] = {
 static const struct {
     const char *alias, *name;
 } aliases[] = {
-    {"domains", "domain"},           {"test-cert", "staging"}, {"force", "force-renewal"},
-    {"renew-by-default", "force-renewal"}, {"noninteractive", "non-interactive"},
+    {"domains", "domain"},
+    {"test-cert", "staging"},
+    {"force", "force-renewal"},
+    {"renew-by-default", "force-renewal"},
+    {"noninteractive", "non-interactive"},
 };
 
 static const struct {
     const char *one, *other;
 } exclusive[] = {
-    {"standalone", "webroot"},  {"standalone", "webroot-path"}, {"nginx", "apache"},
+    {"standalone", "webroot"},   {"standalone", "webroot-path"}, {"nginx", "apache"},
     {"redirect", "no-redirect"}, {"server", "staging"},
 };
 
@@ -295,7 +346,7 @@ static const struct option *find_letter(char letter)
     return NULL;
 }
 
-/* -- errors -------------------------------------------------------------------------------------------------- */
+/* -- errors ------------------------------------------------------------------------------------------ */
 
 /* The page that helps, as advice where no better one was given. */
 static bool advise_help(const struct parser *p, struct err *err)
@@ -377,13 +428,14 @@ static bool unknown_option(struct parser *p, const char *typed, size_t len, cons
     if (nearest == NULL)
         nearest = nearest_option(name, COMMAND_NONE);
     size_t shown = arg[0] == '-' && arg[1] == '-' ? 2 + len : strlen(arg);
-    err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "there is no option %.*s", (int)least(shown, WORD_MAX_BYTES), arg);
+    err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "there is no option %.*s", (int)least(shown, WORD_MAX_BYTES),
+            arg);
     if (nearest != NULL)
         err_advise(err, "did you mean --%s?", nearest);
     return advise_help(p, err);
 }
 
-/* -- applying ------------------------------------------------------------------------------------------------- */
+/* -- applying ---------------------------------------------------------------------------------------- */
 
 static void set_text(struct request *request, size_t offset, char *text)
 {
@@ -441,7 +493,9 @@ static bool check_cert_name(const struct parser *p, const char *name, struct err
 {
     if (config_cert_name_valid(name))
         return true;
-    return usage(p, err, "'%s' cannot be the name of a certificate: letters, digits and . _ @ - can, 200 at most", name);
+    return usage(p, err,
+                 "'%s' cannot be the name of a certificate: letters, digits and . _ @ - can, 200 at most",
+                 name);
 }
 
 /* A certificate as a person names it: "*.example.org" is kept under a name that fits a file. */
@@ -472,8 +526,9 @@ static bool apply_cert_name(struct parser *p, const struct option *option, const
 static bool apply_key(struct parser *p, const struct option *option, const char *value, struct err *err)
 {
     (void)err;
-    const char **const words[] = {
-        [WORD_KEY_TYPE] = &p->key_type, [WORD_RSA_KEY_SIZE] = &p->rsa_key_size, [WORD_ELLIPTIC_CURVE] = &p->elliptic_curve};
+    const char **const words[] = {[WORD_KEY_TYPE] = &p->key_type,
+                                  [WORD_RSA_KEY_SIZE] = &p->rsa_key_size,
+                                  [WORD_ELLIPTIC_CURVE] = &p->elliptic_curve};
     *words[option->number] = value;
     return true;
 }
@@ -505,7 +560,8 @@ static bool apply_email(struct parser *p, const struct option *option, const cha
     if (strncasecmp(value, mailto, strlen(mailto)) == 0)
         value += strlen(mailto);
     const char *at = strchr(value, '@');
-    bool ok = at != NULL && at > value && at[1] != '\0' && strchr(at + 1, '@') == NULL && strlen(value) <= EMAIL_MAX_BYTES;
+    bool ok = at != NULL && at > value && at[1] != '\0' && strchr(at + 1, '@') == NULL &&
+              strlen(value) <= EMAIL_MAX_BYTES;
     /* these would begin a second address or header fields in a mailto URL (RFC 8555, 7.3) */
     for (const char *c = value; ok && *c != '\0'; c++)
         ok = !isspace((unsigned char)*c) && !iscntrl((unsigned char)*c) && strchr(",?<>\"", *c) == NULL;
@@ -542,7 +598,8 @@ static bool apply_hook(struct parser *p, const struct option *option, const char
     if (!absolute(value, &path, err))
         return false;
     if (stat(path, &st) != 0 && strpbrk(value, " \t;|&") != NULL) {
-        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, value, "--deploy-hook takes the path of a program, not a command line");
+        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, value,
+                "--deploy-hook takes the path of a program, not a command line");
         return err_advise(err, "put the commands into a script, make it executable, and give its path");
     }
     if (stat(path, &st) != 0)
@@ -577,7 +634,7 @@ static bool apply_level(struct parser *p, const struct option *option, const cha
     return true;
 }
 
-/* -- reading the line ------------------------------------------------------------------------------------------- */
+/* -- reading the line -------------------------------------------------------------------------------- */
 
 static bool is_given(const struct parser *p, const char *name)
 {
@@ -587,7 +644,8 @@ static bool is_given(const struct parser *p, const char *name)
     return false;
 }
 
-static void give(struct parser *p, const struct option *option, const char *value, const char *as, size_t as_len)
+static void give(struct parser *p, const struct option *option, const char *value, const char *as,
+                 size_t as_len)
 {
     struct given *given = &p->given[p->n_given++];
     given->option = option;
@@ -596,8 +654,8 @@ static void give(struct parser *p, const struct option *option, const char *valu
 }
 
 /* The value that follows in the next word. */
-static bool next_value(struct parser *p, int argc, char **argv, int *at, const struct option *option, const char **value,
-                       struct err *err)
+static bool next_value(struct parser *p, int argc, char **argv, int *at, const struct option *option,
+                       const char **value, struct err *err)
 {
     const char *as = argv[*at];
     if (*at + 1 >= argc || (argv[*at + 1][0] == '-' && argv[*at + 1][1] != '\0'))
@@ -670,8 +728,8 @@ static bool read_line(struct parser *p, int argc, char **argv, struct err *err)
     return true;
 }
 
-/* The command, before the line is read: it decides which options there are. Values of options are words here, too; a name that is
- * also a command's is caught later. */
+/* The command, before the line is read: it decides which options there are. Values of options are words here,
+ * too; a name that is also a command's is caught later. */
 static enum command guess_command(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -757,7 +815,7 @@ static bool read_command(struct parser *p, size_t *rest, struct err *err)
     return err_advise(err, "there are: tlsup account register, tlsup account show");
 }
 
-/* -- checks, when all is read ---------------------------------------------------------------------------------------- */
+/* -- checks, when all is read ------------------------------------------------------------------------ */
 
 /* "enable and issue" */
 static void name_commands(const struct option *option, struct buf *out)
@@ -809,12 +867,15 @@ static bool is_rsa(enum key_type type)
 }
 
 /* `detail` narrows `family` down: --key-type rsa --rsa-key-size 4096. */
-static bool read_key_detail(struct parser *p, const char *option, const char *detail, bool rsa, struct err *err)
+static bool read_key_detail(struct parser *p, const char *option, const char *detail, bool rsa,
+                            struct err *err)
 {
     enum key_type type;
     struct err unknown = ERR_INIT;
-    if (!key_type_parse(detail, &type, &unknown) || is_rsa(type) != rsa || strcasecmp(detail, rsa ? "rsa" : "ecdsa") == 0)
-        return usage(p, err, "--%s takes %s, not %s", option, rsa ? "2048, 3072 or 4096" : "secp256r1 or secp384r1", detail);
+    if (!key_type_parse(detail, &type, &unknown) || is_rsa(type) != rsa ||
+        strcasecmp(detail, rsa ? "rsa" : "ecdsa") == 0)
+        return usage(p, err, "--%s takes %s, not %s", option,
+                     rsa ? "2048, 3072 or 4096" : "secp256r1 or secp384r1", detail);
     if (p->key_type != NULL && strcasecmp(p->key_type, rsa ? "rsa" : "ecdsa") != 0 &&
         (!p->request->has_key_type || p->request->key_type != type))
         return usage(p, err, "--key-type %s and --%s %s contradict each other", p->key_type, option, detail);
@@ -832,7 +893,8 @@ static bool read_key_type(struct parser *p, struct err *err)
         request->has_key_type = true;
     }
     /* certbot's habit is to give both details and let the type choose */
-    bool rsa = p->rsa_key_size != NULL && (p->key_type == NULL || is_rsa(request->key_type) || p->elliptic_curve == NULL);
+    bool rsa = p->rsa_key_size != NULL &&
+               (p->key_type == NULL || is_rsa(request->key_type) || p->elliptic_curve == NULL);
     if (p->key_type == NULL && p->rsa_key_size != NULL && p->elliptic_curve != NULL)
         return usage(p, err, "--rsa-key-size and --elliptic-curve exclude each other");
     if (rsa)
@@ -851,19 +913,22 @@ static bool read_names(struct parser *p, size_t rest, struct err *err)
         const char *word = p->words.v[i];
         strlist_add(&request->arguments, word);
         if (command_of(word, i + 1 < p->words.n ? p->words.v[i + 1] : NULL, &used) != COMMAND_NONE)
-            return usage(p, err, "'%s' is a command, not a name: one command at a time, and it comes first", word);
+            return usage(p, err, "'%s' is a command, not a name: one command at a time, and it comes first",
+                         word);
         strlist_split(&typed, word, ", \t");
     }
     for (size_t i = 0; i < p->names.n; i++)
         strlist_add(&typed, p->names.v[i]);
     if (typed.n == 0)
-        return usage(p, err, "for which names? tlsup %s example.org www.example.org", command_name(p->command));
+        return usage(p, err, "for which names? tlsup %s example.org www.example.org",
+                     command_name(p->command));
     if (!name_normalize_list(&typed, &request->names, err))
         return false;
     for (size_t i = 0; i < request->names.n; i++)
         if (name_is_wildcard(request->names.v[i])) {
             err_set(err, ERR_NAME, NEXT_FIX_CONFIG, request->names.v[i],
-                    "a wildcard name can be proven through DNS only; http-01, which is used here, cannot prove it");
+                    "a wildcard name can be proven through DNS only; http-01, which is used here, cannot "
+                    "prove it");
             return err_advise(err, "name the host names that you serve, one by one");
         }
     return true;
@@ -875,7 +940,7 @@ static bool read_certificates(struct parser *p, const struct command_info *info,
     for (size_t i = rest; i < p->words.n; i++)
         if (!add_certificate(p, p->words.v[i], err))
             return false;
-    if (info->takes == TAKES_ONE_CERT && arguments->n == 0) {
+    if (info->takes != TAKES_ANY_CERTS && arguments->n == 0) {
         err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "which certificate? tlsup %s CERT", info->name);
         return err_advise(err, "tlsup status lists them");
     }
@@ -891,7 +956,8 @@ static bool read_arguments(struct parser *p, size_t rest, struct err *err)
     switch (info->takes) {
     case TAKES_NAMES:
         return read_names(p, rest, err);
-    case TAKES_CERTS:
+    case TAKES_ANY_CERTS:
+    case TAKES_SOME_CERTS:
     case TAKES_ONE_CERT:
         return read_certificates(p, info, rest, err);
     default:
@@ -951,8 +1017,9 @@ bool options_parse(int argc, char **argv, struct request *out, struct err *err)
 
 void request_clear(struct request *request)
 {
-    char **const texts[] = {&request->config_dir, &request->state_dir, &request->server,  &request->ca_bundle,
-                            &request->email,      &request->cert_name, &request->webroot, &request->deploy_hook};
+    char **const texts[] = {&request->config_dir, &request->state_dir,  &request->server,
+                            &request->ca_bundle,  &request->email,      &request->cert_name,
+                            &request->webroot,    &request->deploy_hook};
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
@@ -961,7 +1028,7 @@ void request_clear(struct request *request)
     strlist_clear(&request->names);
 }
 
-/* -- help ---------------------------------------------------------------------------------------------------------------- */
+/* -- help -------------------------------------------------------------------------------------------- */
 
 static const char exit_statuses[] = "Exit status:\n"
                                     "  0  done, or nothing was due\n"
@@ -1066,5 +1133,4 @@ void options_help(enum command on)
     else
         add_general_page(&out);
     fwrite(buf_str(&out), 1, out.len, stdout);
-    fflush(stdout);
 }

@@ -38,11 +38,11 @@ static const char *const escapes[STYLE_COUNT] = {
 /* What is on the screen now, and how it may be drawn. */
 static struct {
     bool quiet;
-    bool terminal;      /* standard error can show a spinner */
-    bool err_coloured;  /* standard error */
-    bool out_coloured;  /* standard output */
+    bool terminal;     /* standard error can show a spinner */
+    bool err_coloured; /* standard error */
+    bool out_coloured; /* standard output */
     bool utf8;
-    bool running;       /* a step is under way */
+    bool running; /* a step is under way */
     char step[512];
     char detail[512];
     int64_t began_ms;
@@ -50,7 +50,7 @@ static struct {
     unsigned frame;
 } screen;
 
-/* -- what the terminal can do ------------------------------------------------------------------------------- */
+/* -- what the terminal can do ------------------------------------------------------------------------ */
 
 static bool says_utf8(const char *text)
 {
@@ -131,7 +131,7 @@ bool output_is_terminal(void)
     return isatty(STDERR_FILENO);
 }
 
-/* -- measuring and breaking text ------------------------------------------------------------------------------ */
+/* -- measuring and breaking text --------------------------------------------------------------------- */
 
 /* The next character: its length in bytes and its columns. Broken UTF-8 counts as one column a byte. */
 static size_t next_char(const char *text, size_t *columns)
@@ -245,7 +245,7 @@ static size_t text_width(void)
     return columns > WIDEST_TEXT ? WIDEST_TEXT : columns < NARROWEST_TEXT ? NARROWEST_TEXT : columns;
 }
 
-/* -- the line of the running step ------------------------------------------------------------------------------ */
+/* -- the line of the running step -------------------------------------------------------------------- */
 
 static void put(const struct buf *text)
 {
@@ -262,8 +262,8 @@ static void put(const struct buf *text)
     }
 }
 
-/* Also before every line of the log, and in child processes too, whose view of the spinner is out of date: the line that the cursor is in holds
- * the spinner or nothing. */
+/* Also before every line of the log, and in child processes too, whose view of the spinner is out of date:
+ * the line that the cursor is in holds the spinner or nothing. */
 static void clear_line(void)
 {
     static const char sequence[] = "\r\033[K";
@@ -413,7 +413,7 @@ void output_failed(void)
     screen.running = false;
 }
 
-/* -- lines, warnings, errors ------------------------------------------------------------------------------------ */
+/* -- lines, warnings, errors ------------------------------------------------------------------------- */
 
 void output_line(const char *fmt, ...)
 {
@@ -492,7 +492,7 @@ void output_error(const struct err *err)
     put(&out);
 }
 
-/* -- questions --------------------------------------------------------------------------------------------------- */
+/* -- questions --------------------------------------------------------------------------------------- */
 
 /* One line of the terminal, without its end. False on end of file and on a signal. */
 static bool read_answer(char *answer, size_t size)

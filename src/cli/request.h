@@ -31,7 +31,7 @@ struct request {
     enum command command;
     enum command help_on;
     struct strlist arguments;      /* what stood free on the line: names (enable, issue) or certificates (renew, status, …; there --cert-name adds one);
-                                      install and delete get exactly one, account none; certificates are valid names of such */
+                                      install and undo get exactly one, delete at least one, account none; certificates are valid names of such */
     struct strlist names;          /* enable, issue: arguments and -d values, split at commas, normalised, no duplicates */
     char *config_dir;              /* never NULL */
     char *state_dir;               /* never NULL */

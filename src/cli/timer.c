@@ -36,8 +36,9 @@
 enum { FILE_LIMIT_BYTES = 65536, SYSTEMCTL_TIMEOUT_MS = 60000, PATH_BYTES = 4096 };
 
 /* Where systemd looks for units by itself, in its order. */
-static const char *const unit_dirs[] = {UNIT_WRITE_DIR, "/run/systemd/system", "/usr/local/lib/systemd/system",
-                                        "/usr/lib/systemd/system", "/lib/systemd/system"};
+static const char *const unit_dirs[] = {UNIT_WRITE_DIR, "/run/systemd/system",
+                                        "/usr/local/lib/systemd/system", "/usr/lib/systemd/system",
+                                        "/lib/systemd/system"};
 static const char *const cron_daemons[] = {"/usr/sbin/cron", "/usr/sbin/crond", "/usr/local/sbin/cron"};
 static const char *const cron_processes[] = {"cron", "crond"};
 
@@ -72,13 +73,13 @@ static bool systemd_runs(void)
     return fs_is_dir(dir);
 }
 
-/* -- one store, one timer --------------------------------------------------------------------------------------- */
+/* -- one store, one timer ---------------------------------------------------------------------------- */
 
 /* What belongs to the store of these directories. */
 struct job {
     bool own_config, own_state; /* not the built-in ones */
     const char *config_dir, *state_dir;
-    char name[128];             /* "tlsup", "tlsup-srv-tls": of the unit and of the cron file */
+    char name[128]; /* "tlsup", "tlsup-srv-tls": of the unit and of the cron file */
 };
 
 static void job_init(struct job *job, const char *config_dir, const char *state_dir)
@@ -128,13 +129,14 @@ static bool program_path(char *out, size_t size, struct err *err)
     return check_path(out, err);
 }
 
-/* -- the command line, in three languages -------------------------------------------------------------------------- */
+/* -- the command line, in three languages ------------------------------------------------------------ */
 
 typedef void (*quote_function)(struct buf *out, const char *word);
 
 static bool is_plain_word(const char *word)
 {
-    return word[strspn(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+@:,=")] == '\0';
+    return word[strspn(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+@:,=")] ==
+           '\0';
 }
 
 /* A word for sh, in a crontab: there a bare % is the end of the line, even in quotes. */
@@ -187,7 +189,8 @@ static void add_command(struct buf *out, const char *program, const struct job *
     }
 }
 
-/* Twice a day, at a time of its own, so that not all machines of the world ask at once; never at the full hour. */
+/* Twice a day, at a time of its own, so that not all machines of the world ask at once; never at the full
+ * hour. */
 struct moment {
     int minute, hour; /* and twelve hours later; -1 = unknown */
 };
@@ -217,10 +220,11 @@ static bool advise_crontab(const struct job *job, struct err *err)
         snprintf(program, sizeof program, "%s", TLSUP_SBIN_DIR "/tlsup");
     add_crontab_time(&line, random_moment());
     add_command(&line, program, job, quote_cron);
-    return err_advise(err, "to have certificates renewed, add this line with crontab -e:\n      %s", buf_str(&line));
+    return err_advise(err, "to have certificates renewed, add this line with crontab -e:\n      %s",
+                      buf_str(&line));
 }
 
-/* -- systemd -------------------------------------------------------------------------------------------------------- */
+/* -- systemd ----------------------------------------------------------------------------------------- */
 
 static bool systemctl(const char *const *arguments, struct spawn_result *result, struct err *err)
 {
@@ -246,9 +250,14 @@ static bool systemctl_do(const char *verb, const char *option, const char *unit,
     if (!systemctl(arguments, &result, err))
         return false;
     bool ok = result.status == 0 && !result.timed_out;
+    while (result.output.len > 0 && isspace((unsigned char)result.output.data[result.output.len - 1]))
+        result.output.data[--result.output.len] = '\0';
     if (!ok)
-        err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, unit != NULL ? unit : "systemd", "systemctl %s failed: %s", verb,
-                result.timed_out ? "it did not come to an end" : buf_str(&result.output));
+        err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, unit != NULL ? unit : "systemd",
+                "systemctl %s failed with status %d: %s", verb, result.status,
+                result.timed_out         ? "it did not come to an end"
+                : result.output.len == 0 ? "it gave no reason"
+                                         : buf_str(&result.output));
     spawn_result_clear(&result);
     return ok;
 }
@@ -302,8 +311,8 @@ static bool look_systemd(const struct job *job, struct timer *out)
     struct err ignored = ERR_INIT;
     struct spawn_result result;
     AUTO_FREE char *unit = mem_fmt("%s.timer", job->name);
-    const char *const arguments[] = {"show", "--property=LoadState,UnitFileState,ActiveState,NextElapseUSecRealtime",
-                                     unit, NULL};
+    const char *const arguments[] = {
+        "show", "--property=LoadState,UnitFileState,ActiveState,NextElapseUSecRealtime", unit, NULL};
     if (!systemd_runs() || !systemctl(arguments, &result, &ignored))
         return false;
     AUTO_FREE char *load = property(buf_str(&result.output), "LoadState");
@@ -316,8 +325,9 @@ static bool look_systemd(const struct job *job, struct timer *out)
     *out = (struct timer){.kind = TIMER_SYSTEMD};
     snprintf(out->where, sizeof out->where, "%s", unit);
     /* "enabled-runtime" would be gone after the next start of the machine */
-    out->active = file != NULL && active != NULL && strcmp(active, "active") == 0 &&
-                  (strcmp(file, "enabled") == 0 || strcmp(file, "static") == 0 || strcmp(file, "generated") == 0);
+    out->active =
+        file != NULL && active != NULL && strcmp(active, "active") == 0 &&
+        (strcmp(file, "enabled") == 0 || strcmp(file, "static") == 0 || strcmp(file, "generated") == 0);
     if (out->active)
         say_next_elapse(next, out->next);
     return true;
@@ -420,7 +430,7 @@ static bool ensure_units(const struct job *job, bool *changed, struct err *err)
     return true;
 }
 
-/* -- cron -------------------------------------------------------------------------------------------------------------- */
+/* -- cron -------------------------------------------------------------------------------------------- */
 
 static bool cron_installed(void)
 {
@@ -478,7 +488,8 @@ static bool renews_with_program(const char *line)
     return program[0] != '/' || is_there(program) || access(program, X_OK) == 0;
 }
 
-/* A line of cron.d that renews. `when` gets its time where that is the usual one, "MINUTE HOUR,HOUR+12"; -1 otherwise. */
+/* A line of cron.d that renews. `when` gets its time where that is the usual one, "MINUTE HOUR,HOUR+12"; -1
+ * otherwise. */
 static bool parse_cron_line(const char *line, struct moment *when)
 {
     int minute, hour, again;
@@ -486,8 +497,8 @@ static bool parse_cron_line(const char *line, struct moment *when)
     if (*line == '#' || !renews_with_program(line))
         return false;
     *when = (struct moment){-1, -1};
-    if (sscanf(line, "%d %d,%d * * * ", &minute, &hour, &again) == 3 && minute >= 0 && minute < 60 && hour >= 0 &&
-        hour < 12 && again == hour + 12)
+    if (sscanf(line, "%d %d,%d * * * ", &minute, &hour, &again) == 3 && minute >= 0 && minute < 60 &&
+        hour >= 0 && hour < 12 && again == hour + 12)
         *when = (struct moment){minute, hour};
     return true;
 }
@@ -515,7 +526,7 @@ static void say_next_cron(struct moment when, char out[64])
         return;
     int minute_now = local.tm_hour * 60 + local.tm_min;
     int minutes = (when.hour * 60 + when.minute - minute_now) % (12 * 60);
-    say_when((int64_t)now + 60 * (minutes <= 0 ? minutes + 12 * 60 : minutes), out);
+    say_when((int64_t)now - local.tm_sec + 60 * (minutes <= 0 ? minutes + 12 * 60 : minutes), out);
 }
 
 static bool look_cron(const struct job *job, struct timer *out)
@@ -551,7 +562,7 @@ static bool write_cron_file(const struct job *job, bool *changed, struct err *er
     return fs_write(path, text.data, text.len, 0644, err);
 }
 
-/* -- look, and see to it --------------------------------------------------------------------------------------------------- */
+/* -- look, and see to it ----------------------------------------------------------------------------- */
 
 void timer_look_for(const char *config_dir, const char *state_dir, struct timer *out)
 {
@@ -585,8 +596,10 @@ static bool ensure_systemd(const struct job *job, struct timer *out, bool *chang
 {
     AUTO_FREE char *unit = mem_fmt("%s.timer", job->name);
     bool wrote = false;
-    if (!ensure_units(job, &wrote, err) || (wrote && !systemctl_do("daemon-reload", NULL, NULL, err)))
+    if (!ensure_units(job, &wrote, err))
         return false;
+    if (wrote && !systemctl_do("daemon-reload", NULL, NULL, err))
+        return err_advise(err, "see how systemd is: systemctl status");
     *changed |= wrote;
     if (!look_systemd(job, out) || !out->active) {
         if (!systemctl_do("enable", "--now", unit, err))
@@ -605,7 +618,8 @@ static bool ensure_cron(const struct job *job, struct timer *out, bool *changed,
     if (!look_cron(job, out) && !write_cron_file(job, changed, err))
         return false;
     if (!look_cron(job, out))
-        return err_set(err, ERR_INTERNAL, NEXT_NONE, job->name, "the cron file that was just written is not understood");
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, job->name,
+                       "the cron file that was just written is not understood");
     if (out->active)
         return true;
     err_set(err, ERR_NOT_FOUND, NEXT_LOCAL_FAULT, out->where,
@@ -613,7 +627,8 @@ static bool ensure_cron(const struct job *job, struct timer *out, bool *changed,
     return err_advise(err, "start it, and see to it that it starts with the machine: service cron start");
 }
 
-bool timer_ensure(const char *config_dir, const char *state_dir, struct timer *out, bool *changed, struct err *err)
+bool timer_ensure(const char *config_dir, const char *state_dir, struct timer *out, bool *changed,
+                  struct err *err)
 {
     struct job job;
     struct timer found = {0};
@@ -625,7 +640,8 @@ bool timer_ensure(const char *config_dir, const char *state_dir, struct timer *o
         timer_look_for(config_dir, state_dir, out);
         if (out->active)
             return true;
-        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, "", "only root can set up a timer that renews certificates");
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, "",
+                "only root can set up a timer that renews certificates");
         return advise_crontab(&job, err);
     }
     if (systemd_runs() ? !ensure_systemd(&job, &found, changed, err)

@@ -472,6 +472,20 @@ static void add_plain_twin(const struct apache_edit *edit, const struct apache_c
     buf_adds(out, "</VirtualHost>\n");
 }
 
+static bool is_plain_twin(const struct apache_source *source)
+{
+    return source->is_default && source->host->open != APACHE_NONE;
+}
+
+static bool has_plain_twin(const struct apache_companion *companion)
+{
+    for (size_t i = 0; i < companion->n_sources; i++) {
+        if (is_plain_twin(&companion->sources[i]))
+            return true;
+    }
+    return false;
+}
+
 static bool foreign_listen(const struct apache_edit *edit)
 {
     for (size_t i = 0; i < edit->model.n_listens; i++) {
@@ -495,7 +509,7 @@ static void companion_text(const struct apache_edit *edit, const struct apache_c
         add_tls(edit, companion, source, &text);
         emit_body(edit, source, true, &text);
         buf_adds(&text, "</VirtualHost>\n");
-        if (source->is_default && source->host->open != APACHE_NONE)
+        if (is_plain_twin(source))
             add_plain_twin(edit, companion, source, &text);
     }
     apache_block_write(out, "companion", companion->https->cert_name, "", "\n", buf_str(&text));
@@ -624,7 +638,7 @@ static void consider(const struct apache_edit *edit, const struct apache_compani
         struct place place = {.dir = dir, .file = name, .include = include, .rank = rank * 2 + (int)i};
         AUTO_FREE char *path = fs_join(dir, name);
         if (fnmatch(pattern, name, FNM_PERIOD) != 0 || fs_exists(path) || !keeps_defaults(edit, companion, &place, 443) ||
-            !keeps_defaults(edit, companion, &place, 80))
+            (has_plain_twin(companion) && !keeps_defaults(edit, companion, &place, 80)))
             continue;
         if (best->dir && best->rank <= place.rank)
             continue;

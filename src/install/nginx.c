@@ -644,7 +644,7 @@ static enum nginx_redirect target_kind(const struct site *site, const char *url)
         return REDIRECT_OTHER;
     }
     const char *host = url + 8;
-    size_t len = strcspn(host, "/?#");
+    size_t len = strcspn(host, "/?#$");
     if (host[0] == '$') {
         len = 1 + strspn(host + 1, "abcdefghijklmnopqrstuvwxyz_");
         bool port = host[len] == ':' && strncmp(host + len, ":443", 4) != 0;

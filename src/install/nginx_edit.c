@@ -538,6 +538,13 @@ static void append_to_http(struct editor *editor, const struct buf *server)
     add_edit(editor, http->file, http->close, 0, text);
 }
 
+/* Where that server is, or will be: read by its own name at once, so that a later edit in the same transaction finds it. */
+static bool challenge_place(const struct editor *editor, const char *name, struct place *out)
+{
+    AUTO_FREE char *file = file_name("tlsup-http-", name);
+    return find_place(editor, file, NULL, NULL, out);
+}
+
 /* Nothing listens on 80: a server of our own that answers the challenge and nothing else. */
 static bool new_challenge_server(struct editor *editor, const struct strlist *names, const char *thumbprint)
 {
@@ -558,13 +565,11 @@ static bool new_challenge_server(struct editor *editor, const struct strlist *na
     buf_addf(&text, "# Written by tlsup: answers the certificate authority on port 80, where nothing else listens.\nserver {");
     nginx_mark_write(CHALLENGE_ID, "    ", "\n", &answer.text, &text);
     buf_addf(&text, "\n%s}\n", buf_str(&lines.text));
-    AUTO_FREE char *name = file_name("tlsup-http-", names->v[0]);
-    if (!find_place(editor, name, NULL, NULL, &place)) {
+    if (!challenge_place(editor, names->v[0], &place)) {
         append_to_http(editor, &text);
         return stage_edits(editor);
     }
-    return txn_write(editor->txn, place.path, buf_str(&text), text.len, NEW_FILE_MODE, editor->err) &&
-           (place.link == NULL || txn_symlink(editor->txn, place.link, place.path, editor->err));
+    return txn_write(editor->txn, place.loaded_as, buf_str(&text), text.len, NEW_FILE_MODE, editor->err);
 }
 
 bool nginx_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
@@ -723,6 +728,22 @@ static bool plan_swap(struct plan *plan, const char *name, bool *any)
     return true;
 }
 
+/* Is it the server that we wrote for the challenge, which has no pages to show? */
+static bool is_challenge_server(const struct plan *plan, const struct site *site)
+{
+    const struct nginx_config *config = config_of(plan->editor);
+    const struct nginx_node *server = nginx_server_of(site)->node;
+    for (size_t i = 0; i < server->n_children; i++) {
+        const struct nginx_node *node = &server->children[i];
+        bool location = nginx_is(node, "location") && node->n_args == 2 && strcmp(node->args[1], "/") == 0 &&
+                        node->n_children == 1 && nginx_is(&node->children[0], "return");
+        if (!location && !nginx_is(node, "listen") && !nginx_is(node, "server_name") && nginx_mark_around(config, node) == NULL) {
+            return false;
+        }
+    }
+    return nginx_mark_in(config, server, CHALLENGE_ID) != NULL;
+}
+
 static bool plan_full(struct plan *plan, const struct site *site, const char *name)
 {
     if (nginx_server_of(site)->redirect == REDIRECT_HTTPS_SAME) {
@@ -749,10 +770,13 @@ static bool plan_port80(struct plan *plan, const char *name, bool *any)
                 continue;
             }
             const struct site *site = owner_at(plan, name, addresses.v[i], HTTP_PORT, true);
-            if (site != NULL && !plan_full(plan, site, name)) {
+            if (site == NULL || is_challenge_server(plan, site)) {
+                continue;
+            }
+            if (!plan_full(plan, site, name)) {
                 return false;
             }
-            *any |= site != NULL;
+            *any = true;
         }
     }
     return true;
@@ -766,7 +790,7 @@ static bool plan_other_port(struct plan *plan, const char *name, bool *any)
     for (size_t i = 0; i < sites->n; i++) {
         for (size_t k = 0; k < sites->v[i].n_listens; k++) {
             const struct site_listen *listen = &sites->v[i].listens[k];
-            if (listen->ssl || site_address_is_loopback(listen->address) ||
+            if (listen->ssl || listen->port == HTTP_PORT || site_address_is_loopback(listen->address) ||
                 owner_at(plan, name, listen->address, listen->port, true) != &sites->v[i]) {
                 continue;
             }
@@ -995,15 +1019,6 @@ static const char *wildcard_of(const char *address)
     return address[0] == '[' ? "[::]" : "*";
 }
 
-/* A 443 for a port-80 address. Where only the wildcard socket has 443, a socket of the narrower address would take all its visitors from the
- * other servers: then ours joins the wildcard. */
-static const char *secure_address(const struct sites *sites, const char *address)
-{
-    const char *wildcard = wildcard_of(address);
-    bool narrower = strcmp(address, wildcard) != 0 && !socket_state(sites, address, HTTPS_PORT).exists;
-    return narrower && socket_state(sites, wildcard, HTTPS_PORT).exists ? wildcard : address;
-}
-
 static void add_once(struct strlist *list, const char *text)
 {
     if (!strlist_has(list, text)) {
@@ -1011,53 +1026,98 @@ static void add_once(struct strlist *list, const char *text)
     }
 }
 
-/* Narrower 443 sockets on which visitors of our wildcard would otherwise miss us. */
-static void add_narrow_sockets(const struct sites *sites, const char *wildcard, struct strlist *out)
+/* The 443 sockets of narrower addresses in the family of a wildcard. */
+static void narrow_sockets(const struct sites *sites, const char *wildcard, struct strlist *out)
 {
     AUTO_STRLIST secure = STRLIST_INIT;
     sites_addresses(sites, HTTPS_PORT, &secure);
     for (size_t i = 0; i < secure.n; i++) {
-        const char *address = secure.v[i];
-        if (strcmp(wildcard_of(address), wildcard) == 0 && strcmp(address, wildcard) != 0 &&
-            !site_address_is_loopback(address) && socket_state(sites, address, HTTPS_PORT).ssl &&
-            !socket_state(sites, address, HTTP_PORT).exists) {
-            add_once(out, address);
+        if (strcmp(wildcard_of(secure.v[i]), wildcard) == 0 && strcmp(secure.v[i], wildcard) != 0) {
+            strlist_add(out, secure.v[i]);
         }
     }
 }
 
-/* The addresses on which a server gets 443. `dual_stack` when "[::]" must take IPv4 as well. */
-static void secure_addresses(const struct sites *sites, const struct nginx_server *server, struct strlist *out,
-                             bool *dual_stack)
+/* A wildcard that is there already, and the narrower sockets on which visitors of our port 80 would otherwise miss us. */
+static void join_wildcard(const struct sites *sites, const char *wildcard, const struct strlist *narrow, struct strlist *out)
+{
+    add_once(out, wildcard);
+    for (size_t i = 0; i < narrow->n; i++) {
+        if (!site_address_is_loopback(narrow->v[i]) && !socket_state(sites, narrow->v[i], HTTP_PORT).exists) {
+            add_once(out, narrow->v[i]);
+        }
+    }
+}
+
+/* No wildcard, but narrower sockets: a running server cannot bind the wildcard beside them (and its test does not notice), so ours joins those. */
+static bool join_narrow(const struct plan *plan, const struct strlist *narrow, struct strlist *out)
+{
+    size_t before = out->n;
+    for (size_t i = 0; i < narrow->n; i++) {
+        if (!site_address_is_loopback(narrow->v[i])) {
+            add_once(out, narrow->v[i]);
+        }
+    }
+    return out->n > before ||
+           refuse_at(plan, socket_state(&plan->editor->sites, narrow->v[0], HTTPS_PORT).site,
+                     "Let that server listen on plain 443 or on another port, restart nginx, and try again.",
+                     "this server has port 443 on %s alone, so that nginx cannot open it on all addresses", narrow->v[0]);
+}
+
+/* Port 443 for a port-80 address. Where only the wildcard has 443, a socket of the narrower address would take all its visitors from the other
+ * servers: then ours joins the wildcard. */
+static bool add_secure(const struct plan *plan, const char *address, struct strlist *out)
+{
+    const struct sites *sites = &plan->editor->sites;
+    const char *wildcard = wildcard_of(address);
+    AUTO_STRLIST narrow = STRLIST_INIT;
+    if (strcmp(address, wildcard) != 0) {
+        bool join = !socket_state(sites, address, HTTPS_PORT).exists && socket_state(sites, wildcard, HTTPS_PORT).exists;
+        add_once(out, join ? wildcard : address);
+        return true;
+    }
+    narrow_sockets(sites, wildcard, &narrow);
+    if (narrow.n > 0 && !socket_state(sites, wildcard, HTTPS_PORT).exists) {
+        return join_narrow(plan, &narrow, out);
+    }
+    join_wildcard(sites, wildcard, &narrow, out);
+    return true;
+}
+
+/* "[::]:80 ipv6only=off" takes IPv4 too: so must 443, by one new socket (`dual_stack`), or by two where others are there. */
+static bool add_dual_stack(const struct plan *plan, struct strlist *out, bool *dual_stack)
+{
+    const struct sites *sites = &plan->editor->sites;
+    struct socket_state v6 = socket_state(sites, "[::]", HTTPS_PORT);
+    AUTO_STRLIST all = STRLIST_INIT;
+    sites_addresses(sites, HTTPS_PORT, &all);
+    *dual_stack = all.n == 0;
+    return add_secure(plan, "[::]", out) && (*dual_stack || (v6.exists && v6.dual_stack) || add_secure(plan, "*", out));
+}
+
+static bool has_port80(const struct nginx_listen *listen)
+{
+    return listen->port <= HTTP_PORT && listen->port_last >= HTTP_PORT;
+}
+
+/* The addresses on which a server gets 443: those of its port 80, or else of its other plain ports. */
+static bool secure_addresses(const struct plan *plan, const struct nginx_server *server, struct strlist *out, bool *dual_stack)
 {
     bool on_80 = false;
     *dual_stack = false;
     for (size_t i = 0; i < server->n_listens; i++) {
-        const struct nginx_listen *listen = &server->listens[i];
-        on_80 |= listen->port <= HTTP_PORT && listen->port_last >= HTTP_PORT && !listen->ssl;
+        on_80 |= has_port80(&server->listens[i]) && !server->listens[i].ssl;
     }
     for (size_t i = 0; i < server->n_listens; i++) {
         const struct nginx_listen *listen = &server->listens[i];
-        bool is_80 = listen->port <= HTTP_PORT && listen->port_last >= HTTP_PORT;
-        if (listen->ssl || (on_80 && !is_80)) {
+        if (listen->ssl || (on_80 && !has_port80(listen))) {
             continue;
         }
-        add_once(out, secure_address(sites, listen->address));
-        if (!listen->dual_stack) {
-            continue;
-        }
-        struct socket_state v6 = socket_state(sites, "[::]", HTTPS_PORT);
-        if (v6.exists ? !v6.dual_stack : socket_state(sites, "*", HTTPS_PORT).exists) {
-            add_once(out, "*");
-        } else {
-            *dual_stack = !v6.exists;
+        if (listen->dual_stack ? !add_dual_stack(plan, out, dual_stack) : !add_secure(plan, listen->address, out)) {
+            return false;
         }
     }
-    for (size_t i = out->n; i-- > 0;) {
-        if (strcmp(out->v[i], wildcard_of(out->v[i])) == 0) {
-            add_narrow_sockets(sites, out->v[i], out);
-        }
-    }
+    return true;
 }
 
 static bool takes_443(const struct nginx_node *node)
@@ -1141,7 +1201,9 @@ static bool listen_lines(const struct plan *plan, const struct nginx_server *ser
     const struct sites *sites = &plan->editor->sites;
     AUTO_STRLIST addresses = STRLIST_INIT;
     bool dual_stack, socket_http2 = false;
-    secure_addresses(sites, server, &addresses, &dual_stack);
+    if (!secure_addresses(plan, server, &addresses, &dual_stack)) {
+        return false;
+    }
     if (server->n_listens == 1 && server->listens[0].implicit) {
         add_line(lines, "listen 80;");
     }
@@ -1663,6 +1725,23 @@ static bool check_request(const struct web *web, const struct web_https *https, 
     return https->names->n > 0 || err_set(err, ERR_INTERNAL, NEXT_NONE, "", "no names to switch to https");
 }
 
+/* A server for the challenge may be staged in a new file, which no glob finds yet: read once more with it. */
+static bool reopen_with_staged(struct editor *editor, const struct web_https *https, const char *id)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    sites_addresses(&editor->sites, HTTP_PORT, &addresses);
+    for (size_t i = 0; i < https->names->n && addresses.n == 0; i++) {
+        AUTO_PLACE place = {0};
+        AUTO_BUF text = BUF_INIT;
+        struct err ignored = ERR_INIT;
+        if (challenge_place(editor, https->names->v[i], &place) && !fs_exists(place.loaded_as) &&
+            txn_read(editor->txn, place.loaded_as, FILE_LIMIT_BYTES, &text, &ignored)) {
+            return editor_open(editor, id, place.loaded_as);
+        }
+    }
+    return true;
+}
+
 bool nginx_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https, struct txn *txn,
                       struct err *err)
 {
@@ -1673,7 +1752,7 @@ bool nginx_edit_https(const struct web *web, const struct sites *sites, const st
         return false;
     }
     plan.id = mem_fmt(CERT_ID_PREFIX "%s", https->cert_name);
-    if (!editor_open(&editor, plan.id, NULL) || !make_plan(&plan)) {
+    if (!editor_open(&editor, plan.id, NULL) || !reopen_with_staged(&editor, https, plan.id) || !make_plan(&plan)) {
         return false;
     }
     for (size_t i = 0; i < plan.n_items; i++) {

@@ -731,24 +731,28 @@ static bool put_thing(struct put *put, struct err *err)
     return result == ATTEMPT_DONE;
 }
 
-static bool set_aside(const struct put *put)
+/* errno on failure */
+static bool take_away(const struct put *put)
 {
     struct stat st;
-    if (!put->forward || put->from->thing != THING_FILE)
-        return false;
-    AUTO_FREE char *in_journal = aside_path(put, true);
-    AUTO_FREE char *beside = aside_path(put, false);
-    if (rename_into(put->op->real, in_journal, true) == 0)
-        return true;
-    return errno == EXDEV && lstat(put->op->real, &st) == 0 && st.st_nlink > 1 &&
-           rename_into(put->op->real, beside, true) == 0;
+    if (put->forward && put->from->thing == THING_FILE) {
+        AUTO_FREE char *in_journal = aside_path(put, true);
+        AUTO_FREE char *beside = aside_path(put, false);
+        if (rename_into(put->op->real, in_journal, true) == 0)
+            return true;
+        if (errno != EXDEV || lstat(put->op->real, &st) != 0)
+            return false;
+        if (st.st_nlink > 1)
+            return rename_into(put->op->real, beside, true) == 0;
+    }
+    return txn_step() && unlink(put->op->real) == 0;
 }
 
 static bool put_nothing(const struct put *put, struct err *err)
 {
     if (!put_check(put, err))
         return false;
-    if (!set_aside(put) && (!txn_step() || unlink(put->op->real) != 0))
+    if (!take_away(put))
         return err_errno(err, errno, put->op->path, "cannot remove %s", put->op->path);
     return sync_parent(put->op->real, err);
 }

@@ -568,8 +568,7 @@ bool journal_load(const char *journal_dir, const char *id, struct txn **out, str
     AUTO_FREE char *path = fs_join(txn->dir, "log");
     if (fs_exists(path) && !fs_read(path, LOG_LIMIT, &log, err))
         return false;
-    if (log.len > 0)
-        (void)journal_parse(txn, log.data, log.len); /* `damaged` tells */
+    (void)journal_parse(txn, buf_str(&log), log.len); /* `damaged` tells */
     *out = txn;
     txn = NULL;
     return true;

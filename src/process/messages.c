@@ -12,7 +12,7 @@
 #include "tlsup/clock.h"
 #include "tlsup/mem.h"
 
-enum { FRAME_VERSION = 1, HEADER_BYTES = 8, SEND_TIMEOUT_MS = 30000 };
+enum { FRAME_VERSION = 1, HEADER_BYTES = 8, SEND_TIMEOUT_MS = 30000, MAX_WAIT_S = 366 * 86400 };
 
 enum field { F_END, F_NUMBER, F_NUMBER2, F_URL, F_NONCE, F_NAME, F_TOKEN, F_TEXT, F_BODY, F_ERR };
 
@@ -191,7 +191,7 @@ static void get_err(struct reader *in, struct err *out)
     out->code = (enum err_code)code;
     out->next = (enum err_next)next;
     out->wait_s = (int64_t)get(in, 8);
-    in->bad |= out->wait_s < 0;
+    in->bad |= out->wait_s < 0 || out->wait_s > MAX_WAIT_S; /* it is added to the time of day */
     get_text(in, out->type, sizeof out->type);
     get_text(in, out->subject, sizeof out->subject);
     get_text(in, out->text, sizeof out->text);
@@ -247,7 +247,8 @@ bool msg_decode(const void *data, size_t len, enum msg_role from, struct msg *ou
     msg_clear(out);
     uint64_t version = get(&in, 2), type = get(&in, 2);
     out->id = (uint32_t)get(&in, 4);
-    if (in.bad || version != FRAME_VERSION || type >= MSG_TYPES || (table[type].from & (unsigned)from) == 0)
+    if (in.bad || len > MSG_MAX_BYTES || version != FRAME_VERSION || type >= MSG_TYPES ||
+        (table[type].from & (unsigned)from) == 0)
         return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, NULL,
                        "one of our own processes said something that it may not say (type %llu)",
                        (unsigned long long)type);

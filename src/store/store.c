@@ -118,8 +118,7 @@ static bool ensure_layout(const struct store *store, struct err *err)
         if (!ensure_dir(path, state_dirs[i].mode, true, err))
             return false;
     }
-    /* configuration managers mount theirs with modes of their own: there each file is checked when it is read
-     */
+    /* configuration managers bring modes of their own: each file is checked when it is read */
     return ensure_dir(store->config_dir, 0755, false, err) && ensure_dir(certs_d, 0755, false, err);
 }
 

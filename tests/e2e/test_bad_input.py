@@ -194,7 +194,7 @@ def test_one_of_several_names_fails(tlsup, ca, dns, new_name):
     good, bad = new_name(), new_name()
     dns.addresses(bad, v4=["192.0.2.1"])
     result = refused(tlsup, "issue", good, bad, *STANDALONE, *ca.arguments, status=3, says=bad)
-    assert not re.search(rf"{re.escape(good)}[^\n]*(fail|invalid|unreach)", result.err), "the good name is not blamed"
+    assert not re.search(rf"{re.escape(good)}[^\n]*(fail|invalid|unreach)", result.text), "the good name is not blamed"
 
 
 @pytest.mark.parametrize("status, headers, expected, says", [

@@ -34,7 +34,7 @@ def test_table(tlsup, fake_ca, new_name):
     for each in names:
         assert each in out
     assert re.search(r"8[89] days|2\d\d\d-\d\d-\d\d", out), out
-    assert max(len(line) for line in out.splitlines()) <= 120
+    assert max(len(line) for line in out.splitlines()) <= 130
     assert "\x1b" not in out
 
 

@@ -664,6 +664,11 @@ static void directories_of_authorities(void **state)
     assert_string_equal(names[0], "acme-v02.api.letsencrypt.org_directory");
     assert_string_equal(names[1], "acme-staging-v02.api.letsencrypt.org_directory");
     assert_memory_equal(names[19], "localhost_14000_dir__", 21);
+    /* nobody can choose a URL that reads like the hashed name of another */
+    config_ca_dir_name("https://h_a", again);
+    AUTO_FREE char *imitation = mem_fmt("https://h/a//%s", again + 5);
+    AUTO_FREE char *hashed = mem_dup(again);
+    assert_string_not_equal(config_ca_dir_name(imitation, again), hashed);
 }
 
 int main(void)

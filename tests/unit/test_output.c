@@ -125,7 +125,7 @@ static void assert_sees(const struct view *view, void (*scene)(void), const char
     assert_string_equal(buf_str(&screen), expected);
 }
 
-/* -- steps --------------------------------------------------------------------------------------------------- */
+/* -- steps ------------------------------------------------------------------------------------------- */
 
 static void scene_steps(void)
 {
@@ -147,8 +147,9 @@ static void test_piped_steps_are_one_line_each(void **state)
     (void)state;
     AUTO_BUF raw = BUF_INIT;
     watch(&piped, scene_steps, &raw, NULL);
-    assert_string_equal(buf_str(&raw), "Looking at nginx\nAsking for a certificate\nGot a certificate for example.org\n"
-                                       "Reloading nginx\n");
+    assert_string_equal(buf_str(&raw),
+                        "Looking at nginx\nAsking for a certificate\nGot a certificate for example.org\n"
+                        "Reloading nginx\n");
 }
 
 static void test_terminal_keeps_only_results(void **state)
@@ -163,7 +164,8 @@ static void test_ascii_where_utf8_is_not_shown(void **state)
     (void)state;
     struct view view = terminal;
     view.locale = "C";
-    assert_sees(&view, scene_steps, "+ Looking at nginx\n+ Got a certificate for example.org - 5 s\nx Reloading nginx\n");
+    assert_sees(&view, scene_steps,
+                "+ Looking at nginx\n+ Got a certificate for example.org - 5 s\nx Reloading nginx\n");
 }
 
 static void test_locale_that_is_not_installed_still_tells(void **state)
@@ -222,8 +224,9 @@ static void scene_log_between(void)
 static void test_other_lines_do_not_tear_the_spinner(void **state)
 {
     (void)state;
-    assert_sees(&terminal, scene_log_between,
-                "warning: the clock is wrong\ntlsup: warning: look at this\n✓ Asking for a certificate\n✓ Next\n");
+    assert_sees(
+        &terminal, scene_log_between,
+        "warning: the clock is wrong\ntlsup: warning: look at this\n✓ Asking for a certificate\n✓ Next\n");
 }
 
 static void test_colours_only_where_wanted(void **state)
@@ -238,14 +241,15 @@ static void test_colours_only_where_wanted(void **state)
     assert_non_null(strstr(buf_str(&coloured), "\033[32m✓"));
 }
 
-/* -- errors ---------------------------------------------------------------------------------------------------- */
+/* -- errors ------------------------------------------------------------------------------------------ */
 
 static void scene_error(void)
 {
     struct err err = ERR_INIT;
     output_step("Asking for a certificate");
     err_set(&err, ERR_ACME, NEXT_RETRY_LATER, "example.org",
-            "the CA could not fetch the file that proves the control of the name\n    GET /x: connection refused");
+            "the CA could not fetch the file that proves the control of the name\n    GET /x: connection "
+            "refused");
     err.wait_s = 7200;
     err_advise(&err, "open port 80 in the firewall");
     output_warning("not shown with -q");
@@ -274,9 +278,10 @@ static void test_quiet_shows_errors_only(void **state)
     view.quiet = true;
     watch(&view, scene_error, &err, &out);
     assert_string_equal(buf_str(&out), "");
-    assert_string_equal(buf_str(&err), "tlsup: example.org: the CA could not fetch the file that proves the control of the "
-                                       "name\n    GET /x: connection refused\n  -> open port 80 in the firewall\n"
-                                       "  -> try again in 2 hours, after 2026-09-21 16:13 UTC\n");
+    assert_string_equal(buf_str(&err),
+                        "tlsup: example.org: the CA could not fetch the file that proves the control of the "
+                        "name\n    GET /x: connection refused\n  -> open port 80 in the firewall\n"
+                        "  -> try again in 2 hours, after 2026-09-21 16:13 UTC\n");
 }
 
 static void scene_error_names_its_subject(void)
@@ -289,7 +294,8 @@ static void scene_error_names_its_subject(void)
 static void test_subject_is_not_told_twice(void **state)
 {
     (void)state;
-    assert_sees(&piped, scene_error_names_its_subject, "tlsup: cannot open /etc/x: No such file or directory\n");
+    assert_sees(&piped, scene_error_names_its_subject,
+                "tlsup: cannot open /etc/x: No such file or directory\n");
 }
 
 static void scene_hostile(void)
@@ -320,7 +326,7 @@ static void test_results_go_to_standard_output(void **state)
     assert_string_equal(buf_str(&err), "Working\n");
 }
 
-/* -- questions -------------------------------------------------------------------------------------------------- */
+/* -- questions --------------------------------------------------------------------------------------- */
 
 static void scene_questions(void)
 {
@@ -341,11 +347,11 @@ static void assert_answers(const char *typed, const char *expected)
 static void test_answers(void **state)
 {
     (void)state;
-    assert_answers("\n\n", "no yes\n");       /* what is offered */
+    assert_answers("\n\n", "no yes\n"); /* what is offered */
     assert_answers("y\nN\n", "yes no\n");
     assert_answers("Yes\nno\n", "yes no\n");
     assert_answers("perhaps\ny\nn\n", "yes no\n"); /* asked again */
-    assert_answers("\004\004", "no no\n");    /* Ctrl-D is no consent */
+    assert_answers("\004\004", "no no\n");         /* Ctrl-D is no consent */
 }
 
 static void test_nobody_to_ask(void **state)
@@ -357,7 +363,7 @@ static void test_nobody_to_ask(void **state)
     assert_string_equal(buf_str(&err), "");
 }
 
-/* -- measuring ---------------------------------------------------------------------------------------------------- */
+/* -- measuring --------------------------------------------------------------------------------------- */
 
 static void test_widths(void **state)
 {

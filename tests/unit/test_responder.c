@@ -39,8 +39,7 @@
 #define FROZEN_S 784111777
 #define FROZEN_MS 1000000
 
-/* -- the stage ---------------------------------------------------------------------------------------------
- */
+/* -- the stage ------------------------------------------------------------------------------------------- */
 
 struct stage {
     struct responder *responder;
@@ -141,8 +140,7 @@ static void wait_for_connections(struct stage *stage, size_t n)
     }
 }
 
-/* -- clients -----------------------------------------------------------------------------------------------
- */
+/* -- clients --------------------------------------------------------------------------------------------- */
 
 struct client {
     int fd;
@@ -262,8 +260,7 @@ static void expect_served(struct stage *stage, struct client *client, const char
     assert_string_equal(body_of(&client->in), body);
 }
 
-/* -- answers -----------------------------------------------------------------------------------------------
- */
+/* -- answers --------------------------------------------------------------------------------------------- */
 
 static void test_get(void **state)
 {
@@ -567,8 +564,7 @@ static void test_dates(void **state)
     }
 }
 
-/* -- slow and rude clients ---------------------------------------------------------------------------------
- */
+/* -- slow and rude clients ------------------------------------------------------------------------------- */
 
 static void test_one_byte_at_a_time(void **state)
 {
@@ -687,6 +683,20 @@ static void test_reset_while_reading_and_writing(void **state)
     expect_status(stage, GET_TOKEN, 200);
 }
 
+/* Writing to a connection that is gone both ways raises SIGPIPE where it is not asked not to. */
+static void test_no_sigpipe(void **state)
+{
+    struct stage *stage = *state;
+    struct client client = client_connect(stage->port);
+    assert_int_equal(client_send(&client, GET_TOKEN, strlen(GET_TOKEN)), strlen(GET_TOKEN));
+    assert_int_equal(shutdown(client.fd, SHUT_WR), 0);
+    client_abort(&client);
+    for (int i = 0; i < 10; i++)
+        pump(stage);
+    assert_int_equal(connections(stage), 0);
+    expect_status(stage, GET_TOKEN, 200);
+}
+
 static void test_half_closed_client(void **state)
 {
     struct stage *stage = *state;
@@ -725,8 +735,7 @@ static void test_lingering_is_bounded(void **state)
     client_close(&chatty);
 }
 
-/* -- crowds ------------------------------------------------------------------------------------------------
- */
+/* -- crowds ---------------------------------------------------------------------------------------------- */
 
 static void test_two_hundred_at_once(void **state)
 {
@@ -897,8 +906,7 @@ static void test_too_many_listeners(void **state)
     responder_free(NULL);
 }
 
-/* -- tokens ------------------------------------------------------------------------------------------------
- */
+/* -- tokens ---------------------------------------------------------------------------------------------- */
 
 static void expect_body(struct stage *stage, const char *token, const char *body)
 {
@@ -993,8 +1001,7 @@ static void test_callback_may_change_tokens(void **state)
     assert_int_equal(stage->served, 2);
 }
 
-/* -- addresses ---------------------------------------------------------------------------------------------
- */
+/* -- addresses ------------------------------------------------------------------------------------------- */
 
 static void test_ipv6_and_mapped_peers(void **state)
 {
@@ -1050,8 +1057,7 @@ static void test_free_with_open_connections(void **state)
     client_close(&writing);
 }
 
-/* -- listening ---------------------------------------------------------------------------------------------
- */
+/* -- listening ------------------------------------------------------------------------------------------- */
 
 static void test_listen(void **state)
 {
@@ -1130,6 +1136,32 @@ static void test_listen_beside_a_holder_of_one_family(void **state)
     close(holder);
 }
 
+/* The connections of the run before are in TIME_WAIT on our side, since we close first. */
+static void test_listen_again_after_serving(void **state)
+{
+    struct stage *stage = *state;
+    struct err err = ERR_INIT;
+    int fds[2], again[2];
+    size_t n, n_again;
+    struct sockaddr_in address;
+    socklen_t len = sizeof address;
+    assert_true(responder_listen(0, fds, &n, &err));
+    assert_int_equal(getsockname(fds[n - 1], (struct sockaddr *)&address, &len), 0);
+    assert_int_equal(address.sin_family, AF_INET);
+    responder_free(stage->responder);
+    stage->responder = responder_new(fds, n, count_served, stage);
+    assert_true(responder_add(stage->responder, TOKEN, KEY_AUTHORIZATION));
+    stage->port = ntohs(address.sin_port);
+    expect_status(stage, GET_TOKEN, 200);
+    wait_for_connections(stage, 0);
+    responder_free(stage->responder);
+    stage->responder = NULL;
+    assert_true(responder_listen(stage->port, again, &n_again, &err));
+    for (size_t i = 0; i < n_again; i++)
+        close(again[i]);
+    assert_int_equal(n_again, n);
+}
+
 /* As nobody, in a network of its own, where low ports are not free to all. */
 static int listen_without_the_right(void)
 {
@@ -1181,6 +1213,7 @@ int main(void)
         EACH(test_client_that_never_reads),
         EACH(test_slow_reader_gets_it_whole),
         EACH(test_reset_while_reading_and_writing),
+        EACH(test_no_sigpipe),
         EACH(test_half_closed_client),
         EACH(test_lingering_is_bounded),
         EACH(test_two_hundred_at_once),
@@ -1201,6 +1234,7 @@ int main(void)
         cmocka_unit_test(test_listen_on_impossible_ports),
         cmocka_unit_test(test_listen_on_a_taken_port),
         cmocka_unit_test(test_listen_beside_a_holder_of_one_family),
+        EACH(test_listen_again_after_serving),
         cmocka_unit_test(test_listen_without_the_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

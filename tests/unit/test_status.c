@@ -71,7 +71,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* -- certificates of every age ----------------------------------------------------------------------------- */
+/* -- certificates of every age ----------------------------------------------------------------------- */
 
 static struct cert_chain *make_chain(const struct key *key, const char *names, int64_t from_s, int64_t to_s)
 {
@@ -84,7 +84,8 @@ static struct cert_chain *make_chain(const struct key *key, const char *names, i
     ASN1_INTEGER_set(X509_get_serialNumber(x), 0x1234);
     ASN1_TIME_set(X509_getm_notBefore(x), (time_t)from_s);
     ASN1_TIME_set(X509_getm_notAfter(x), (time_t)to_s);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"R11", -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)"R11", -1,
+                               -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(x));
     X509_set_pubkey(x, key_pkey(key));
     X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
@@ -124,12 +125,14 @@ static void hold(struct fixture *f, const char *name, const char *names, int64_t
     AUTO_CHAIN *chain = make_chain(key, names, from_s, to_s);
     ok(store_version_add(f->store, name, key, chain, &version, &err), &err);
     ok(store_live_switch(f->store, name, version, &err), &err);
-    struct cert_state state = {.version = version, .step = DEPLOY_VERIFIED, .issued_s = from_s, .verified_s = from_s};
+    struct cert_state state = {
+        .version = version, .step = DEPLOY_VERIFIED, .issued_s = from_s, .verified_s = from_s};
     snprintf(state.issued_by, sizeof state.issued_by, "%s", CONFIG_DEFAULT_CA);
     ok(store_state_save(f->store, name, &state, &err), &err);
 }
 
-static void change_state(struct fixture *f, const char *name, enum deploy_step step, int failures, const char *why)
+static void change_state(struct fixture *f, const char *name, enum deploy_step step, int failures,
+                         const char *why)
 {
     struct err err = ERR_INIT;
     struct cert_state state = {0};
@@ -148,8 +151,8 @@ static void change_state(struct fixture *f, const char *name, enum deploy_step s
 
 static void one_of_each(struct fixture *f)
 {
-    hold(f, "good.example.org", "good.example.org,DNS:www.good.example.org", NOW_S - 30 * DAY_S, NOW_S + 60 * DAY_S,
-         WEB_NGINX);
+    hold(f, "good.example.org", "good.example.org,DNS:www.good.example.org", NOW_S - 30 * DAY_S,
+         NOW_S + 60 * DAY_S, WEB_NGINX);
     hold(f, "failing.example.org", "failing.example.org", NOW_S - 70 * DAY_S, NOW_S + 20 * DAY_S, WEB_APACHE);
     change_state(f, "failing.example.org", DEPLOY_VERIFIED, 3, "the CA could not reach port 80");
     hold(f, "old.example.org", "old.example.org", NOW_S - 93 * DAY_S, NOW_S - 3 * DAY_S, WEB_NGINX);
@@ -159,10 +162,11 @@ static void one_of_each(struct fixture *f)
     hold(f, "new.example.org", "new.example.org", 0, 0, WEB_NONE);
 }
 
-/* -- running the command ------------------------------------------------------------------------------------ */
+/* -- running the command ----------------------------------------------------------------------------- */
 
 /* Standard output goes to `fd` while the command runs; what it wrote is appended to `out`. */
-static bool run_into(struct fixture *f, struct request *request, int fd, int read_fd, struct buf *out, struct err *err)
+static bool run_into(struct fixture *f, struct request *request, int fd, int read_fd, struct buf *out,
+                     struct err *err)
 {
     char block[65536];
     fflush(stdout);
@@ -228,7 +232,8 @@ static json_t *certificate(json_t *all, const char *name)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(json_object_get(all, "certificates"), i, one) {
+    json_array_foreach(json_object_get(all, "certificates"), i, one)
+    {
         if (strcmp(json_string_value(json_object_get(one, "name")), name) == 0)
             return one;
     }
@@ -247,7 +252,7 @@ static void assert_has(const struct buf *out, const char *text)
         fail_msg("\"%s\" is not in:\n%s", text, buf_str(out));
 }
 
-/* -- tests ------------------------------------------------------------------------------------------------------ */
+/* -- tests ------------------------------------------------------------------------------------------- */
 
 static void test_empty_store_says_what_to_type(void **state)
 {
@@ -318,8 +323,8 @@ static void test_problems_come_first(void **state)
 {
     struct request request = {.log_level = LOG_LEVEL_WARN};
     AUTO_BUF out = BUF_INIT;
-    static const char *const order[] = {"expired     old.", "failing     failing.", "overdue     late.",
-                                        "unfinished  half.", "pending     new.",    "valid       good."};
+    static const char *const order[] = {"expired     old.",  "failing     failing.", "overdue     late.",
+                                        "unfinished  half.", "pending     new.",     "valid       good."};
     one_of_each(*state);
     run_piped(*state, &request, &out);
     const char *at = buf_str(&out);
@@ -329,7 +334,8 @@ static void test_problems_come_first(void **state)
             fail_msg("\"%s\" is not where it should be in:\n%s", order[i], buf_str(&out));
         at = found;
     }
-    assert_has(&out, "the last attempt, 2 hours ago, failed (3 in a row): www.example.org: the CA could not reach port 80");
+    assert_has(&out, "the last attempt, 2 hours ago, failed (3 in a row): www.example.org: the CA could not "
+                     "reach port 80");
     assert_has(&out, "-> open port 80 in the firewall");
     assert_has(&out, "2026-09-18, 3 days ago");
     assert_null(strstr(buf_str(&out), "\033"));
@@ -395,8 +401,8 @@ static void test_damage_is_told_and_hides_nothing(void **state)
     struct err err = ERR_INIT;
     AUTO_KEY *other = NULL;
     AUTO_BUF pem = BUF_SECRET;
-    static const char *const names[] = {"a.example.org", "b.example.org", "c.example.org", "d.example.org",
-                                        "e.example.org", "f.example.org"};
+    static const char *const names[] = {"a.example.org", "b.example.org", "c.example.org",
+                                        "d.example.org", "e.example.org", "f.example.org"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         hold(f, names[i], names[i], NOW_S - DAY_S, NOW_S + 89 * DAY_S, WEB_NONE);
     ok(key_generate(KEY_ECDSA_P256, &other, &err) && key_to_pem(other, &pem, &err), &err);

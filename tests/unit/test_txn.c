@@ -32,6 +32,15 @@
 #include "tlsup/mem.h"
 #include "tlsup/txn.h"
 
+#ifdef __SANITIZE_ADDRESS__
+/* This program forks by the thousand; a large heap quarantine makes each fork slow. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "quarantine_size_mb=1";
+}
+#endif
+
 #define OWNER "example.org"
 #define LIMIT ((size_t)1 << 20)
 
@@ -587,7 +596,7 @@ static void repeat_lines(struct buf *out, const char *line, int times)
 static void furnish(const struct world *w)
 {
     AUTO_BUF text = BUF_INIT;
-    repeat_lines(&text, "old line", 300);
+    repeat_lines(&text, "old line", 30);
     put_text(p(w, "main.conf"), buf_str(&text), 0640);
     set_acl(p(w, "main.conf"));
     (void)setxattr(p(w, "main.conf"), "user.note", "kept", 4, 0);
@@ -599,7 +608,10 @@ static void furnish(const struct world *w)
     assert_int_equal(mkdir(p(w, "enabled"), 0755), 0);
     put_text(p(w, "available/site"), "site\n", 0644);
     assert_int_equal(symlink("../available/site", p(w, "enabled/site")), 0);
-    put_text(p(w, "removed.conf"), "removed\n", 0600);
+    put_text(p(w, "removed.conf"), "removed\n", 0640);
+    set_acl(p(w, "removed.conf"));
+    if (geteuid() == 0)
+        assert_int_equal(chown(p(w, "removed.conf"), 37, 38), 0);
     put_text(p(w, "twins.conf"), "twins\n", 0600);
     assert_int_equal(link(p(w, "twins.conf"), p(w, "twins2.conf")), 0);
     assert_int_equal(symlink("0001", p(w, "live")), 0);
@@ -613,7 +625,7 @@ static void furnish(const struct world *w)
 static void stage_most(const struct world *w, struct txn *txn)
 {
     AUTO_BUF text = BUF_INIT;
-    repeat_lines(&text, "a new and longer line", 400);
+    repeat_lines(&text, "a new and longer line", 40);
     stage_text(txn, p(w, "snippet.conf"), "snippet\n");
     stage_text(txn, p(w, "main.conf"), buf_str(&text));
     stage_text(txn, p(w, "hard.conf"), buf_str(&text));
@@ -724,6 +736,57 @@ static void new_file_takes_after_its_directory(void **state)
     assert_int_equal(lstat(p(&w, "shared/a"), &st), 0);
     assert_int_equal(st.st_gid, 4321);
     assert_int_equal(st.st_mode & 07777, 0644);
+}
+
+static void a_link_and_a_file_change_places(void **state)
+{
+    (void)state;
+    WORLD(w) = world_new("/tmp", NULL);
+    put_text(p(&w, "target"), "target\n", 0600);
+    put_text(p(&w, "file"), "file\n", 0640);
+    assert_int_equal(symlink("target", p(&w, "link")), 0);
+    AUTO_FREE char *before = describe_world(&w);
+    AUTO_TXN *txn = begin(&w);
+    stage_removal(txn, p(&w, "link"));
+    stage_text(txn, p(&w, "link"), "now a file\n");
+    stage_removal(txn, p(&w, "file"));
+    stage_link(txn, p(&w, "file"), "target");
+    assert_int_equal(txn_count(txn), 2);
+    apply(txn);
+    struct stat st;
+    assert_int_equal(lstat(p(&w, "link"), &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    assert_int_equal(st.st_mode & 07777, 0644);
+    has_text(p(&w, "file"), "target\n");
+    struct err err = ERR_INIT;
+    must(txn_rollback(txn, &err), &err);
+    is_like(&w, before);
+}
+
+static void only_a_torn_write_counts_as_ours(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *live;
+        bool torn;
+    } cases[] = {
+        {"old text", true},    {"new and longer", true}, {"new and l", true},        {"new text", true},
+        {"new an", false},     {"by hand!", false},      {"new and longer!", false}, {"new and lonXer", false},
+        {"old text ", false},
+    };
+    struct op op = {.torn = true};
+    buf_adds(&op.old_data, "old text");
+    buf_adds(&op.new_data, "new and longer");
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        AUTO_BUF live = BUF_INIT;
+        buf_adds(&live, cases[i].live);
+        op.torn = true;
+        assert_int_equal(op_is_torn(&op, &live), cases[i].torn);
+        op.torn = false;
+        assert_false(op_is_torn(&op, &live));
+    }
+    buf_clear(&op.old_data);
+    buf_clear(&op.new_data);
 }
 
 /* -- people who edit at the same time ----------------------------------------------------------------------------- */
@@ -1273,7 +1336,7 @@ static void full_disk_child(struct world *w)
         CHECK(strstr(err.text, in_place ? "small/hard" : "small/plain") != NULL);
         CHECK(err.advice[0] != '\0');
         CHECK(same_world(w, before));
-        CHECK(count_journals(w) == (in_place ? 0 : 0));
+        CHECK(count_journals(w) == 0);
     }
 }
 
@@ -1530,7 +1593,6 @@ static bool all_or_nothing(const struct world *w, const struct expected *expecte
     bool is_old = strcmp(now, expected->old) == 0;
     if (!is_old && strcmp(now, expected->new) != 0)
         fail_msg("%s at step %lu left:\n%s\nbefore:\n%s", what, n, now, expected->old);
-    no_leftovers(w);
     return is_old;
 }
 
@@ -1551,6 +1613,7 @@ static void crash_at_every_step_of_a_transaction(void **state)
             enum how_it_ended ended = run_child(&w, whole_transaction, "TLSUP_TEST_CRASH", value);
             RECOVERY(r) = recover(&w);
             assert_int_equal(r.kept, 0);
+            no_leftovers(&w);
             to_old += all_or_nothing(&w, &expected, "a crash", n);
             if (ended == ENDED)
                 break;
@@ -1576,6 +1639,7 @@ static void crash_at_every_step_of_a_rollback(void **state)
             enum how_it_ended ended = run_child(&w, rollback_only, "TLSUP_TEST_CRASH", value);
             RECOVERY(r) = recover(&w);
             assert_int_equal(r.kept, 0);
+            no_leftovers(&w);
             assert_true(all_or_nothing(&w, &expected, "a crash in a roll-back", n));
             if (ended == ENDED)
                 break;
@@ -1604,6 +1668,7 @@ static void crash_at_every_step_of_a_recovery(void **state)
                 enum how_it_ended ended = run_child(&w, recovery_only, "TLSUP_TEST_CRASH", value);
                 RECOVERY(r) = recover(&w);
                 assert_int_equal(r.kept, 0);
+            no_leftovers(&w);
                 (void)all_or_nothing(&w, &expected, "a crash in a recovery", n);
                 if (ended == ENDED)
                     break;
@@ -1631,6 +1696,7 @@ static void crash_at_every_step_of_an_undo(void **state)
         enum how_it_ended ended = run_child(&w, undo_only, "TLSUP_TEST_CRASH", value);
         RECOVERY(r) = recover(&w);
         assert_int_equal(r.kept, 0);
+        no_leftovers(&w);
         bool is_old = all_or_nothing(&w, &expected, "a crash in an undo", n);
         assert_int_equal(standing(&w), is_old ? 0 : 1); /* the journal tells the truth about the files */
         if (ended == ENDED)
@@ -1653,13 +1719,14 @@ static void failure_at_every_step(void **state)
             char value[16];
             snprintf(value, sizeof(value), "%lu", n);
             enum how_it_ended ended = run_child(&w, whole_transaction, "TLSUP_TEST_FAIL", value);
-            bool is_old = all_or_nothing(&w, &expected, "a failure", n);
-            assert_int_equal(is_old, ended == FAILED);
+            if (ended == FAILED) /* when it succeeded, a last act of tidying may be left to the next run */
+                assert_true(all_or_nothing(&w, &expected, "a failure", n));
             failed += ended == FAILED;
             untouched += ended == ENDED;
             RECOVERY(r) = recover(&w);
             assert_int_equal(r.kept, 0);
-            assert_int_equal(all_or_nothing(&w, &expected, "recovery after a failure", n), is_old);
+            no_leftovers(&w);
+            assert_int_equal(all_or_nothing(&w, &expected, "recovery after a failure", n), ended == FAILED);
             if (ended == ENDED && untouched > 12) /* the last steps only tidy, and may fail */
                 break;
         }
@@ -1683,6 +1750,7 @@ static void failure_from_every_step_on(void **state)
             enum how_it_ended ended = run_child(&w, whole_transaction, "TLSUP_TEST_FAIL", value);
             RECOVERY(r) = recover(&w);
             assert_int_equal(r.kept, 0);
+            no_leftovers(&w);
             (void)all_or_nothing(&w, &expected, "lasting failure", n);
             if (ended == ENDED)
                 break;
@@ -1710,6 +1778,8 @@ int main(void)
         cmocka_unit_test(rollback_restores_it_all),
         cmocka_unit_test(apply_twice_and_late_edits_are_bugs),
         cmocka_unit_test(new_file_takes_after_its_directory),
+        cmocka_unit_test(a_link_and_a_file_change_places),
+        cmocka_unit_test(only_a_torn_write_counts_as_ours),
         cmocka_unit_test(edit_between_staging_and_apply_stops_us),
         cmocka_unit_test(somebody_made_the_file_first),
         cmocka_unit_test(chmod_between_staging_and_apply_is_kept),

@@ -347,8 +347,7 @@ static void test_other_things_in_the_way(void **state)
     assert_true(fs_is_dir(file));
 }
 
-/* -- in a child: other users, other mounts -----------------------------------------------------------------
- */
+/* -- in a child: other users, other mounts --------------------------------------------------------------- */
 
 static int in_child(int (*body)(const struct place *), const struct place *place)
 {

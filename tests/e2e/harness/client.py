@@ -31,12 +31,13 @@ def program():
 
 class Result:
     def __init__(self, argv, status, out, err, seconds):
-        self.argv, self.status, self.out, self.err, self.seconds = argv, status, out, err, seconds
+        self.argv, self.status, self.out, self.seconds = argv, status, out, seconds
         self.text = out + err
+        self.err = re.sub(r"\s+", " ", err)  # errors are wrapped for people: their words, not their lines
         assert not TRACES.search(self.text), self.text
 
     def __str__(self):
-        return f"$ {' '.join(self.argv)}\n[status {self.status}, {self.seconds:.1f} s]\n{self.out}{self.err}"
+        return f"$ {' '.join(self.argv)}\n[status {self.status}, {self.seconds:.1f} s]\n{self.text}"
 
     __repr__ = __str__
 

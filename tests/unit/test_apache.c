@@ -1,0 +1,1041 @@
+/*
+ * test_apache.c - Apache edited for real: every fixture passes the server's own test before and after each edit, serves the challenge and the
+ * certificate when it runs, and is byte for byte the same when the edits are taken back.
+ *
+ * The running server lives in a network namespace; without root, or without Apache, those tests are skipped. TLSUP_SRCDIR is the source tree.
+ *
+ * A fixture begins with lines "#: KEY VALUE":
+ *   layout    debian (sites-enabled; when nothing is said), confd (conf.d with an ssl.conf), single (all in the main file)
+ *   modules   loaded besides the stock ones;   listen PORT instead of 80;   names to be served
+ *   owner     explicit|default (the host with the line "# @owner"), main, none
+ *   challenge, https    ok, or "refuse TEXT" with a part of the reason
+ *   redirect yes: asked for;   redirects yes: the host does so itself;   swapped yes: another host's certificate is replaced
+ *   has, lacks TEXT     of the companion;   tls-status of "/" over TLS
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include "../../src/install/apache_edit.h"
+#include "../../src/install/driver.h"
+#include "tlsup/fs.h"
+#include "tlsup/mem.h"
+#include "tlsup/spawn.h"
+
+#define THUMBPRINT "nP1qzpXGymHBrUEepNY9HCsQk7K8KhOypzEt62jcerQ"
+#define TOKEN "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA"
+#define FILE_MAX (1u << 20)
+
+static char base[64]; /* temporary directory of the run */
+
+/* -- where things are -- */
+
+static const char *source_dir(void)
+{
+    const char *dir = getenv("TLSUP_SRCDIR");
+    return dir ? dir : getenv("srcdir") ? getenv("srcdir") : ".";
+}
+
+static const char *binary(void)
+{
+    static const char *const known[] = {"/usr/sbin/apache2", "/usr/sbin/httpd"};
+    for (size_t i = 0; i < COUNT_OF(known); i++) {
+        if (access(known[i], X_OK) == 0)
+            return known[i];
+    }
+    return NULL;
+}
+
+static const char *module_dir(void)
+{
+    static const char *const known[] = {"/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/lib/httpd/modules"};
+    for (size_t i = 0; i < COUNT_OF(known); i++) {
+        if (fs_is_dir(known[i]))
+            return known[i];
+    }
+    return NULL;
+}
+
+static void need_apache(void)
+{
+    if (binary() && module_dir())
+        return;
+    print_message("no Apache on this machine: skipped\n");
+    skip();
+}
+
+/* -- files -- */
+
+static void put(const char *path, const char *text, size_t len)
+{
+    struct err err = ERR_INIT;
+    AUTO_FREE char *dir = fs_dirname(path);
+    if (!fs_mkdirs(dir, 0755, &err) || !fs_write(path, text, len, 0644, &err))
+        fail_msg("%s", err.text);
+}
+
+static void putf(const char *path, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void putf(const char *path, const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list args;
+    va_start(args, fmt);
+    int len = vasprintf(&text, fmt, args);
+    va_end(args);
+    assert_true(len >= 0);
+    put(path, text, (size_t)len);
+    free(text);
+}
+
+static void slurp(const char *path, struct buf *out)
+{
+    struct err err = ERR_INIT;
+    if (!fs_read(path, FILE_MAX, out, &err))
+        fail_msg("%s", err.text);
+}
+
+/* A certificate of its own for CN, into DIR/cert.pem, key.pem (and as a live directory). */
+static void make_certificate(const char *dir, const char *name)
+{
+    struct err err = ERR_INIT;
+    assert_true(fs_mkdirs(dir, 0755, &err));
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *cert = X509_new();
+    assert_non_null(key);
+    ASN1_INTEGER_set(X509_get_serialNumber(cert), (long)strlen(dir));
+    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
+    X509_set_pubkey(cert, key);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+    X509_set_issuer_name(cert, X509_get_subject_name(cert));
+    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
+    static const char *const certs[] = {"cert.pem", "fullchain.pem"}, *const keys[] = {"key.pem", "privkey.pem"};
+    for (size_t i = 0; i < 2; i++) {
+        AUTO_FREE char *cert_path = fs_join(dir, certs[i]);
+        AUTO_FREE char *key_path = fs_join(dir, keys[i]);
+        FILE *file = fopen(cert_path, "w");
+        assert_true(file && PEM_write_X509(file, cert) == 1);
+        fclose(file);
+        file = fopen(key_path, "w");
+        assert_true(file && PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1);
+        fclose(file);
+    }
+    X509_free(cert);
+    EVP_PKEY_free(key);
+}
+
+/* -- one fixture -- */
+
+struct fixture {
+    char *name, *text;
+    size_t len;
+    struct strlist meta; /* "key value" */
+};
+
+static const char *meta(const struct fixture *fixture, const char *key, size_t nth)
+{
+    size_t len = strlen(key);
+    for (size_t i = 0; i < fixture->meta.n; i++) {
+        const char *line = fixture->meta.v[i];
+        if (strncmp(line, key, len) == 0 && line[len] == ' ' && nth-- == 0)
+            return line + len + 1;
+    }
+    return NULL;
+}
+
+static bool says(const struct fixture *fixture, const char *key, const char *value)
+{
+    const char *is = meta(fixture, key, 0);
+    return is && strcmp(is, value) == 0;
+}
+
+static void fixture_load(const char *name, struct fixture *out)
+{
+    AUTO_FREE char *path = mem_fmt("%s/tests/fixtures/apache/%s", source_dir(), name);
+    struct buf text = BUF_INIT;
+    slurp(path, &text);
+    *out = (struct fixture){.name = mem_dup(name), .len = text.len};
+    AUTO_STRLIST lines = STRLIST_INIT;
+    strlist_split(&lines, buf_str(&text), "\r\n");
+    for (size_t i = 0; i < lines.n; i++) {
+        if (strncmp(lines.v[i], "#: ", 3) == 0)
+            strlist_add(&out->meta, lines.v[i] + 3);
+    }
+    out->text = buf_take(&text);
+}
+
+static void fixture_clear(struct fixture *fixture)
+{
+    free(fixture->name);
+    free(fixture->text);
+    strlist_clear(&fixture->meta);
+}
+
+static void fixture_names(struct strlist *out)
+{
+    struct err err = ERR_INIT;
+    AUTO_FREE char *dir = mem_fmt("%s/tests/fixtures/apache", source_dir());
+    AUTO_STRLIST all = STRLIST_INIT;
+    assert_true(fs_list(dir, &all, &err));
+    for (size_t i = 0; i < all.n; i++) {
+        const char *dot = strrchr(all.v[i], '.');
+        if (dot && strcmp(dot, ".conf") == 0)
+            strlist_add(out, all.v[i]);
+    }
+    assert_true(out->n >= 20);
+}
+
+/* -- a private configuration directory -- */
+
+struct place {
+    char root[96], conf[128], site[160], journal[128], live[128];
+    struct web web;
+};
+
+static const struct {
+    const char *name, *depends;
+    bool stock;
+} modules[] = {
+    {"mpm_event", "", true},       {"authz_core", "", true}, {"authz_host", "", true},   {"alias", "", true},
+    {"dir", "", true},             {"mime", "", false},      {"setenvif", "", false},    {"socache_shmcb", "", false},
+    {"ssl", "setenvif mime socache_shmcb", false},           {"rewrite", "", false},     {"proxy", "", false},
+    {"proxy_http", "proxy", false}, {"macro", "", false},    {"auth_basic", "", false},  {"authn_core", "", false},
+    {"authn_file", "", false},     {"authz_user", "", false}, {"http2", "", false},
+};
+
+static void put_modules(const struct place *place, const struct fixture *fixture)
+{
+    const char *wanted = meta(fixture, "modules", 0);
+    AUTO_STRLIST extra = STRLIST_INIT;
+    strlist_split(&extra, wanted ? wanted : "", " ");
+    for (size_t i = 0; i < COUNT_OF(modules); i++) {
+        AUTO_FREE char *load = mem_fmt("%s/mods-available/%s.load", place->root, modules[i].name);
+        AUTO_FREE char *link = mem_fmt("%s/mods-enabled/%s.load", place->root, modules[i].name);
+        AUTO_FREE char *target = mem_fmt("../mods-available/%s.load", modules[i].name);
+        putf(load, "# Depends: %s\nLoadModule %s_module %s/mod_%s.so\n", modules[i].depends, modules[i].name, module_dir(),
+             modules[i].name);
+        if (modules[i].stock || strlist_has(&extra, modules[i].name))
+            assert_int_equal(symlink(target, link), 0);
+    }
+    AUTO_FREE char *ssl = mem_fmt("%s/mods-available/ssl.conf", place->root);
+    putf(ssl, "<IfModule mod_ssl.c>\nSSLSessionCache shmcb:%s/run/cache(512000)\n</IfModule>\n", place->root);
+}
+
+static void put_main(const struct place *place, const struct fixture *fixture)
+{
+    const char *listen = meta(fixture, "listen", 0);
+    AUTO_BUF text = BUF_INIT;
+    buf_addf(&text,
+             "Define WWW %s/www\nDefine OLD %s/old\nDefaultRuntimeDir %s/run\nPidFile %s/run/pid\nErrorLog %s/run/error.log\n"
+             "User #%d\nGroup #%d\nThreadsPerChild 4\nServerLimit 1\nMaxRequestWorkers 4\nStartServers 1\n",
+             place->root, base, place->root, place->root, place->root, geteuid() ? (int)geteuid() : 65534,
+             geteuid() ? (int)getegid() : 65534);
+    buf_adds(&text, "IncludeOptional mods-enabled/*.load\nIncludeOptional mods-enabled/*.conf\n");
+    buf_addf(&text, "Listen %s\n", listen ? listen : "80");
+    if (!says(fixture, "layout", "confd") && !says(fixture, "layout", "single"))
+        buf_adds(&text, "<IfModule ssl_module>\n\tListen 443\n</IfModule>\n");
+    buf_adds(&text, "ServerName main.example\n");
+    if (says(fixture, "layout", "single"))
+        buf_add(&text, fixture->text, fixture->len);
+    else
+        buf_addf(&text, "IncludeOptional %s/*.conf\n", says(fixture, "layout", "confd") ? "conf.d" : "sites-enabled");
+    put(place->conf, text.data, text.len);
+}
+
+static void put_site(struct place *place, const struct fixture *fixture)
+{
+    bool confd = says(fixture, "layout", "confd");
+    if (says(fixture, "layout", "single")) {
+        snprintf(place->site, sizeof place->site, "%s", place->conf);
+        return;
+    }
+    snprintf(place->site, sizeof place->site, "%s/%s/m-site.conf", place->root, confd ? "conf.d" : "sites-available");
+    put(place->site, fixture->text, fixture->len);
+    if (confd) {
+        AUTO_FREE char *ssl = mem_fmt("%s/conf.d/ssl.conf", place->root);
+        putf(ssl, "Listen 443 https\n<VirtualHost _default_:443>\nSSLEngine on\nDocumentRoot ${WWW}\n"
+                  "SSLCertificateFile ${OLD}/cert.pem\nSSLCertificateKeyFile ${OLD}/key.pem\n</VirtualHost>\n");
+    } else {
+        AUTO_FREE char *link = mem_fmt("%s/sites-enabled/m-site.conf", place->root);
+        assert_int_equal(symlink("../sites-available/m-site.conf", link), 0);
+    }
+}
+
+static void place_make(struct place *place, const struct fixture *fixture)
+{
+    static unsigned count;
+    struct err err = ERR_INIT;
+    *place = (struct place){0};
+    snprintf(place->root, sizeof place->root, "%s/%u", base, count++);
+    snprintf(place->conf, sizeof place->conf, "%s/apache2.conf", place->root);
+    snprintf(place->journal, sizeof place->journal, "%s-journal", place->root);
+    snprintf(place->live, sizeof place->live, "%s/live", base);
+    static const char *const dirs[] = {"run", "www", "extra", "mods-enabled", "mods-available"};
+    for (size_t i = 0; i < COUNT_OF(dirs); i++) {
+        AUTO_FREE char *dir = mem_fmt("%s/%s", place->root, dirs[i]);
+        assert_true(fs_mkdirs(dir, 0755, &err));
+    }
+    static const char *const debian[] = {"sites-enabled", "sites-available"};
+    for (size_t i = 0; i < COUNT_OF(debian) && !meta(fixture, "layout", 0); i++) {
+        AUTO_FREE char *dir = mem_fmt("%s/%s", place->root, debian[i]);
+        assert_true(fs_mkdirs(dir, 0755, &err));
+    }
+    assert_true(fs_mkdirs(place->journal, 0700, &err));
+    AUTO_FREE char *page = mem_fmt("%s/www/index.html", place->root);
+    putf(page, "the page\n");
+    static const char *const extra[] = {"to-https.conf", "certificate.conf"};
+    for (size_t i = 0; i < COUNT_OF(extra); i++) {
+        AUTO_FREE char *from = mem_fmt("%s/tests/fixtures/apache/extra/%s", source_dir(), extra[i]);
+        AUTO_FREE char *to = mem_fmt("%s/extra/%s", place->root, extra[i]);
+        AUTO_BUF text = BUF_INIT;
+        slurp(from, &text);
+        put(to, text.data, text.len);
+    }
+    put_modules(place, fixture);
+    put_main(place, fixture);
+    put_site(place, fixture);
+    struct web_hints hints = {.bin = binary(), .conf = place->conf, .ctl = "/nonexistent"};
+    if (!apache_driver.find(&hints, &place->web, &err))
+        fail_msg("%s", err.text);
+    place->web.master_pid = 0;
+}
+
+/* -- what the tree looks like -- */
+
+static struct buf *snapshot_into;
+static const char *snapshot_root;
+
+static int snapshot_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)type;
+    (void)ftw;
+    if (strstr(path, "/run/"))
+        return 0;
+    buf_addf(snapshot_into, "%s %o %d %d\n", path + strlen(snapshot_root), (unsigned)st->st_mode, (int)st->st_uid, (int)st->st_nlink);
+    if (S_ISLNK(st->st_mode)) {
+        char target[512];
+        ssize_t n = readlink(path, target, sizeof target);
+        buf_add(snapshot_into, target, n > 0 ? (size_t)n : 0);
+    } else if (S_ISREG(st->st_mode)) {
+        slurp(path, snapshot_into);
+    }
+    return 0;
+}
+
+static void snapshot(const char *root, struct buf *out)
+{
+    snapshot_into = out;
+    snapshot_root = root;
+    assert_int_equal(nftw(root, snapshot_entry, 16, FTW_PHYS), 0);
+}
+
+static void assert_same(const struct buf *a, const struct buf *b, const char *what)
+{
+    if (a->len != b->len || memcmp(buf_str(a), buf_str(b), a->len) != 0)
+        fail_msg("%s: differs:\n--- expected\n%s\n--- is\n%s", what, buf_str(a), buf_str(b));
+}
+
+/* What is left of a file without our blocks and marks: what the person wrote. */
+static void without_blocks(const char *text, struct buf *out)
+{
+    int depth = 0;
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        len += text[len] == '\n';
+        AUTO_FREE char *line = mem_ndup(text, len);
+        const char *word = line + strspn(line, " \t");
+        bool end = strncmp(word, "# tlsup end: ", 13) == 0;
+        depth += strncmp(word, "# tlsup begin: ", 15) == 0;
+        if (depth == 0) {
+            const char *retired = "#replaced by tlsup# ";
+            buf_adds(out, strncmp(line, retired, strlen(retired)) == 0 ? line + strlen(retired) : line);
+        }
+        depth -= end;
+        text += len;
+    }
+}
+
+static void assert_person_bytes(const struct place *place, const struct fixture *fixture, const char *main_before)
+{
+    AUTO_BUF text = BUF_INIT;
+    AUTO_BUF rest = BUF_INIT;
+    slurp(place->site, &text);
+    without_blocks(buf_str(&text), &rest);
+    bool single = says(fixture, "layout", "single");
+    AUTO_BUF expected = BUF_INIT;
+    buf_add(&expected, single ? main_before : fixture->text, single ? strlen(main_before) : fixture->len);
+    assert_same(&expected, &rest, fixture->name);
+    if (single)
+        return;
+    AUTO_BUF main_now = BUF_INIT;
+    slurp(place->conf, &main_now);
+    assert_string_equal(buf_str(&main_now), main_before);
+}
+
+/* -- the edits -- */
+
+static void assert_tests(const struct place *place, const struct fixture *fixture, const char *when)
+{
+    struct err err = ERR_INIT;
+    if (!apache_driver.test(&place->web, &err))
+        fail_msg("%s %s: %s", fixture->name, when, err.text);
+}
+
+static struct txn *begin(const struct place *place)
+{
+    struct err err = ERR_INIT;
+    struct txn *txn = NULL;
+    if (!txn_begin(place->journal, "cert", "test", &txn, &err))
+        fail_msg("%s", err.text);
+    return txn;
+}
+
+static bool edit_challenge(const struct place *place, const struct fixture *fixture, struct txn *txn, struct err *err)
+{
+    struct sites sites = SITES_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    strlist_split(&names, meta(fixture, "names", 0), " ");
+    bool ok = apache_driver.read(&place->web, &sites, err) &&
+              apache_driver.edit_challenge(&place->web, &sites, &names, THUMBPRINT, txn, err);
+    sites_clear(&sites);
+    return ok;
+}
+
+static bool edit_https(const struct place *place, const struct fixture *fixture, struct txn *txn, struct err *err)
+{
+    struct sites sites = SITES_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    strlist_split(&names, meta(fixture, "names", 0), " ");
+    struct web_https https = {.names = &names, .live_dir = place->live, .cert_name = names.v[0]};
+    https.redirect = says(fixture, "redirect", "yes");
+    bool ok = apache_driver.read(&place->web, &sites, err) &&
+              apache_driver.edit_https(&place->web, &sites, &https, txn, err);
+    sites_clear(&sites);
+    return ok;
+}
+
+typedef bool (*edit_function)(const struct place *, const struct fixture *, struct txn *, struct err *);
+
+/* Returns the applied transaction; NULL when the fixture says that the edit is refused. */
+static struct txn *apply(const struct place *place, const struct fixture *fixture, edit_function edit, const char *key)
+{
+    struct err err = ERR_INIT;
+    struct txn *txn = begin(place);
+    const char *expected = meta(fixture, key, 0);
+    const char *refusal = expected && strncmp(expected, "refuse ", 7) == 0 ? expected + 7 : NULL;
+    bool ok = edit(place, fixture, txn, &err);
+    if (refusal) {
+        if (ok || !strstr(err.text, refusal))
+            fail_msg("%s: %s is not refused with \"%s\" but: %s", fixture->name, key, refusal, ok ? "done" : err.text);
+        txn_free(txn);
+        return NULL;
+    }
+    if (!ok || !txn_apply(txn, &err))
+        fail_msg("%s: %s: %s", fixture->name, key, err.text);
+    assert_true(txn_count(txn) > 0);
+    return txn;
+}
+
+static void assert_nothing_to_do(const struct place *place, const struct fixture *fixture, edit_function edit)
+{
+    struct err err = ERR_INIT;
+    struct txn *txn = begin(place);
+    if (!edit(place, fixture, txn, &err))
+        fail_msg("%s, again: %s", fixture->name, err.text);
+    AUTO_BUF diff = BUF_INIT;
+    txn_diff(txn, &diff);
+    if (txn_count(txn))
+        fail_msg("%s: a second run would change:\n%s", fixture->name, buf_str(&diff));
+    txn_free(txn);
+}
+
+static void take_back(struct txn *txn)
+{
+    struct err err = ERR_INIT;
+    if (txn && !txn_rollback(txn, &err))
+        fail_msg("%s", err.text);
+    txn_free(txn);
+}
+
+/* The companion's text, wherever it lies; "" when there is none. */
+static void read_companion(const struct place *place, const struct fixture *fixture, struct buf *out)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    strlist_split(&names, meta(fixture, "names", 0), " ");
+    static const char *const dirs[] = {"sites-available/", "conf.d/", "sites-available/zzz-", "conf.d/zzz-"};
+    for (size_t i = 0; i < COUNT_OF(dirs); i++) {
+        AUTO_FREE char *path = mem_fmt("%s/%s%s-tlsup.conf", place->root, dirs[i], names.v[0]);
+        if (fs_exists(path)) {
+            slurp(path, out);
+            return;
+        }
+    }
+    AUTO_BUF conf = BUF_INIT;
+    slurp(place->conf, &conf);
+    const char *from = strstr(buf_str(&conf), "# tlsup begin: companion");
+    buf_adds(out, from ? from : "");
+}
+
+static void assert_companion(const struct place *place, const struct fixture *fixture)
+{
+    AUTO_BUF text = BUF_INIT;
+    read_companion(place, fixture, &text);
+    assert_int_equal(text.len == 0, says(fixture, "swapped", "yes"));
+    for (size_t i = 0; meta(fixture, "has", i); i++) {
+        if (!strstr(buf_str(&text), meta(fixture, "has", i)))
+            fail_msg("%s: the companion lacks \"%s\":\n%s", fixture->name, meta(fixture, "has", i), buf_str(&text));
+    }
+    for (size_t i = 0; meta(fixture, "lacks", i); i++) {
+        if (strstr(buf_str(&text), meta(fixture, "lacks", i)))
+            fail_msg("%s: the companion has \"%s\":\n%s", fixture->name, meta(fixture, "lacks", i), buf_str(&text));
+    }
+}
+
+static void assert_owner(const struct place *place, const struct fixture *fixture)
+{
+    struct sites sites = SITES_INIT;
+    struct err err = ERR_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    strlist_split(&names, meta(fixture, "names", 0), " ");
+    if (!apache_driver.read(&place->web, &sites, &err))
+        fail_msg("%s: %s", fixture->name, err.text);
+    const struct site *by_name = apache_driver.owner(&sites, names.v[0], 80, true);
+    const struct site *any = apache_driver.owner(&sites, names.v[0], 80, false);
+    const char *expected = meta(fixture, "owner", 0);
+    if (strcmp(expected, "none") == 0) {
+        assert_null(any);
+    } else if (strcmp(expected, "main") == 0) {
+        assert_null(by_name);
+        assert_ptr_equal(any, &sites.v[sites.n - 1]);
+    } else {
+        if (strcmp(expected, "explicit") == 0)
+            assert_ptr_equal(any, by_name);
+        else
+            assert_null(by_name);
+        assert_non_null(any);
+        AUTO_BUF text = BUF_INIT;
+        slurp(any->file, &text);
+        const char *mark = strstr(buf_str(&text), "# @owner");
+        size_t at = (size_t)(mark - buf_str(&text));
+        if (!mark || at < any->begin || at >= any->end)
+            fail_msg("%s: the owner is the host in line %zu", fixture->name, any->line);
+        assert_true(any->n_listens > 0);
+        if (any->redirects_only != says(fixture, "redirects", "yes"))
+            fail_msg("%s: redirects_only is %d", fixture->name, any->redirects_only);
+    }
+    sites_clear(&sites);
+}
+
+static void edit_and_take_back(const char *name)
+{
+    struct fixture fixture;
+    struct place place;
+    fixture_load(name, &fixture);
+    place_make(&place, &fixture);
+    AUTO_BUF before = BUF_INIT;
+    AUTO_BUF between = BUF_INIT;
+    AUTO_BUF after = BUF_INIT;
+    AUTO_BUF main_before = BUF_INIT;
+    snapshot(place.root, &before);
+    slurp(place.conf, &main_before);
+    assert_tests(&place, &fixture, "as it is");
+    assert_owner(&place, &fixture);
+    struct txn *challenge = apply(&place, &fixture, edit_challenge, "challenge");
+    assert_tests(&place, &fixture, "with the challenge");
+    assert_person_bytes(&place, &fixture, buf_str(&main_before));
+    assert_nothing_to_do(&place, &fixture, edit_challenge);
+    snapshot(place.root, &between);
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    if (https) {
+        assert_tests(&place, &fixture, "with https");
+        assert_person_bytes(&place, &fixture, buf_str(&main_before));
+        assert_companion(&place, &fixture);
+        assert_nothing_to_do(&place, &fixture, edit_https);
+        assert_nothing_to_do(&place, &fixture, edit_challenge);
+    }
+    take_back(https);
+    snapshot(place.root, &after);
+    assert_same(&between, &after, fixture.name);
+    take_back(challenge);
+    buf_reset(&after);
+    snapshot(place.root, &after);
+    assert_same(&before, &after, fixture.name);
+    fixture_clear(&fixture);
+}
+
+static void test_every_fixture(void **state)
+{
+    (void)state;
+    need_apache();
+    AUTO_STRLIST names = STRLIST_INIT;
+    fixture_names(&names);
+    for (size_t i = 0; i < names.n; i++)
+        edit_and_take_back(names.v[i]);
+    print_message("%zu fixtures edited and taken back\n", names.n);
+}
+
+/* Both edits in one transaction: the second sees what the first has staged. */
+static void test_edits_compose(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    struct err err = ERR_INIT;
+    fixture_load("01-stock-default.conf", &fixture);
+    place_make(&place, &fixture);
+    struct txn *txn = begin(&place);
+    assert_true(edit_challenge(&place, &fixture, txn, &err) && edit_https(&place, &fixture, txn, &err));
+    if (!txn_apply(txn, &err))
+        fail_msg("%s", err.text);
+    assert_tests(&place, &fixture, "with both");
+    AUTO_BUF text = BUF_INIT;
+    read_companion(&place, &fixture, &text);
+    assert_non_null(strstr(buf_str(&text), "}." THUMBPRINT "\"")); /* its twin on port 80 answers as well */
+    assert_nothing_to_do(&place, &fixture, edit_challenge);
+    assert_nothing_to_do(&place, &fixture, edit_https);
+    take_back(txn);
+    fixture_clear(&fixture);
+}
+
+/* A new account key: the answer is replaced, also in the twin of ours, which still counts as untouched. */
+static void test_another_thumbprint(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    struct err err = ERR_INIT;
+    struct sites sites = SITES_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    fixture_load("01-stock-default.conf", &fixture);
+    place_make(&place, &fixture);
+    strlist_split(&names, meta(&fixture, "names", 0), " ");
+    struct txn *first = apply(&place, &fixture, edit_challenge, "challenge");
+    struct txn *second = apply(&place, &fixture, edit_https, "https");
+    struct txn *third = begin(&place);
+    assert_true(apache_driver.read(&place.web, &sites, &err));
+    assert_true(apache_driver.edit_challenge(&place.web, &sites, &names, "another", third, &err));
+    sites_clear(&sites);
+    assert_true(txn_apply(third, &err));
+    AUTO_BUF text = BUF_INIT;
+    read_companion(&place, &fixture, &text);
+    assert_non_null(strstr(buf_str(&text), "}.another\""));
+    assert_null(strstr(buf_str(&text), THUMBPRINT));
+    assert_nothing_to_do(&place, &fixture, edit_https);
+    take_back(third);
+    take_back(second);
+    take_back(first);
+    fixture_clear(&fixture);
+}
+
+static void edit_file(const char *path, const char *from, const char *to)
+{
+    AUTO_BUF text = BUF_INIT;
+    slurp(path, &text);
+    const char *at = strstr(buf_str(&text), from);
+    assert_non_null(at);
+    AUTO_BUF out = BUF_INIT;
+    buf_add(&out, text.data, (size_t)(at - text.data));
+    buf_adds(&out, to);
+    buf_adds(&out, at + strlen(from));
+    put(path, out.data, out.len);
+}
+
+/* A person's change in a companion is not overwritten. */
+static void test_companion_changed_by_hand(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    struct err err = ERR_INIT;
+    fixture_load("02-named.conf", &fixture);
+    place_make(&place, &fixture);
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    AUTO_FREE char *path = mem_fmt("%s/sites-available/example.org-tlsup.conf", place.root);
+    edit_file(path, "SSLHonorCipherOrder off", "SSLHonorCipherOrder on");
+    assert_nothing_to_do(&place, &fixture, edit_https);
+    edit_file(path, "ServerAlias www.example.org", "");
+    struct txn *again = begin(&place);
+    assert_false(edit_https(&place, &fixture, again, &err));
+    assert_non_null(strstr(err.text, "changed by hand"));
+    txn_free(again);
+    txn_free(https);
+    fixture_clear(&fixture);
+}
+
+/* What the site is now is what its twin becomes. */
+static void test_companion_follows_its_source(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    fixture_load("02-named.conf", &fixture);
+    place_make(&place, &fixture);
+    struct txn *first = apply(&place, &fixture, edit_https, "https");
+    edit_file(place.site, "# a comment", "DirectoryIndex other.html\n# a comment");
+    struct txn *second = apply(&place, &fixture, edit_https, "https");
+    AUTO_BUF text = BUF_INIT;
+    read_companion(&place, &fixture, &text);
+    assert_non_null(strstr(buf_str(&text), "DirectoryIndex other.html"));
+    txn_free(second);
+    txn_free(first);
+    fixture_clear(&fixture);
+}
+
+/* The default host of port 443 stays the default, whatever our file is called. */
+static void test_default_host_stays(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    struct err err = ERR_INIT;
+    struct sites sites = SITES_INIT;
+    fixture_load("23-confd-with-ssl.conf", &fixture);
+    place_make(&place, &fixture);
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    assert_true(apache_driver.read(&place.web, &sites, &err));
+    const struct site *any = apache_driver.owner(&sites, "unknown.example", 443, false);
+    assert_non_null(any);
+    assert_non_null(strstr(any->file, "/ssl.conf"));
+    const struct site *own = apache_driver.owner(&sites, "a.example.org", 443, true);
+    assert_non_null(own);
+    assert_non_null(strstr(own->file, "/zzz-a.example.org-tlsup.conf"));
+    assert_true(own->listens[0].ssl);
+    AUTO_FREE char *cert = mem_fmt("%s/fullchain.pem", place.live);
+    assert_string_equal(own->certificate, cert);
+    sites_clear(&sites);
+    AUTO_BUF text = BUF_INIT;
+    read_companion(&place, &fixture, &text);
+    assert_null(strstr(buf_str(&text), "Listen"));
+    take_back(https);
+    fixture_clear(&fixture);
+}
+
+static void test_unreadable_configuration_is_an_error(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    struct err err = ERR_INIT;
+    struct sites sites = SITES_INIT;
+    fixture_load("02-named.conf", &fixture);
+    place_make(&place, &fixture);
+    put(place.site, "<VirtualHost *:80>\n", 19);
+    assert_false(apache_driver.read(&place.web, &sites, &err));
+    assert_non_null(strstr(err.text, "m-site.conf:1"));
+    err = (struct err)ERR_INIT;
+    assert_false(apache_driver.test(&place.web, &err));
+    assert_int_equal(err.code, ERR_WEBSERVER);
+    assert_non_null(strstr(err.text, "VirtualHost")); /* the server's own words */
+    fixture_clear(&fixture);
+}
+
+static void test_find(void **state)
+{
+    (void)state;
+    need_apache();
+    struct web web;
+    struct err err = ERR_INIT;
+    struct web_hints hints = {.bin = binary()};
+    assert_true(apache_driver.find(&hints, &web, &err));
+    assert_true(web.version_number > 2004000 && web.version[0] == '2');
+    assert_true(web.conf[0] == '/' && web.prefix[0] == '/');
+    hints.bin = "/bin/true";
+    assert_false(apache_driver.find(&hints, &web, &err));
+    assert_non_null(strstr(err.text, "not an Apache"));
+}
+
+/* -- the running server, in a network namespace of its own -- */
+
+static bool lo_up(void)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct ifreq request = {.ifr_flags = IFF_UP | IFF_RUNNING};
+    strcpy(request.ifr_name, "lo");
+    bool ok = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+    close(fd);
+    return ok;
+}
+
+static int connect_to(int port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval wait = {.tv_sec = 5};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+struct answer {
+    int status;
+    char location[256], body[512], common_name[128];
+};
+
+static void parse_answer(const char *text, struct answer *out)
+{
+    if (sscanf(text, "HTTP/1.%*d %d", &out->status) != 1)
+        out->status = -1;
+    const char *location = strcasestr(text, "\r\nLocation: ");
+    if (location)
+        snprintf(out->location, sizeof out->location, "%.*s", (int)strcspn(location + 12, "\r\n"), location + 12);
+    const char *body = strstr(text, "\r\n\r\n");
+    snprintf(out->body, sizeof out->body, "%s", body ? body + 4 : "");
+}
+
+static struct answer get(const char *name, const char *path, bool tls)
+{
+    struct answer answer = {.status = -1};
+    char text[8192];
+    size_t len = 0;
+    int fd = connect_to(tls ? 443 : 80);
+    if (fd < 0)
+        return answer;
+    AUTO_FREE char *request = mem_fmt("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, name);
+    SSL_CTX *context = tls ? SSL_CTX_new(TLS_client_method()) : NULL;
+    SSL *ssl = tls ? SSL_new(context) : NULL;
+    if (ssl) {
+        SSL_set_fd(ssl, fd);
+        SSL_set_tlsext_host_name(ssl, name);
+        if (SSL_connect(ssl) == 1) {
+            X509 *cert = SSL_get1_peer_certificate(ssl);
+            X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, answer.common_name, sizeof answer.common_name);
+            X509_free(cert);
+        }
+        SSL_write(ssl, request, (int)strlen(request));
+    } else {
+        assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+    }
+    for (;;) {
+        ssize_t n = ssl ? SSL_read(ssl, text + len, (int)(sizeof text - 1 - len)) : read(fd, text + len, sizeof text - 1 - len);
+        if (n <= 0 || (len += (size_t)n) >= sizeof text - 1)
+            break;
+    }
+    text[len] = '\0';
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+    close(fd);
+    parse_answer(text, &answer);
+    return answer;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+static pid_t start_server(const struct place *place)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl(place->web.bin, place->web.bin, "-d", place->root, "-f", place->conf, "-DFOREGROUND", (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void stop_server(pid_t pid)
+{
+    kill(pid, SIGTERM);
+    waitpid(pid, NULL, 0);
+}
+
+/* Poll until a condition holds: a graceful reload takes a moment. */
+static bool poll_for(bool (*holds)(const void *), const void *context)
+{
+    for (int i = 0; i < 200; i++) {
+        if (holds(context))
+            return true;
+        pause_ms(50);
+    }
+    return false;
+}
+
+static bool serves_something(const void *context)
+{
+    const struct strlist *names = context;
+    return get(names->v[0], "/", false).status > 0;
+}
+
+static bool serves_challenge(const void *context)
+{
+    const struct strlist *names = context;
+    for (size_t i = 0; i < names->n; i++) {
+        struct answer answer = get(names->v[i], "/.well-known/acme-challenge/" TOKEN, false);
+        if (answer.status != 200 || strcmp(answer.body, TOKEN "." THUMBPRINT) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool serves_certificate(const void *context)
+{
+    const struct strlist *names = context;
+    for (size_t i = 0; i < names->n; i++) {
+        if (strcmp(get(names->v[i], "/", true).common_name, "the new certificate") != 0)
+            return false;
+    }
+    return true;
+}
+
+static void reload(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGUSR1), 0);
+}
+
+static void check_live(const struct fixture *fixture, bool holds, const char *what)
+{
+    if (!holds)
+        fail_msg("%s: the running server: %s", fixture->name, what);
+}
+
+static void check_https(const struct fixture *fixture, const struct strlist *names, const struct answer *before)
+{
+    check_live(fixture, poll_for(serves_certificate, names), "the new certificate is not served");
+    check_live(fixture, serves_challenge(names), "the challenge is not answered any more");
+    const char *status = meta(fixture, "tls-status", 0);
+    struct answer tls = get(names->v[0], "/", true);
+    if (status && tls.status != atoi(status))
+        fail_msg("%s: https gives %d, not %s", fixture->name, tls.status, status);
+    struct answer plain = get(names->v[0], "/a%20b?x=%2F1", false);
+    if (says(fixture, "redirect", "yes")) {
+        AUTO_FREE char *location = mem_fmt("https://%s/a%%20b?x=%%2F1", names->v[0]);
+        assert_int_equal(plain.status, 301);
+        assert_string_equal(plain.location, location);
+        assert_int_not_equal(get("somebody.else.example", "/", false).status, 301);
+        return;
+    }
+    plain = get(names->v[0], "/", false);
+    assert_int_equal(plain.status, before->status);
+    assert_string_equal(plain.location, before->location);
+    assert_string_equal(plain.body, before->body);
+}
+
+static void live_fixture(const char *name)
+{
+    struct fixture fixture;
+    struct place place;
+    AUTO_STRLIST names = STRLIST_INIT;
+    fixture_load(name, &fixture);
+    place_make(&place, &fixture);
+    strlist_split(&names, meta(&fixture, "names", 0), " ");
+    bool listens = !meta(&fixture, "listen", 0);
+    pid_t pid = start_server(&place);
+    if (listens)
+        check_live(&fixture, poll_for(serves_something, &names), "does not start");
+    else
+        pause_ms(500);
+    struct answer before = get(names.v[0], "/", false);
+    struct txn *challenge = apply(&place, &fixture, edit_challenge, "challenge");
+    reload(pid);
+    check_live(&fixture, poll_for(serves_challenge, &names), "the challenge is not answered");
+    struct answer after = get(names.v[0], "/", false);
+    if (listens) {
+        assert_int_equal(after.status, before.status);
+        assert_string_equal(after.location, before.location);
+    } else {
+        before = after;
+    }
+    struct answer odd = get(names.v[0], "/.well-known/acme-challenge/a.b", false);
+    check_live(&fixture, !strstr(odd.body, THUMBPRINT), "answers for what is no token");
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    if (https) {
+        reload(pid);
+        check_https(&fixture, &names, &before);
+        /* And once more: what the first reload loaded is loaded anew. */
+        reload(pid);
+        pause_ms(200);
+        check_live(&fixture, poll_for(serves_certificate, &names), "a second reload loses TLS");
+    }
+    assert_int_equal(kill(pid, 0), 0);
+    take_back(https);
+    take_back(challenge);
+    stop_server(pid);
+    fixture_clear(&fixture);
+}
+
+static void test_live(void **state)
+{
+    (void)state;
+    need_apache();
+    if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0 || !lo_up()) {
+        print_message("no network namespace of our own: the running server is not tested\n");
+        skip();
+    }
+    AUTO_STRLIST names = STRLIST_INIT;
+    fixture_names(&names);
+    for (size_t i = 0; i < names.n; i++)
+        live_fixture(names.v[i]);
+    print_message("%zu fixtures served\n", names.n);
+}
+
+/* -- the run -- */
+
+static int make_base(void **state)
+{
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    strcpy(base, "/tmp/test_apache.XXXXXX");
+    if (!mkdtemp(base) || chmod(base, 0755) != 0)
+        return -1;
+    AUTO_FREE char *old = fs_join(base, "old");
+    AUTO_FREE char *live = fs_join(base, "live");
+    make_certificate(old, "the old certificate");
+    make_certificate(live, "the new certificate");
+    return 0;
+}
+
+static int remove_base(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    return getenv("TLSUP_KEEP") || fs_remove_tree(base, &err) ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_every_fixture),
+        cmocka_unit_test(test_edits_compose),
+        cmocka_unit_test(test_another_thumbprint),
+        cmocka_unit_test(test_companion_changed_by_hand),
+        cmocka_unit_test(test_companion_follows_its_source),
+        cmocka_unit_test(test_default_host_stays),
+        cmocka_unit_test(test_unreadable_configuration_is_an_error),
+        cmocka_unit_test(test_live),
+    };
+    return cmocka_run_group_tests(tests, make_base, remove_base);
+}
