@@ -15,6 +15,9 @@
  * Not being root is fine: the uid stays. */
 MUST_CHECK bool sandbox_enter(const char *user, const int *keep, size_t n_keep, struct err *err);
 
+/* For the keeper itself, which will hold keys: no core dumps, no tracing by others of the same user. */
+void sandbox_keep_secrets(void);
+
 /* For `status --verbose`: how the children are kept apart here, one line, e.g. "own users tlsup-courier and tlsup-responder". Returns `out`. */
 const char *sandbox_describe(char out[256]);
 

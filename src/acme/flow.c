@@ -283,7 +283,8 @@ static bool order_acceptable(const struct flow *flow, const struct acme_order *o
     if (!url_same_origin(order->finalize, flow->directory_url) && order->status != ACME_INVALID &&
         order->status != ACME_VALID)
         return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, first_name(flow),
-                       "the order has no finalize URL at the CA's own address");
+                       "the order's finalize URL, \"%.300s\", is not at the CA's own address",
+                       order->finalize);
     return true;
 }
 

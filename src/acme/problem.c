@@ -39,7 +39,7 @@ static const struct meaning {
     {"externalAccountRequired", NEXT_REFUSED,
      "this CA wants credentials of an account made on its web site (external account binding)"},
     {"incorrectResponse", NEXT_REFUSED,
-     "something other than tlsup answered the CA's question: check that the name's A and AAAA records point "
+     "something other than tlsup answered the CA's question: check in DNS that the name's A and AAAA records point "
      "to this server, and that no proxy stands before it"},
     {"invalidContact", NEXT_REFUSED, "give an e-mail address that exists with -m"},
     {"malformed", NEXT_REFUSED, NULL},
@@ -51,7 +51,7 @@ static const struct meaning {
     {"serverInternal", NEXT_RETRY_LATER, "the CA has trouble of its own; try again later"},
     {"tls", NEXT_REFUSED, "the CA could not make a TLS connection to this server while checking the name"},
     {"unauthorized", NEXT_REFUSED,
-     "something other than tlsup answered the CA's question: check that the name's A and AAAA records point "
+     "something other than tlsup answered the CA's question: check in DNS that the name's A and AAAA records point "
      "to this server, and that no proxy stands before it"},
     {"unsupportedContact", NEXT_REFUSED, "give an e-mail address with -m"},
     {"unsupportedIdentifier", NEXT_REFUSED, "this CA does not issue for this kind of name"},

@@ -733,10 +733,7 @@ int responder_timeout_ms(const struct responder *responder)
 
 /* -- listening ------------------------------------------------------------------------------------------- */
 
-static const struct family {
-    int family;
-    const char *name;
-} families[] = {{AF_INET6, "IPv6"}, {AF_INET, "IPv4"}};
+static const int families[] = {AF_INET6, AF_INET};
 
 /* A listening socket, or -1 with errno. */
 static int listen_on(int family, int port)
@@ -793,30 +790,29 @@ static bool listen_failed(int port, int errnum, struct err *err)
     return err_errno(err, errnum, subject, "cannot listen on %s", subject);
 }
 
+/* Only a family that this machine lacks may be missing: the CA asks over IPv6 and IPv4 as it likes, and
+ * whoever held the other one would answer in our place. */
 bool responder_listen(int port, int fds[2], size_t *n, struct err *err)
 {
-    int failures[COUNT_OF(families)] = {0}, worst = 0, listening[COUNT_OF(families)];
+    int listening[COUNT_OF(families)], missing = 0;
     size_t found = 0;
     if (port < 0 || port > UINT16_MAX)
         return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "%d is not a port number", port);
     for (size_t i = 0; i < COUNT_OF(families); i++) {
-        int fd = listen_on(families[i].family, port);
-        if (fd >= 0)
+        int fd = listen_on(families[i], port);
+        if (fd >= 0) {
             listening[found++] = fd;
-        else
-            failures[i] = errno;
-        if (worst == 0 || is_missing_family(worst))
-            worst = failures[i] != 0 ? failures[i] : worst;
+        } else if (is_missing_family(errno)) {
+            missing = errno;
+        } else {
+            int failure = errno;
+            while (found > 0)
+                close(listening[--found]);
+            return listen_failed(port, failure, err);
+        }
     }
     if (found == 0)
-        return listen_failed(port, worst, err);
-    for (size_t i = 0; i < COUNT_OF(families); i++)
-        if (failures[i] != 0 && !is_missing_family(failures[i])) {
-            char holder[PORT_HOLDER_BYTES];
-            log_warn("port %d over %s is not ours: %s%s%s", port, families[i].name, strerror(failures[i]),
-                     failures[i] == EADDRINUSE ? ", by " : "",
-                     failures[i] == EADDRINUSE ? describe_holder(port, holder) : "");
-        }
+        return listen_failed(port, missing, err);
     memcpy(fds, listening, found * sizeof *fds);
     *n = found;
     return true;

@@ -13,6 +13,7 @@
 #include "run.h"
 #include "tlsup/clock.h"
 #include "tlsup/mem.h"
+#include "tlsup/sandbox.h"
 
 static void on_tick(void *ctx)
 {
@@ -88,6 +89,7 @@ bool cmd_account_register(const struct request *request, struct err *err)
     struct store *store = NULL;
     struct cert_config config = {0};
     signals_install();
+    sandbox_keep_secrets();
     bool ok = store_open(request->config_dir, request->state_dir, STORE_WRITE, &store, err) &&
               settings(store, request, &config, err) && register_it(store, request, &config, err);
     cert_config_clear(&config);

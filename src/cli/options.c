@@ -485,7 +485,7 @@ static bool apply_path(struct parser *p, const struct option *option, const char
 static bool apply_domains(struct parser *p, const struct option *option, const char *value, struct err *err)
 {
     (void)option, (void)err;
-    strlist_split(&p->names, value, ", \t");
+    strlist_split(&p->names, value, ",");
     return true;
 }
 
@@ -548,7 +548,7 @@ static bool apply_ca_bundle(struct parser *p, const struct option *option, const
     if (!absolute(value, &path, err))
         return false;
     if (access(path, R_OK) != 0)
-        return err_errno(err, errno, path, "--ca-bundle: cannot read %s", path);
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, path, "--ca-bundle: cannot read %s: %s", path, strerror(errno));
     set_text(p->request, option->offset, mem_dup(path));
     return true;
 }
@@ -915,7 +915,7 @@ static bool read_names(struct parser *p, size_t rest, struct err *err)
         if (command_of(word, i + 1 < p->words.n ? p->words.v[i + 1] : NULL, &used) != COMMAND_NONE)
             return usage(p, err, "'%s' is a command, not a name: one command at a time, and it comes first",
                          word);
-        strlist_split(&typed, word, ", \t");
+        strlist_split(&typed, word, ",");
     }
     for (size_t i = 0; i < p->names.n; i++)
         strlist_add(&typed, p->names.v[i]);

@@ -18,6 +18,7 @@
 #include "tlsup/name.h"
 #include "tlsup/policy.h"
 #include "tlsup/responder.h"
+#include "tlsup/sandbox.h"
 #include "tlsup/spawn.h"
 
 enum { HTTP_PORT = 80, KEPT_VERSIONS = 5, HOOK_TIMEOUT_MS = 5 * 60 * 1000 };
@@ -31,6 +32,7 @@ bool run_open(const struct request *request, struct run *run, struct err *err)
     *run = (struct run)RUN_INIT;
     run->request = request;
     signals_install();
+    sandbox_keep_secrets();
     if (!store_open(request->config_dir, request->state_dir, STORE_WRITE, &run->store, err))
         return false;
     bool ok = deploy_recover(run->store, &messages, err);
@@ -128,26 +130,12 @@ bool run_config(struct run *run, const char *cert_name, struct task *task, struc
     return true;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-static bool same_config(const struct cert_config *a, const struct cert_config *b)
-{
-    return strlist_same_set(&a->names, &b->names) && same_text(a->server, b->server) &&
-           same_text(a->ca_bundle, b->ca_bundle) && same_text(a->email, b->email) &&
-           a->agree_tos == b->agree_tos && a->challenge == b->challenge &&
-           same_text(a->webroot, b->webroot) && a->key_type == b->key_type && a->install == b->install &&
-           a->redirect == b->redirect && same_text(a->deploy_hook, b->deploy_hook);
-}
-
 bool run_save_config(struct run *run, const struct task *task, struct err *err)
 {
     struct cert_config stored = {0};
     struct err ignored = ERR_INIT;
     bool same = task->existed && store_cert_config(run->store, task->config.name, &stored, &ignored) &&
-                same_config(&stored, &task->config);
+                cert_config_same(&stored, &task->config);
     cert_config_clear(&stored);
     return same || store_cert_config_save(run->store, &task->config, err);
 }
@@ -508,7 +496,7 @@ void run_ensure_timer(struct run *run)
         return;
     if (!timer_ensure(run->request->config_dir, run->request->state_dir, &timer, &changed, &err)) {
         output_warning("nothing renews this certificate yet: %s%s%s", err.text,
-                       err.advice[0] != '\0' ? "; " : "", err.advice);
+                       err.advice[0] != '\0' ? "\n" : "", err.advice);
         return;
     }
     output_line("  renewal      %s%s%s%s", timer.where, changed ? ", switched on now" : "",

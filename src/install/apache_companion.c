@@ -235,8 +235,7 @@ static void emit_nodes(struct emit *emit, size_t file_index, size_t from, size_t
     judge(emit, file, from, to, use, fates);
     for (size_t i = from; i < to; i++) {
         const struct apache_node *node = &file->nodes[i];
-        if (apache_block_around(file, i, "challenge") || apache_block_around(file, i, "redirect") ||
-            apache_block_around(file, i, "certificate") || fates[i - from] == DROP)
+        if (apache_is_ours(file, i) || fates[i - from] == DROP)
             continue;
         if (fates[i - from] == NEUTRAL) {
             buf_adds(emit->out, "    RewriteRule \"^\" \"-\"\n");

@@ -82,7 +82,7 @@ void apache_redirect_rules(struct buf *out, const struct strlist *names)
              "    RewriteCond \"%%{HTTPS}\" \"!=on\"\n"
              "    RewriteCond \"%%{HTTP_HOST}\" \"^(?:%s)(?::[0-9]+)?$\" [NC]\n"
              "    RewriteCond \"%%{REQUEST_URI}\" \"!" TOKEN_PATTERN "\"\n"
-             "    RewriteCond \"%%{THE_REQUEST}\" \"^[A-Z]+ (?:https?://[^/ ]*)?(/[^ ]*) \"\n"
+             "    RewriteCond \"%%{THE_REQUEST}\" \"^[A-Z]+ (?:https?://[^/ ]*)?(/[^ ?]*)\"\n"
              "    RewriteRule \"^\" \"https://%%{SERVER_NAME}%%1\" [R=301,NE,END]\n"
              "</IfModule>\n"
              "<IfModule alias_module>\n"

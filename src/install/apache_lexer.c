@@ -909,7 +909,7 @@ static bool load_file(struct apache_tree *tree, const char *path, size_t *index,
 
 static bool walk_file(struct walk *walk, const char *path, struct err *err)
 {
-    size_t file;
+    size_t file = 0;
     if (!load_file(walk->tree, path, &file, err))
         return false;
     walk->tree->files[file]->times++;

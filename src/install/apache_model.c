@@ -251,6 +251,12 @@ const struct apache_block *apache_block_around(const struct apache_file *file, s
     return NULL;
 }
 
+bool apache_is_ours(const struct apache_file *file, size_t node)
+{
+    return apache_block_around(file, node, "challenge") || apache_block_around(file, node, "redirect") ||
+           apache_block_around(file, node, "certificate");
+}
+
 static const struct apache_block *line_block(const struct apache_tree *tree, const struct apache_line *line)
 {
     return apache_block_around(tree->files[line->file], line->node, "companion");
@@ -673,21 +679,25 @@ bool apache_redirects(const char *name, const char *args, struct apache_redirect
     return true;
 }
 
-/* Conditions that hold for every plain request (but those for a challenge). */
-static bool condition_is_plain(const char *args)
+enum condition { CONDITION_PLAIN, CONDITION_NAME, CONDITION_OTHER };
+
+/* Does it hold for every plain request (but that for a challenge), or by the name asked for, or else? */
+static enum condition condition_kind(const char *args)
 {
-    static const char *const plain[] = {"%{HTTPS}",     "%{SERVER_PORT}", "%{REQUEST_SCHEME}",
-                                        "%{HTTP_HOST}", "%{SERVER_NAME}", "%{HTTP:X-Forwarded-Proto}",
+    static const char *const plain[] = {"%{HTTPS}", "%{SERVER_PORT}", "%{REQUEST_SCHEME}", "%{HTTP:X-Forwarded-Proto}",
                                         "%{ENV:HTTPS}"};
     AUTO_STRLIST words = STRLIST_INIT;
     apache_words(args, &words);
     if (words.n < 2)
-        return false;
+        return CONDITION_OTHER;
     for (size_t i = 0; i < COUNT_OF(plain); i++) {
         if (strcasecmp(words.v[0], plain[i]) == 0)
-            return true;
+            return CONDITION_PLAIN;
     }
-    return strcasecmp(words.v[0], "%{REQUEST_URI}") == 0 && words.v[1][0] == '!' && strstr(words.v[1], "well-known");
+    if (strcasecmp(words.v[0], "%{HTTP_HOST}") == 0 || strcasecmp(words.v[0], "%{SERVER_NAME}") == 0)
+        return CONDITION_NAME;
+    bool challenge = strcasecmp(words.v[0], "%{REQUEST_URI}") == 0 && words.v[1][0] == '!' && strstr(words.v[1], "well-known");
+    return challenge ? CONDITION_PLAIN : CONDITION_OTHER;
 }
 
 bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host)
@@ -695,25 +705,29 @@ bool apache_host_redirects(const struct apache_model *model, const struct apache
     const struct apache_tree *tree = &model->tree;
     const struct apache_line *engine = apache_host_line(model, host, "RewriteEngine");
     bool rewriting = engine && strcasecmp(engine->args, "on") == 0;
-    bool plain = true;
+    enum condition strictest = CONDITION_PLAIN;
     size_t from, to;
     apache_host_span(model, host, &from, &to);
     for (size_t i = from; i < to; i++) {
         const struct apache_line *line = &tree->lines[i];
         if (line->parent != host->open || line->kind != APACHE_DIRECTIVE)
             continue;
-        if (apache_block_around(tree->files[line->file], line->node, NULL))
+        if (apache_is_ours(tree->files[line->file], line->node))
             continue;
         if (strcasecmp(line->name, "RewriteCond") == 0) {
-            plain = plain && condition_is_plain(line->args);
+            enum condition kind = condition_kind(line->args);
+            strictest = kind > strictest ? kind : strictest;
             continue;
         }
+        /* A redirect from some names to one certain name leaves that name alone. */
         struct apache_redirect redirect;
-        if (apache_redirects(line->name, line->args, &redirect) && redirect.everything &&
-            (!redirect.rewrite || (rewriting && plain)))
+        bool redirects = apache_redirects(line->name, line->args, &redirect) && redirect.everything;
+        bool reached = !redirect.rewrite || (rewriting && (strictest == CONDITION_PLAIN ||
+                                                           (strictest == CONDITION_NAME && !redirect.host[0])));
+        if (redirects && reached)
             return true;
         if (strcasecmp(line->name, "RewriteRule") == 0)
-            plain = true;
+            strictest = CONDITION_PLAIN;
     }
     return false;
 }

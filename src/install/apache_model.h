@@ -72,6 +72,8 @@ const struct apache_line *apache_host_line(const struct apache_model *model, con
 void apache_host_span(const struct apache_model *model, const struct apache_host *host, size_t *from, size_t *to);
 /* The block of ours around a node, of this kind (NULL: of any); NULL = none. */
 const struct apache_block *apache_block_around(const struct apache_file *file, size_t node, const char *kind);
+/* Does the node lie in a block that we put into a host? */
+bool apache_is_ours(const struct apache_file *file, size_t node);
 
 /* -- redirects -- */
 

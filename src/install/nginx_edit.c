@@ -728,20 +728,29 @@ static bool plan_swap(struct plan *plan, const char *name, bool *any)
     return true;
 }
 
+/* location / { return 404; } */
+static bool is_nothing_location(const struct nginx_node *node)
+{
+    const struct nginx_node *only = node->n_children == 1 ? &node->children[0] : NULL;
+    return nginx_is(node, "location") && node->n_args == 2 && strcmp(node->args[1], "/") == 0 && only != NULL &&
+           nginx_is(only, "return") && only->n_args == 2 && strcmp(only->args[1], "404") == 0;
+}
+
 /* Is it the server that we wrote for the challenge, which has no pages to show? */
 static bool is_challenge_server(const struct plan *plan, const struct site *site)
 {
     const struct nginx_config *config = config_of(plan->editor);
     const struct nginx_node *server = nginx_server_of(site)->node;
+    bool nothing_else = false;
     for (size_t i = 0; i < server->n_children; i++) {
         const struct nginx_node *node = &server->children[i];
-        bool location = nginx_is(node, "location") && node->n_args == 2 && strcmp(node->args[1], "/") == 0 &&
-                        node->n_children == 1 && nginx_is(&node->children[0], "return");
-        if (!location && !nginx_is(node, "listen") && !nginx_is(node, "server_name") && nginx_mark_around(config, node) == NULL) {
+        if (is_nothing_location(node)) {
+            nothing_else = true;
+        } else if (!nginx_is(node, "listen") && !nginx_is(node, "server_name") && nginx_mark_around(config, node) == NULL) {
             return false;
         }
     }
-    return nginx_mark_in(config, server, CHALLENGE_ID) != NULL;
+    return nothing_else && nginx_mark_in(config, server, CHALLENGE_ID) != NULL;
 }
 
 static bool plan_full(struct plan *plan, const struct site *site, const char *name)

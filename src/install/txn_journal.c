@@ -215,7 +215,7 @@ bool journal_ids(const char *journal_dir, struct strlist *ids, struct err *err)
 
 static void set_dir(struct txn *txn, const char *id)
 {
-    snprintf(txn->id, sizeof(txn->id), "%s", id);
+    snprintf(txn->id, sizeof(txn->id), "%.*s", (int)sizeof(txn->id) - 1, id);
     free(txn->dir);
     txn->dir = fs_join(txn->journal_dir, id);
 }

@@ -104,7 +104,7 @@ static void program_name(long pid, char *out, size_t size)
         *deleted = '\0';
     }
     const char *slash = strrchr(path, '/');
-    snprintf(out, size, "%s", slash != NULL ? slash + 1 : path);
+    snprintf(out, size, "%.*s", (int)size - 1, slash != NULL ? slash + 1 : path);
 }
 
 static bool is_program(long pid, const char *const *names)

@@ -4,6 +4,7 @@
 #include "tlsup/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -25,10 +26,15 @@ static bool kept(int fd, const int *keep, size_t n_keep)
 
 static void close_others(const int *keep, size_t n_keep)
 {
-    int highest = STDERR_FILENO;
+    int highest = STDERR_FILENO, null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    /* 0 and 1 stay occupied: a connection that got one of those numbers would be standard output to any
+     * library */
+    for (int fd = STDIN_FILENO; fd <= STDOUT_FILENO && null_fd >= 0; fd++)
+        if (!kept(fd, keep, n_keep))
+            (void)dup2(null_fd, fd);
     for (size_t i = 0; i < n_keep; i++)
         highest = keep[i] > highest ? keep[i] : highest;
-    for (int fd = 0; fd <= highest; fd++)
+    for (int fd = STDERR_FILENO + 1; fd <= highest; fd++)
         if (!kept(fd, keep, n_keep))
             close(fd);
 #ifdef HAVE_CLOSE_RANGE
@@ -60,12 +66,25 @@ static bool drop_root(const char *user, const struct passwd *to, struct err *err
     return true;
 }
 
+void sandbox_keep_secrets(void)
+{
+    struct rlimit core;
+    /* the soft limit alone: programs that the keeper starts (a web server!) may raise it again */
+    if (getrlimit(RLIMIT_CORE, &core) == 0) {
+        core.rlim_cur = 0;
+        (void)setrlimit(RLIMIT_CORE, &core);
+    }
+#ifdef HAVE_SYS_PRCTL_H
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
 static void harden(void)
 {
     struct rlimit none = {0, 0};
     (void)setrlimit(RLIMIT_CORE, &none);
+    sandbox_keep_secrets();
 #ifdef HAVE_SYS_PRCTL_H
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 #endif

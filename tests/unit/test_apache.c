@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -240,6 +241,11 @@ static void put_modules(const struct place *place, const struct fixture *fixture
         if (modules[i].stock || strlist_has(&extra, modules[i].name))
             assert_int_equal(symlink(target, link), 0);
     }
+    AUTO_FREE char *mime = mem_fmt("%s/mods-available/mime.conf", place->root);
+    AUTO_FREE char *mime_link = mem_fmt("%s/mods-enabled/mime.conf", place->root);
+    putf(mime, "<IfModule mod_mime.c>\nTypesConfig /dev/null\n</IfModule>\n");
+    if (strlist_has(&extra, "mime"))
+        assert_int_equal(symlink("../mods-available/mime.conf", mime_link), 0);
     AUTO_FREE char *ssl = mem_fmt("%s/mods-available/ssl.conf", place->root);
     putf(ssl, "<IfModule mod_ssl.c>\nSSLSessionCache shmcb:%s/run/cache(512000)\n</IfModule>\n", place->root);
 }
@@ -856,13 +862,17 @@ static void pause_ms(long ms)
     nanosleep(&time, NULL);
 }
 
+static pid_t server; /* stopped at the end of the run when a test has failed */
+
 static pid_t start_server(const struct place *place)
 {
     pid_t pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         execl(place->web.bin, place->web.bin, "-d", place->root, "-f", place->conf, "-DFOREGROUND", (char *)NULL);
         _exit(127);
     }
+    server = pid;
     return pid;
 }
 
@@ -870,6 +880,7 @@ static void stop_server(pid_t pid)
 {
     kill(pid, SIGTERM);
     waitpid(pid, NULL, 0);
+    server = 0;
 }
 
 /* Poll until a condition holds: a graceful reload takes a moment. */
@@ -932,8 +943,8 @@ static void check_https(const struct fixture *fixture, const struct strlist *nam
     struct answer plain = get(names->v[0], "/a%20b?x=%2F1", false);
     if (says(fixture, "redirect", "yes")) {
         AUTO_FREE char *location = mem_fmt("https://%s/a%%20b?x=%%2F1", names->v[0]);
-        assert_int_equal(plain.status, 301);
-        assert_string_equal(plain.location, location);
+        if (plain.status != 301 || strcmp(plain.location, location) != 0)
+            fail_msg("%s: the redirect is %d to \"%s\"", fixture->name, plain.status, plain.location);
         assert_int_not_equal(get("somebody.else.example", "/", false).status, 301);
         return;
     }
@@ -1021,6 +1032,8 @@ static int remove_base(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
+    if (server > 0)
+        stop_server(server);
     return getenv("TLSUP_KEEP") || fs_remove_tree(base, &err) ? 0 : -1;
 }
 
