@@ -12,7 +12,7 @@
 
 struct deploy; /* heap: one web server during one run */
 
-/* Told before each part that takes time: "testing nginx's configuration". May be NULL. */
+/* Told before each part that takes time: "testing nginx's configuration"; with NULL while it goes on. May be NULL itself. */
 typedef void deploy_progress_fn(void *ctx, const char *text);
 
 /* Finish or undo what a former run left in the journal, and reload the web server when that had been reached. `messages` get a line for

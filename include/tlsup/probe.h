@@ -17,8 +17,8 @@ struct probe_tls {
     char version[16];    /* "TLSv1.3" */
     char alpn[16];       /* "h2", "http/1.1" or "" */
 };
-/* One TLS handshake with `address` (numeric v4 or v6) : `port`, SNI `name` (none when `name` is an IP). The certificate is taken as it is, not verified:
- * the caller compares it. Fails with ERR_NETWORK (nobody listens), ERR_TLS (no handshake, alert shown), ERR_TIMEOUT. */
+/* One TLS handshake (1.2 or 1.3, ALPN h2 and http/1.1) with `address` (numeric v4 or v6, brackets or not) : `port`, SNI `name` (none when `name` is an IP). The certificate is taken as it is, not verified:
+ * the caller compares it. Fails with ERR_NETWORK (nobody listens), ERR_TLS (no handshake: the alert, or what else it looks like), ERR_TIMEOUT. */
 MUST_CHECK bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out, struct err *err);
 
 struct probe_http {
@@ -27,7 +27,8 @@ struct probe_http {
     char body[1024];     /* the first bytes, NUL-terminated */
     size_t body_len;
 };
-/* One plain HTTP/1.1 GET of `path` with Host `name`. No redirect is followed. With `tls` the same inside TLS (unverified). */
+/* One plain HTTP/1.1 GET of `path` with Host `name`. No redirect is followed. With `tls` the same inside TLS (unverified). Interim answers are skipped, chunked bodies
+ * decoded; a body that ends early is returned as far as it came. Fails as probe_tls(), and with ERR_PROTOCOL when the answer is not HTTP. */
 MUST_CHECK bool probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,
                            struct probe_http *out, struct err *err);
 

@@ -28,7 +28,8 @@ struct problem {
 void problem_parse(int status, const char *body, size_t len, struct problem *out);
 /* From a JSON text that is an `error` member of an order or a challenge. */
 void problem_parse_json(const char *json, struct problem *out);
-/* As an error: text with every subproblem and its name, what it means, what to do next. `subject` is the name or URL concerned;
+/* As an error: text with every subproblem and its name, what it means, what to do next. `subject` is the name
+ * that was looked at, or the URL of the request that was refused (the advice differs);
  * `retry_after_s` -1 when the CA did not say. */
 bool problem_to_err(const struct problem *problem, const char *subject, int64_t retry_after_s, struct err *err);
 

@@ -478,11 +478,17 @@ static void authorization_stale(struct flow *flow, int index, const struct acme_
     fail_authorization(flow, index, &err, now_ms, actions);
 }
 
-static bool name_it(struct flow_authorization *auth, const struct acme_authorization *parsed,
-                    const struct flow *flow)
+/* It must be for a name of the order, and stay for the same one: clean-ups go by it. */
+static bool name_it(const struct flow *flow, const struct acme_authorization *parsed,
+                    struct flow_authorization *auth, struct err *err)
 {
-    snprintf(auth->name, sizeof auth->name, "%s%s", parsed->wildcard ? "*." : "", parsed->identifier);
-    return strlist_has(&flow->names, auth->name);
+    char name[FLOW_NAME_BYTES];
+    snprintf(name, sizeof name, "%s%s", parsed->wildcard ? "*." : "", parsed->identifier);
+    if (!strlist_has(&flow->names, name) || (auth->name[0] != '\0' && strcmp(auth->name, name) != 0))
+        return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, name,
+                       "the CA wants proof for a name that was not ordered");
+    snprintf(auth->name, sizeof auth->name, "%s", name);
+    return true;
 }
 
 /* The CA refused to begin, and still has not begun: it never will. */
@@ -506,8 +512,7 @@ static void authorization_received(struct flow *flow, const struct flow_event *e
         return;
     if (!acme_authorization_parse(buf_str(&event->response->body), event->response->body.len, &parsed,
                                   &err) ||
-        (!name_it(auth, &parsed, flow) && !err_set(&err, ERR_PROTOCOL, NEXT_REFUSED, auth->name,
-                                                   "the CA wants proof for a name that was not ordered"))) {
+        !name_it(flow, &parsed, auth, &err)) {
         give_up(flow, &err, actions);
         return;
     }

@@ -8,6 +8,7 @@
 
 #include "json.h"
 #include "tlsup/buf.h"
+#include "tlsup/url.h"
 
 static const char urn[] = "urn:ietf:params:acme:error:";
 
@@ -39,7 +40,8 @@ static const struct meaning {
     {"externalAccountRequired", NEXT_REFUSED,
      "this CA wants credentials of an account made on its web site (external account binding)"},
     {"incorrectResponse", NEXT_REFUSED,
-     "something other than tlsup answered the CA's question: check in DNS that the name's A and AAAA records point "
+     "something other than tlsup answered the CA's question: check in DNS that the name's A and AAAA records "
+     "point "
      "to this server, and that no proxy stands before it"},
     {"invalidContact", NEXT_REFUSED, "give an e-mail address that exists with -m"},
     {"malformed", NEXT_REFUSED, NULL},
@@ -51,7 +53,8 @@ static const struct meaning {
     {"serverInternal", NEXT_RETRY_LATER, "the CA has trouble of its own; try again later"},
     {"tls", NEXT_REFUSED, "the CA could not make a TLS connection to this server while checking the name"},
     {"unauthorized", NEXT_REFUSED,
-     "something other than tlsup answered the CA's question: check in DNS that the name's A and AAAA records point "
+     "something other than tlsup answered the CA's question: check in DNS that the name's A and AAAA records "
+     "point "
      "to this server, and that no proxy stands before it"},
     {"unsupportedContact", NEXT_REFUSED, "give an e-mail address with -m"},
     {"unsupportedIdentifier", NEXT_REFUSED, "this CA does not issue for this kind of name"},
@@ -188,6 +191,8 @@ bool problem_to_err(const struct problem *problem, const char *subject, int64_t 
     const struct meaning *meaning = meaning_of(problem->type);
     enum err_next next = meaning != NULL ? meaning->next : next_by_status(problem->status);
     const char *about = problem->identifier[0] != '\0' ? problem->identifier : subject;
+    /* the same type means one thing about a name that was looked at, another about a request that was made */
+    bool not_allowed = strcmp(problem->type, "unauthorized") == 0 && subject != NULL && url_valid(subject);
     /* a paused account: waiting does not help, visiting the address does */
     if (strcmp(problem->type, "rateLimited") == 0 && retry_after_s < 0 &&
         strstr(problem->detail, "unpause") != NULL)
@@ -197,6 +202,11 @@ bool problem_to_err(const struct problem *problem, const char *subject, int64_t 
     snprintf(err->type, sizeof err->type, "%s", problem->type);
     if (next == NEXT_RETRY_LATER && retry_after_s > 0)
         err->wait_s = retry_after_s;
+    if (not_allowed)
+        return err_advise(
+            err,
+            "the CA does not let this account do that; `tlsup account show` tells which one it is. If it was "
+            "deactivated, move accounts/key.pem in the state directory aside, and a new one is made");
     /* several names may have failed for several reasons: the advice of the first that is known */
     for (size_t i = 0; i < problem->n_sub && (meaning == NULL || meaning->advice == NULL); i++)
         meaning = meaning_of(problem->sub[i].type);

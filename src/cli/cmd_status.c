@@ -17,6 +17,7 @@
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 #include "tlsup/policy.h"
+#include "tlsup/sandbox.h"
 #include "tlsup/store.h"
 
 enum {
@@ -904,6 +905,10 @@ static void print_text(const struct request *request, const struct entries *entr
     if (entries->n > 0) {
         buf_addc(&out, '\n');
         add_timer(&out, timer);
+    }
+    if (request->log_level >= LOG_LEVEL_INFO) {
+        char privileges[256];
+        buf_addf(&out, "%sPrivileges: %s.\n", entries->n > 0 ? "" : "\n", sandbox_describe(privileges));
     }
     fwrite(buf_str(&out), 1, out.len, stdout);
 }

@@ -161,7 +161,8 @@ static void on_tick(void *ctx)
 static void on_deploy(void *ctx, const char *text)
 {
     (void)ctx;
-    output_detail("%s", text);
+    if (text != NULL)
+        output_detail("%s", text);
     output_tick();
 }
 

@@ -67,10 +67,12 @@ static struct patience patience_new(void)
 }
 
 /* Pause before asking again; false when the time is up. */
-static bool patience_wait(struct patience *patience)
+static bool patience_wait(const struct deploy *deploy, struct patience *patience)
 {
     if (clock_mono_ms() >= patience->deadline_ms)
         return false;
+    if (deploy->progress != NULL)
+        deploy->progress(deploy->ctx, NULL);
     usleep((useconds_t)patience->pause_ms * 1000);
     patience->pause_ms =
         patience->pause_ms * 2 < LONGEST_PAUSE_MS ? patience->pause_ms * 2 : LONGEST_PAUSE_MS;
@@ -219,7 +221,7 @@ static bool prove_challenge(struct deploy *deploy, const struct strlist *names, 
             while (!fetch_token(names->v[i], addresses.v[j], token, thumbprint, &failed)) {
                 if (signals_interrupted(err))
                     return false;
-                if (!patience_wait(&patience)) {
+                if (!patience_wait(deploy, &patience)) {
                     *err = failed;
                     return false;
                 }
@@ -306,10 +308,20 @@ void deploy_close(struct deploy *deploy)
 /* -- the certificate ----------------------------------------------------------------------------------------
  */
 
-/* The http status of "/" for each name before the change; 0 = nobody answered. */
-static int *front_statuses(struct deploy *deploy, const struct strlist *names)
+static bool is_https_redirect(const struct probe_http *answer)
 {
-    int *statuses = mem_array(names->n, sizeof *statuses);
+    return answer->status >= 300 && answer->status <= 399 && strncmp(answer->location, "https://", 8) == 0;
+}
+
+/* How http://NAME/ was answered before the change. */
+struct front {
+    int status; /* 0 = by nobody */
+    bool to_https;
+};
+
+static struct front *look_at_fronts(struct deploy *deploy, const struct strlist *names)
+{
+    struct front *fronts = mem_array(names->n, sizeof *fronts);
     for (size_t i = 0; i < names->n; i++) {
         AUTO_STRLIST addresses = STRLIST_INIT;
         struct err err = ERR_INIT;
@@ -318,34 +330,31 @@ static int *front_statuses(struct deploy *deploy, const struct strlist *names)
             web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 80, &addresses, &err) &&
             addresses.n > 0 &&
             role_probe_http(addresses.v[0], 80, false, names->v[i], "/", PROBE_TIMEOUT_MS, &answer, &err))
-            statuses[i] = answer.status;
+            fronts[i] = (struct front){answer.status, is_https_redirect(&answer)};
     }
-    return statuses;
-}
-
-static bool is_https_redirect(const struct probe_http *answer)
-{
-    return answer->status >= 300 && answer->status <= 399 && strncmp(answer->location, "https://", 8) == 0;
+    return fronts;
 }
 
 /* What answered on port 80 before must still do so, unless https was asked for instead. */
-static bool prove_front(struct deploy *deploy, const struct strlist *names, const int *before, bool redirect,
-                        struct err *err)
+static bool prove_front(struct deploy *deploy, const struct strlist *names, const struct front *before,
+                        bool redirect, struct err *err)
 {
     for (size_t i = 0; i < names->n; i++) {
         AUTO_STRLIST addresses = STRLIST_INIT;
         struct probe_http answer;
-        if (before[i] == 0)
+        if (before[i].status == 0)
             continue;
         if (!web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 80, &addresses, err) ||
             addresses.n == 0 ||
             !role_probe_http(addresses.v[0], 80, false, names->v[i], "/", PROBE_TIMEOUT_MS, &answer, err))
             return err_context(err, "http://%s/ was answered before the change, and is no longer",
                                names->v[i]);
-        if (answer.status != before[i] && !(redirect && is_https_redirect(&answer)))
+        bool wanted =
+            redirect ? is_https_redirect(&answer) : before[i].to_https; /* the redirect came, or went */
+        if (answer.status != before[i].status && !wanted)
             return err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, names->v[i],
                            "http://%s/ was answered with status %d before the change, and with %d after it",
-                           names->v[i], before[i], answer.status);
+                           names->v[i], before[i].status, answer.status);
     }
     return true;
 }
@@ -390,7 +399,7 @@ static bool prove_https(struct deploy *deploy, const struct strlist *names, cons
             while (!shake_hands(names->v[i], addresses.v[j], sha256, &seen, &failed)) {
                 if (signals_interrupted(err))
                     return false;
-                if (!patience_wait(&patience)) {
+                if (!patience_wait(deploy, &patience)) {
                     *err = failed;
                     return err_context(err,
                                        "the web server was reloaded, but does not serve the new certificate");
@@ -441,7 +450,7 @@ static bool change_over(struct deploy *deploy, const char *cert_name, const stru
                         const char *sha256, bool redirect, struct txn *txn, struct cert_state *state,
                         struct err *err)
 {
-    AUTO_FREE int *before = front_statuses(deploy, names);
+    AUTO_FREE struct front *before = look_at_fronts(deploy, names);
     return take_up(deploy, txn, err) && reread(deploy, err) &&
            reach(deploy, cert_name, state, DEPLOY_RELOADED, err) && prove_https(deploy, names, sha256, err) &&
            prove_front(deploy, names, before, redirect, err) && txn_note(txn, TXN_VERIFIED, err);

@@ -421,6 +421,18 @@ def test_certificate_that_cannot_be_served_is_rolled_back(tlsup, ca, nginx, name
 # -- this machine ------------------------------------------------------------------------------------------
 
 
+def fill(path):
+    """Take all the room that is left."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(handle, b"x" * 4096)
+    except OSError:
+        return path
+    finally:
+        os.close(handle)
+
+
 @pytest.fixture
 def tiny_disk():
     """The state directory on a file system with little room."""
@@ -454,14 +466,7 @@ def test_full_disk_leaves_the_old_certificate(fake_ca, name, tiny_disk):
 
     mine = Client("/etc/tlsup", tiny_disk / "state")
     mine.ok("issue", name, *STANDALONE, *fake_ca.arguments)
-    filler = tiny_disk / "filler"
-    with open(filler, "wb") as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
-        except OSError:
-            pass
+    filler = fill(tiny_disk / "filler")
     before = mine.held()
     result = mine("issue", name, *STANDALONE, "--force-renewal", *fake_ca.arguments)
     assert result.status == 1 and re.search(r"space|full", result.err, re.I), result
@@ -478,13 +483,7 @@ def test_web_server_files_on_a_full_disk(tlsup, ca, nginx, name):
     subprocess.run("mount -t tmpfs -o size=256k,mode=755 tmpfs /mnt && cp -a /etc/nginx/. /mnt && mount --bind /mnt /etc/nginx", shell=True, check=True)
     try:
         nginx.start()
-        with open("/etc/nginx/filler", "wb") as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-                    file.flush()
-            except OSError:
-                pass
+        fill("/etc/nginx/filler")
         before = nginx.configuration()
         result = tlsup("enable", name, *ca.arguments)
         assert result.status == 1 and re.search(r"space|full", result.err, re.I) and "/etc/nginx" in result.err, result

@@ -259,7 +259,7 @@ def test_cron_where_systemd_does_not_run(tlsup, ca, name, no_service_manager):
     path = pathlib.Path("/etc/cron.d/tlsup")
     assert path.exists() and str(path) in result.text, result
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    line = [l for l in path.read_text().splitlines() if "renew" in l][0]
+    line = [l for l in path.read_text().splitlines() if "renew" in l and not l.startswith("#")][0]
     minute, hours = line.split()[:2]
     assert 0 < int(minute) < 60 and len(hours.split(",")) == 2 and " root " in line, line
     before = path.read_bytes()

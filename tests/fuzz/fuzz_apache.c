@@ -1,7 +1,9 @@
 /*
- * fuzz_apache.c - libFuzzer harness for the Apache lexer: the nodes tile the file, words end, blocks are found inside of it.
+ * fuzz_apache.c - libFuzzer harness for the Apache lexer: the nodes tile the file, words end, blocks are
+ * found inside of it.
  *
- *   clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude tests/fuzz/fuzz_apache.c src/install/apache_lexer.c src/base/{all}.c -lcrypto -lidn2
+ *   clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude tests/fuzz/fuzz_apache.c
+ * src/install/apache_lexer.c src/base/{all}.c -lcrypto -lidn2
  */
 #include <stdint.h>
 #include <stdlib.h>

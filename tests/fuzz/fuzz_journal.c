@@ -1,8 +1,8 @@
 /*
  * fuzz_journal.c - the reader of transaction logs, with any bytes.
  *
- * The checksums would keep a fuzzer out, so an input that begins with 'r' is read as payloads, one a line, and framed
- * here; any other is read as it is. Run: fuzz_journal -max_total_time=60 CORPUS
+ * The checksums would keep a fuzzer out, so an input that begins with 'r' is read as payloads, one a line,
+ * and framed here; any other is read as it is. Run: fuzz_journal -max_total_time=60 CORPUS
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"

@@ -1,7 +1,9 @@
 /*
- * fuzz_nginx.c - libFuzzer entry for the nginx lexer and parser: no byte lost, every range inside its parent, words survive a round trip.
+ * fuzz_nginx.c - libFuzzer entry for the nginx lexer and parser: no byte lost, every range inside its parent,
+ * words survive a round trip.
  *
- *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude tests/fuzz/fuzz_nginx.c src/install/nginx_lexer.c src/base/{buf,err,fs,log,mem,clock}.c -lcrypto
+ *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude tests/fuzz/fuzz_nginx.c
+ * src/install/nginx_lexer.c src/base/{buf,err,fs,log,mem,clock}.c -lcrypto
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -51,7 +53,8 @@ static void check_node(const struct nginx_node *node, size_t begin, size_t end)
             check_word(child->args[k]);
         }
         if (child->block) {
-            check(child->open > child->begin && child->close >= child->open && child->end == child->close + 1);
+            check(child->open > child->begin && child->close >= child->open &&
+                  child->end == child->close + 1);
             check_node(child, child->open, child->close);
         }
         at = child->end;

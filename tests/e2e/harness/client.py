@@ -29,17 +29,16 @@ def program():
     raise FileNotFoundError("no program to test: build it, or set TLSUP_BIN")
 
 
-class Result:
-    def __init__(self, argv, status, out, err, seconds):
+class Result(str):
+    """What a run said and how it ended. As a string it is the whole session, for messages of failed tests."""
+
+    def __new__(cls, argv, status, out, err, seconds):
+        self = super().__new__(cls, f"$ {' '.join(argv)}\n[status {status}, {seconds:.1f} s]\n{out}{err}")
         self.argv, self.status, self.out, self.seconds = argv, status, out, seconds
         self.text = out + err
         self.err = re.sub(r"\s+", " ", err)  # errors are wrapped for people: their words, not their lines
-        assert not TRACES.search(self.text), self.text
-
-    def __str__(self):
-        return f"$ {' '.join(self.argv)}\n[status {self.status}, {self.seconds:.1f} s]\n{self.text}"
-
-    __repr__ = __str__
+        assert not TRACES.search(self.text), self
+        return self
 
     def json(self):
         return json.loads(self.out)

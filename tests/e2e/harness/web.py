@@ -44,15 +44,13 @@ class WebServer:
     def start(self):
         self.control("start")
         net.wait_for_port(80)
+        deadline = time.monotonic() + 5
+        while not (os.path.exists(self.pid_file) and pathlib.Path(self.pid_file).read_text().strip()) and time.monotonic() < deadline:
+            time.sleep(0.01)
         return self
 
     def master(self):
         return int(pathlib.Path(self.pid_file).read_text())
-
-    def workers_gone(self, pids, seconds=10):
-        deadline = time.monotonic() + seconds
-        while any(os.path.exists(f"/proc/{p}") for p in pids) and time.monotonic() < deadline:
-            time.sleep(0.05)
 
     def site(self, *names, extra="", page=None):
         """A site of one's own, as a person would write it; returns its file."""
