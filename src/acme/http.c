@@ -47,6 +47,7 @@ struct http {
     struct curl_slist *post_headers;
     struct transfer *transfers; /* under way */
     char *user_agent;
+    bool own_roots; /* the caller's, in ca_pem: never the system's besides, not even when there are none */
     struct buf ca_pem;
     char *ca_name;
     const char *ca_dir; /* a hashed directory of roots, NULL = curl's own bundle */
@@ -230,7 +231,8 @@ bool http_new(const struct http_options *options, struct http **out, struct err 
         mem_exhausted();
     http->user_agent = mem_dup(options->user_agent);
     http->ca_name = mem_dup(options->ca_name);
-    if (options->ca_pem != NULL)
+    http->own_roots = options->ca_pem != NULL;
+    if (http->own_roots)
         buf_add(&http->ca_pem, options->ca_pem, options->ca_pem_len);
     else
         http->ca_dir = find_hashed_roots();
@@ -279,7 +281,7 @@ static void set_trust(const struct http *http, CURL *easy)
 {
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-    if (http->ca_pem.len > 0) {
+    if (http->own_roots) {
         struct curl_blob blob = {
             .data = http->ca_pem.data, .len = http->ca_pem.len, .flags = CURL_BLOB_NOCOPY};
         curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
@@ -349,7 +351,7 @@ void http_start(struct http *http, enum http_method method, const char *url, con
 static bool trust_error(const struct transfer *transfer, struct err *err)
 {
     const struct http *http = transfer->http;
-    if (http->ca_pem.len > 0)
+    if (http->own_roots)
         return err_advise(err,
                           "the CA's own HTTPS certificate must be signed by one in %s (--ca-bundle); check "
                           "that file, the address, and "

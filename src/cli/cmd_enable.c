@@ -65,24 +65,32 @@ static bool decide(struct run *run, struct task *task, struct err *err)
     return true;
 }
 
+/* "example.org", "example.org and 2 more". */
+static char *describe_names(const struct strlist *names)
+{
+    char shown[2 * NAME_MAX_BYTES + 4];
+    name_display(names->v[0], shown);
+    return names->n == 1 ? mem_dup(shown) : mem_fmt("%s and %zu more", shown, names->n - 1);
+}
+
 static bool obtain(struct run *run, struct task *task, struct err *err)
 {
-    char ca[256], shown[2 * NAME_MAX_BYTES + 4];
+    char ca[256], validity[128];
+    AUTO_FREE char *names = describe_names(&task->config.names);
     if (!task->needs_order) {
         output_step("Looking at the certificate that is here");
         output_done("The certificate that is here will do: %s",
-                    run_validity(run, task->config.name, task->version, shown));
+                    run_validity(run, task->config.name, task->version, validity));
         return true;
     }
-    output_step("Getting a certificate for %s%s from %s", name_display(task->config.names.v[0], shown),
-                task->config.names.n > 1 ? " and others" : "", config_ca_name(task->config.server, ca));
+    output_step("Getting a certificate for %s from %s", names, config_ca_name(task->config.server, ca));
     if (!run_obtain(run, task, 1, false, err) || err_isset(&task->err)) {
         if (!err_isset(err))
             *err = task->err;
         output_failed();
         return false;
     }
-    output_done("Certificate for %s%s from %s", shown, task->config.names.n > 1 ? " and others" : "", ca);
+    output_done("Certificate for %s from %s", names, ca);
     return true;
 }
 

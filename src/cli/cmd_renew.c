@@ -73,8 +73,9 @@ static void note_failure(struct run *run, const char *name, const struct err *wh
 {
     struct err shown = *why;
     tally->failed++;
-    if (shown.subject[0] == '\0')
-        snprintf(shown.subject, sizeof shown.subject, "%s", name);
+    if (strcmp(shown.subject, name) != 0 && shown.subject[0] != '\0')
+        (void)err_context(&shown, "%.200s", why->subject);
+    snprintf(shown.subject, sizeof shown.subject, "%s", name);
     run_record_failure(run, name, &shown);
     output_error(&shown);
     /* what needs a person outweighs what only needs time */

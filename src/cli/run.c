@@ -344,6 +344,7 @@ bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challen
         ok = n_group == 0 || obtain_from(run->keepers[k], group, n_group, keep_challenges, err);
         free(group);
     }
+    role_stop(&run->responder); /* up only while needed */
     return ok && !signals_interrupted(err);
 }
 
@@ -436,8 +437,9 @@ bool run_install(struct run *run, struct task *task, struct err *err)
     int before = 0;
     bool ok = store_state_load(run->store, config->name, &state, err) &&
               store_live_version(run->store, config->name, &before, err);
-    if (ok && config->install == WEB_NONE)
-        ok = switch_live(run, task, &state, err);
+    if (ok && config->install ==
+                  WEB_NONE) /* the standing answer to challenges stays, so that renewals need no edit */
+        ok = switch_live(run, task, &state, err) && (task->deploy == NULL || deploy_keep(task->deploy, err));
     else if (ok)
         ok = (task->deploy != NULL || run_deploy(run, config->install, &task->deploy, err)) &&
              deploy_certificate(task->deploy, config->name, &config->names, task->version, config->redirect,

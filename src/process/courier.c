@@ -226,7 +226,13 @@ static void call_failed(struct call *call, enum policy_failure failure, int64_t 
         call->due_ms = now_ms + verdict.wait_ms;
         return;
     }
-    (void)err_context(err, "the CA refused the request (%s)", jws_kind_name(call->kind));
+    if (err->code == ERR_ACME)
+        (void)err_context(err, "the CA refused the request (%s)", jws_kind_name(call->kind));
+    /* a person knows the name, and not the URL that the request for it went to */
+    if (call->order != NULL && url_valid(err->subject)) {
+        log_info("%s: %s", err->subject, err->text);
+        snprintf(err->subject, sizeof err->subject, "%s", call->order->flow.names.v[0]);
+    }
     call_done(call, NULL, err);
 }
 

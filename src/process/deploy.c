@@ -523,8 +523,9 @@ bool deploy_recover(struct store *store, struct strlist *messages, struct err *e
     for (size_t i = 0; i < recovery.messages.n; i++)
         strlist_add(messages, recovery.messages.v[i]);
     if (ok && recovery.reload_needed) {
-        if (web_find(WEB_NONE, NULL, &web, &reload) && web_test(&web, &reload) &&
-            (web.master_pid == 0 || web_reload(&web, &reload)))
+        bool found = web_find(WEB_NONE, NULL, &web, &reload);
+        bool told = found && (web.master_pid == 0 || (web_test(&web, &reload) && web_reload(&web, &reload)));
+        if (told || (!found && reload.code == ERR_NOT_FOUND))
             ok = txn_settle(store_journal_dir(store), err);
         else
             log_warn("the web server could not be reloaded after putting things back: %s", reload.text);

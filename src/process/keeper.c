@@ -167,12 +167,15 @@ static bool job_key(struct keeper *keeper, struct job *job, struct err *err)
     struct err missing = ERR_INIT;
     if (job->key != NULL)
         return true;
-    if (store_pending_key_load(keeper->store, job->config->name, &job->key, &missing))
+    bool waiting = store_pending_key_load(keeper->store, job->config->name, &job->key, &missing);
+    if (waiting && key_type_of(job->key) == job->config->key_type)
         return true;
-    if (missing.code != ERR_NOT_FOUND) {
+    if (!waiting && missing.code != ERR_NOT_FOUND) {
         *err = missing;
         return false;
     }
+    key_free(job->key); /* another type is wanted since */
+    job->key = NULL;
     return key_generate(job->config->key_type, &job->key, err) &&
            store_pending_key_save(keeper->store, job->config->name, job->key, err);
 }
