@@ -36,7 +36,8 @@ struct transfer {
     enum http_method method;
     struct http_response response;
     size_t header_bytes, header_lines;
-    bool too_much; /* the peer passed a bound */
+    bool too_much;    /* the peer passed a bound */
+    bool header_over; /* the empty line after it has come */
     char message[CURL_ERROR_SIZE];
     http_done_fn *done;
     void *ctx;
@@ -170,11 +171,14 @@ static size_t on_header(char *data, size_t size, size_t n, void *ctx)
         transfer->too_much = true;
         return 0;
     }
-    if (len >= 5 &&
-        strncasecmp(data, "HTTP/", 5) == 0) /* 100 Continue, then the answer: only the last one counts */
+    if (len >= 5 && strncasecmp(data, "HTTP/", 5) == 0) {
+        /* 100 Continue, then the answer: only the last one counts */
         http_response_clear(&transfer->response);
-    else
+        transfer->header_over = false;
+    } else {
         http_header_line(&transfer->response, data, len);
+        transfer->header_over |= len > 0 && len <= 2 && (data[0] == '\r' || data[0] == '\n');
+    }
     return len;
 }
 
@@ -429,6 +433,8 @@ static void finish(struct http *http, struct transfer *transfer, CURLcode code)
     static const char *const methods[] = {"HEAD", "GET", "POST"};
     struct err err = ERR_INIT;
     long status = 0, connects = 0;
+    if (code == CURLE_OK && !transfer->header_over) /* cut within the header, which curl lets pass */
+        code = CURLE_GOT_NOTHING;
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
     http->stats.connections += connects;

@@ -20,9 +20,10 @@
 
 /* -- find -- */
 
-static const char *const binaries[] = {"/usr/sbin/apache2",     "/usr/sbin/httpd",         "/usr/local/sbin/httpd",
-                                       "/usr/sbin/httpd2",      "/usr/sbin/httpd-prefork", "/usr/local/apache2/bin/httpd",
-                                       "/opt/local/sbin/httpd", "/usr/bin/httpd"};
+static const char *const binaries[] = {"/usr/sbin/apache2",       "/usr/sbin/httpd",
+                                       "/usr/local/sbin/httpd",   "/usr/sbin/httpd2",
+                                       "/usr/sbin/httpd-prefork", "/usr/local/apache2/bin/httpd",
+                                       "/opt/local/sbin/httpd",   "/usr/bin/httpd"};
 static const char *const processes[] = {"apache2", "httpd", "httpd2", "httpd-prefork", "httpd-worker", NULL};
 
 /* What `-V` says of itself: the text between the quotes of `-D NAME="..."`. */
@@ -150,7 +151,8 @@ static bool find(const struct web_hints *hints, struct web *out, struct err *err
     bool found = false;
     if (hints && hints->bin) {
         if (!examine(hints->bin, &web, root, conf)) {
-            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, hints->bin, "%s is not an Apache HTTP Server", hints->bin);
+            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, hints->bin, "%s is not an Apache HTTP Server",
+                    hints->bin);
             return err_advise(err, "Give the path of the server's own program, such as /usr/sbin/apache2.");
         }
         found = true;
@@ -196,8 +198,9 @@ static bool test(const struct web *web, struct err *err)
     bool ok = spawn_run(ctl ? through : direct, &options, &result, err);
     free(entries);
     if (ok && (result.status != 0 || result.timed_out)) {
-        ok = err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf, "Apache's own configuration test %s:\n%s",
-                     result.timed_out ? "did not end" : "fails", buf_str(&result.output));
+        ok =
+            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf, "Apache's own configuration test %s:\n%s",
+                    result.timed_out ? "did not end" : "fails", buf_str(&result.output));
         (void)err_advise(err, "Mend what it names, then see that `%s -t` passes.", ctl ? web->ctl : web->bin);
     }
     spawn_result_clear(&result);
@@ -225,16 +228,16 @@ static void add_listen(struct site *site, const char *address, int port, bool ss
 }
 
 /* A host's address, as far as a Listen opens it. */
-static void add_listens(const struct apache_model *model, const struct apache_host *host, const char *address, int port,
-                        bool ipv6, struct site *site)
+static void add_listens(const struct apache_model *model, const struct apache_host *host, const char *address,
+                        int port, bool ipv6, struct site *site)
 {
     bool ssl = apache_host_is_tls(model, host);
     for (size_t i = 0; i < model->n_listens; i++) {
         const struct apache_address *at = &model->listens[i].at;
         if (port != 0 && at->port != port)
             continue;
-        bool first = host->open == APACHE_NONE ||
-                     apache_owner_at(model, "", address, at->port, false, NULL) == host;
+        bool first =
+            host->open == APACHE_NONE || apache_owner_at(model, "", address, at->port, false, NULL) == host;
         bool any = strcmp(at->address, "*") == 0;
         if (strcmp(address, "*") != 0) {
             if (any || strcmp(at->address, "0.0.0.0") == 0 || strcmp(at->address, "[::]") == 0 ||
@@ -260,7 +263,8 @@ static char *first_word(const struct apache_tree *tree, const struct apache_line
     return path ? apache_path(tree, word) : mem_dup(word);
 }
 
-static const struct apache_line *inherited(const struct apache_model *model, const struct apache_host *host, const char *name)
+static const struct apache_line *inherited(const struct apache_model *model, const struct apache_host *host,
+                                           const char *name)
 {
     const struct apache_line *line = apache_host_line(model, host, name);
     return line ? line : apache_host_line(model, apache_main(model), name);
@@ -299,7 +303,7 @@ static void add_site(const struct apache_model *model, struct apache_host *host,
         add_listens(model, host, host->addresses[i].address, host->addresses[i].port, ipv6, site);
     if (host->open == APACHE_NONE)
         main_listens(model, ipv6, site);
-    site->redirects_only = apache_host_redirects(model, host);
+    site->redirects_only = apache_host_redirects(model, host, "https://");
     site->root = first_word(&model->tree, inherited(model, host, "DocumentRoot"), true);
     site->certificate = apache_host_is_tls(model, host)
                             ? first_word(&model->tree, inherited(model, host, "SSLCertificateFile"), true)

@@ -15,8 +15,8 @@
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
-#define CIPHERS                                                                                                   \
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"                    \
+#define CIPHERS                                                                                              \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"               \
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 #define TLS13_SINCE 2004038
 
@@ -33,15 +33,39 @@ static bool in_table(const char *name, const char *const *table, size_t n)
 
 /* Said once for the process, or said by the twin itself. */
 static const char *const not_for_tls[] = {
-    "WSGIDaemonProcess",     "WSGIImportScript",    "FastCgiServer", "FastCgiExternalServer",
-    "SSLEngine",             "SSLCertificateFile",  "SSLProtocol",   "SSLCertificateKeyFile",
-    "SSLCertificateChainFile", "SSLHonorCipherOrder", "SSLCipherSuite", "SSLSessionTickets",
+    "WSGIDaemonProcess",
+    "WSGIImportScript",
+    "FastCgiServer",
+    "FastCgiExternalServer",
+    "SSLEngine",
+    "SSLCertificateFile",
+    "SSLProtocol",
+    "SSLCertificateKeyFile",
+    "SSLCertificateChainFile",
+    "SSLHonorCipherOrder",
+    "SSLCipherSuite",
+    "SSLSessionTickets",
 };
 static const char *const names_of_host[] = {"ServerName", "ServerAlias"};
 static const char *const serving[] = {
-    "DocumentRoot",  "ProxyPass",     "ProxyPassMatch",     "Alias",     "AliasMatch",          "ScriptAlias",
-    "ScriptAliasMatch", "WSGIScriptAlias", "WSGIScriptAliasMatch", "JkMount", "SetHandler",      "PassengerAppRoot",
-    "VirtualDocumentRoot", "VirtualScriptAlias", "UserDir", "FcgidWrapper", "FallbackResource", "DirectoryIndex",
+    "DocumentRoot",
+    "ProxyPass",
+    "ProxyPassMatch",
+    "Alias",
+    "AliasMatch",
+    "ScriptAlias",
+    "ScriptAliasMatch",
+    "WSGIScriptAlias",
+    "WSGIScriptAliasMatch",
+    "JkMount",
+    "SetHandler",
+    "PassengerAppRoot",
+    "VirtualDocumentRoot",
+    "VirtualScriptAlias",
+    "UserDir",
+    "FcgidWrapper",
+    "FallbackResource",
+    "DirectoryIndex",
 };
 
 struct emit {
@@ -59,7 +83,8 @@ static bool condition_stops(const char *args, const char *target)
 {
     AUTO_STRLIST words = STRLIST_INIT;
     apache_words(args, &words);
-    if (words.n < 2 || (strcasecmp(words.v[0], "%{HTTP_HOST}") != 0 && strcasecmp(words.v[0], "%{SERVER_NAME}") != 0))
+    if (words.n < 2 ||
+        (strcasecmp(words.v[0], "%{HTTP_HOST}") != 0 && strcasecmp(words.v[0], "%{SERVER_NAME}") != 0))
         return false;
     const char *pattern = words.v[1];
     bool negate = pattern[0] == '!';
@@ -86,11 +111,13 @@ static bool condition_is_alternative(const char *args)
 }
 
 /* Does it come back to the same site? Then the twin would redirect to itself. */
-static bool is_loop(const struct emit *emit, const struct apache_redirect *redirect, const struct strlist *conditions)
+static bool is_loop(const struct emit *emit, const struct apache_redirect *redirect,
+                    const struct strlist *conditions)
 {
     if (!redirect->host[0])
         return true;
-    if (!apache_host_has(emit->source->host, redirect->host) && !strlist_has(&emit->source->names, redirect->host))
+    if (!apache_host_has(emit->source->host, redirect->host) &&
+        !strlist_has(&emit->source->names, redirect->host))
         return false;
     for (size_t i = 0; i < conditions->n; i++) {
         if (condition_is_alternative(conditions->v[i]))
@@ -103,7 +130,8 @@ static bool is_loop(const struct emit *emit, const struct apache_redirect *redir
     return true;
 }
 
-static enum fate fate_of(const struct emit *emit, const char *name, const char *args, const struct strlist *conditions)
+static enum fate fate_of(const struct emit *emit, const char *name, const char *args,
+                         const struct strlist *conditions)
 {
     if (in_table(name, names_of_host, COUNT_OF(names_of_host)))
         return DROP;
@@ -112,7 +140,7 @@ static enum fate fate_of(const struct emit *emit, const char *name, const char *
     if (in_table(name, not_for_tls, COUNT_OF(not_for_tls)))
         return DROP;
     struct apache_redirect redirect;
-    if (!apache_redirects(name, args, &redirect) || !is_loop(emit, &redirect, conditions))
+    if (!apache_redirects(name, args, "https://", &redirect) || !is_loop(emit, &redirect, conditions))
         return KEEP;
     return redirect.rewrite && emit->counted ? NEUTRAL : DROP;
 }
@@ -211,7 +239,8 @@ static void emit_inline(struct emit *emit, size_t line)
     }
 }
 
-static void emit_text(struct emit *emit, const struct apache_file *file, const struct apache_node *node, size_t use)
+static void emit_text(struct emit *emit, const struct apache_file *file, const struct apache_node *node,
+                      size_t use)
 {
     const char *raw = file->data + node->begin;
     size_t len = node->end - node->begin;
@@ -241,8 +270,9 @@ static void emit_nodes(struct emit *emit, size_t file_index, size_t from, size_t
             buf_adds(emit->out, "    RewriteRule \"^\" \"-\"\n");
             continue;
         }
-        bool brings = node->kind == APACHE_DIRECTIVE && (apache_is(node, "Include") || apache_is(node, "Use") ||
-                                                         apache_is(node, "IncludeOptional"));
+        bool brings =
+            node->kind == APACHE_DIRECTIVE &&
+            (apache_is(node, "Include") || apache_is(node, "Use") || apache_is(node, "IncludeOptional"));
         size_t line = brings ? find_line(emit, file_index, i, use) : APACHE_NONE;
         if (line != APACHE_NONE && brings_dropped(emit, line))
             emit_inline(emit, line);
@@ -263,14 +293,15 @@ static bool skips_by_number(const struct apache_edit *edit, const struct apache_
         AUTO_STRLIST words = STRLIST_INIT;
         apache_words(line->args, &words);
         const char *flags = words.n > 2 ? words.v[2] : "";
-        if (strcasestr(flags, "S=") || strcasestr(flags, "skip=") || strcasestr(flags, "[C") || strcasestr(flags, ",C]") ||
-            strcasestr(flags, ",C,") || strcasestr(flags, "chain"))
+        if (strcasestr(flags, "S=") || strcasestr(flags, "skip=") || strcasestr(flags, "[C") ||
+            strcasestr(flags, ",C]") || strcasestr(flags, ",C,") || strcasestr(flags, "chain"))
             return true;
     }
     return false;
 }
 
-static void emit_body(const struct apache_edit *edit, const struct apache_source *source, bool tls, struct buf *out)
+static void emit_body(const struct apache_edit *edit, const struct apache_source *source, bool tls,
+                      struct buf *out)
 {
     const struct apache_tree *tree = &edit->model.tree;
     struct emit emit = {.edit = edit, .source = source, .tls = tls, .out = out};
@@ -282,7 +313,8 @@ static void emit_body(const struct apache_edit *edit, const struct apache_source
         return;
     }
     const struct apache_line *open = &tree->lines[source->host->open];
-    emit_nodes(&emit, open->file, open->node + 1, tree->files[open->file]->nodes[open->node].partner, open->use);
+    emit_nodes(&emit, open->file, open->node + 1, tree->files[open->file]->nodes[open->node].partner,
+               open->use);
 }
 
 /* -- can it be done? -- */
@@ -295,7 +327,8 @@ static bool serves_something(const struct apache_edit *edit, const struct apache
         const struct apache_line *line = &edit->model.tree.lines[i];
         if (line->kind == APACHE_DIRECTIVE && in_table(line->name, serving, COUNT_OF(serving)))
             return true;
-        if (strcasecmp(line->name, "RewriteRule") == 0 && (strstr(line->args, " http://") || strstr(line->args, "[P")))
+        if (strcasecmp(line->name, "RewriteRule") == 0 &&
+            (strstr(line->args, " http://") || strstr(line->args, "[P")))
             return true;
     }
     return false;
@@ -309,7 +342,8 @@ static bool redirects_to_itself(const struct apache_edit *edit, const struct apa
     for (size_t i = from; i < to; i++) {
         const struct apache_line *line = &edit->model.tree.lines[i];
         struct apache_redirect redirect;
-        if (line->kind == APACHE_DIRECTIVE && apache_redirects(line->name, line->args, &redirect) && redirect.everything &&
+        if (line->kind == APACHE_DIRECTIVE &&
+            apache_redirects(line->name, line->args, "https://", &redirect) && redirect.everything &&
             (!redirect.host[0] || apache_host_has(source->host, redirect.host) ||
              strlist_has(&source->names, redirect.host)))
             return true;
@@ -317,21 +351,25 @@ static bool redirects_to_itself(const struct apache_edit *edit, const struct apa
     return false;
 }
 
-bool apache_companion_check(const struct apache_edit *edit, const struct apache_source *source, struct err *err)
+bool apache_companion_check(const struct apache_edit *edit, const struct apache_source *source,
+                            struct err *err)
 {
     AUTO_FREE char *where = apache_host_where(&edit->model, source->host);
     const char *name = source->names.v[0];
     bool is_main = source->host->open == APACHE_NONE;
-    if (apache_host_redirects(&edit->model, source->host) && redirects_to_itself(edit, source) &&
+    if (apache_host_redirects(&edit->model, source->host, "https://") && redirects_to_itself(edit, source) &&
         (is_main || !serves_something(edit, source->host))) {
         err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
-                "%s sends every request for %s to https and serves nothing itself: on port 443 it would redirect to itself",
+                "%s sends every request for %s to https and serves nothing itself: on port 443 it would "
+                "redirect to itself",
                 where, name);
-        return err_advise(err, "Say in it what the site is made of, with a DocumentRoot or a ProxyPass, and run the command again.");
+        return err_advise(err, "Say in it what the site is made of, with a DocumentRoot or a ProxyPass, and "
+                               "run the command again.");
     }
     if (source->is_default && !is_main && apache_host_line(&edit->model, source->host, "WSGIDaemonProcess")) {
         err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
-                "no virtual host names %s, and the default one (%s) runs a WSGI daemon of its own, which a twin cannot share",
+                "no virtual host names %s, and the default one (%s) runs a WSGI daemon of its own, which a "
+                "twin cannot share",
                 name, where);
         return err_advise(err, "Add \"ServerAlias %s\" to it, or write a virtual host for that name.", name);
     }
@@ -364,7 +402,8 @@ static void add_unique(struct strlist *list, const char *text)
         strlist_add(list, text);
 }
 
-/* The addresses for the twin on `port`: those of its source, unless another site's names would then lose theirs. */
+/* The addresses for the twin on `port`: those of its source, unless another site's names would then lose
+ * theirs. */
 static void twin_addresses(const struct apache_edit *edit, const struct apache_companion *companion,
                            const struct apache_source *source, int port, struct strlist *out)
 {
@@ -409,7 +448,9 @@ static void add_tls(const struct apache_edit *edit, const struct apache_companio
 {
     const struct apache_tree *tree = &edit->model.tree;
     int version = edit->web->version_number;
-    buf_addf(out, "    SSLEngine on\n    SSLCertificateFile \"%s/fullchain.pem\"\n    SSLCertificateKeyFile \"%s/privkey.pem\"\n",
+    buf_addf(out,
+             "    SSLEngine on\n    SSLCertificateFile \"%s/fullchain.pem\"\n    SSLCertificateKeyFile "
+             "\"%s/privkey.pem\"\n",
              companion->https->live_dir, companion->https->live_dir);
     buf_addf(out, "    SSLProtocol -all +TLSv1.2%s\n", !version || version >= TLS13_SINCE ? " +TLSv1.3" : "");
     buf_adds(out, "    SSLCipherSuite " CIPHERS "\n    SSLHonorCipherOrder off\n    SSLSessionTickets off\n");
@@ -429,7 +470,8 @@ static char *known_thumbprint(const struct apache_edit *edit, const struct apach
         if (strcasecmp(line->name, "ErrorDocument") != 0 ||
             !apache_block_around(tree->files[line->file], line->node, "challenge"))
             continue;
-        const struct apache_block *around = apache_block_around(tree->files[line->file], line->node, "companion");
+        const struct apache_block *around =
+            apache_block_around(tree->files[line->file], line->node, "companion");
         bool twin = around && strcmp(around->id, companion->https->cert_name) == 0;
         size_t from, to;
         apache_host_span(&edit->model, source->host, &from, &to);
@@ -457,7 +499,7 @@ static void add_plain_twin(const struct apache_edit *edit, const struct apache_c
         apache_challenge_rules(&content);
         apache_block_write(out, "challenge", "rules", "    ", "\n", buf_str(&content));
     }
-    if (companion->https->redirect && !apache_host_redirects(&edit->model, source->host)) {
+    if (companion->https->redirect && !apache_host_redirects(&edit->model, source->host, "https://")) {
         buf_reset(&content);
         apache_redirect_rules(&content, &source->names);
         apache_block_write(out, "redirect", companion->https->cert_name, "    ", "\n", buf_str(&content));
@@ -494,12 +536,15 @@ static bool foreign_listen(const struct apache_edit *edit)
     return false;
 }
 
-static void companion_text(const struct apache_edit *edit, const struct apache_companion *companion, struct buf *out)
+static void companion_text(const struct apache_edit *edit, const struct apache_companion *companion,
+                           struct buf *out)
 {
     AUTO_BUF text = BUF_INIT;
-    buf_adds(&text, "# Written by tlsup. Edit the host on port 80 rather than this file, and run tlsup again.\n");
+    buf_adds(&text,
+             "# Written by tlsup. Edit the host on port 80 rather than this file, and run tlsup again.\n");
     if (companion->ssl_module)
-        buf_addf(&text, "<IfModule !ssl_module>\nLoadModule ssl_module \"%s\"\n</IfModule>\n", companion->ssl_module);
+        buf_addf(&text, "<IfModule !ssl_module>\nLoadModule ssl_module \"%s\"\n</IfModule>\n",
+                 companion->ssl_module);
     if (!foreign_listen(edit))
         buf_adds(&text, "<IfDefine !TLSUP_LISTEN_443>\nDefine TLSUP_LISTEN_443\nListen 443\n</IfDefine>\n");
     for (size_t i = 0; i < companion->n_sources; i++) {
@@ -526,7 +571,7 @@ static const struct {
     const char *dir;
     int rank;
 } dir_ranks[] = {
-    {"sites-enabled", 1}, {"vhosts.d", 2},      {"sites.d", 3},         {"conf.d", 4},
+    {"sites-enabled", 1}, {"vhosts.d", 2},      {"sites.d", 3},       {"conf.d", 4},
     {"Includes", 5},      {"conf-enabled", 20}, {"mods-enabled", -1}, {"conf.modules.d", -1},
 };
 
@@ -546,7 +591,8 @@ static int dir_rank(const char *dir)
 }
 
 /* Is `host` read before a file of this name behind the Include? */
-static bool host_is_before(const struct apache_edit *edit, const struct apache_host *host, const struct place *place)
+static bool host_is_before(const struct apache_edit *edit, const struct apache_host *host,
+                           const struct place *place)
 {
     const struct apache_tree *tree = &edit->model.tree;
     if (host->open < place->include)
@@ -559,14 +605,14 @@ static bool host_is_before(const struct apache_edit *edit, const struct apache_h
 }
 
 /* Some host is the default for its address: it must stay so. */
-static bool keeps_defaults(const struct apache_edit *edit, const struct apache_companion *companion, const struct place *place,
-                           int port)
+static bool keeps_defaults(const struct apache_edit *edit, const struct apache_companion *companion,
+                           const struct place *place, int port)
 {
     AUTO_STRLIST addresses = STRLIST_INIT;
     apache_addresses(&edit->model, port, companion->https->cert_name, &addresses);
     for (size_t i = 0; i < addresses.n; i++) {
-        const struct apache_host *first = apache_owner_at(&edit->model, "", addresses.v[i], port, false,
-                                                          companion->https->cert_name);
+        const struct apache_host *first =
+            apache_owner_at(&edit->model, "", addresses.v[i], port, false, companion->https->cert_name);
         if (first && first->open != APACHE_NONE && !host_is_before(edit, first, place))
             return false;
     }
@@ -613,13 +659,16 @@ static bool include_dir(const struct apache_tree *tree, size_t index, char **dir
     return true;
 }
 
-static bool source_is_in(const struct apache_edit *edit, const struct apache_companion *companion, size_t include)
+static bool source_is_in(const struct apache_edit *edit, const struct apache_companion *companion,
+                         size_t include)
 {
     const struct apache_host *host = companion->sources[0].host;
-    return host->open != APACHE_NONE && host->open > include && host->open < edit->model.tree.lines[include].next;
+    return host->open != APACHE_NONE && host->open > include &&
+           host->open < edit->model.tree.lines[include].next;
 }
 
-static void consider(const struct apache_edit *edit, const struct apache_companion *companion, size_t include, struct place *best)
+static void consider(const struct apache_edit *edit, const struct apache_companion *companion, size_t include,
+                     struct place *best)
 {
     AUTO_FREE char *dir = NULL;
     AUTO_FREE char *pattern = NULL;
@@ -636,20 +685,22 @@ static void consider(const struct apache_edit *edit, const struct apache_compani
         AUTO_FREE char *name = mem_fmt("%s%s-tlsup.conf", prefixes[i], safe);
         struct place place = {.dir = dir, .file = name, .include = include, .rank = rank * 2 + (int)i};
         AUTO_FREE char *path = fs_join(dir, name);
-        if (fnmatch(pattern, name, FNM_PERIOD) != 0 || fs_exists(path) || !keeps_defaults(edit, companion, &place, 443) ||
+        if (fnmatch(pattern, name, FNM_PERIOD) != 0 || fs_exists(path) ||
+            !keeps_defaults(edit, companion, &place, 443) ||
             (has_plain_twin(companion) && !keeps_defaults(edit, companion, &place, 80)))
             continue;
         if (best->dir && best->rank <= place.rank)
             continue;
         free(best->dir);
         free(best->file);
-        *best = (struct place){.dir = mem_dup(dir), .file = mem_dup(name), .include = include, .rank = place.rank};
+        *best = (struct place){
+            .dir = mem_dup(dir), .file = mem_dup(name), .include = include, .rank = place.rank};
     }
 }
 
 /* Debian keeps the file in sites-available and a link to it in sites-enabled. */
-static bool stage_new_file(struct apache_edit *edit, const struct place *place, const struct buf *text, char **link,
-                           char **target, struct err *err)
+static bool stage_new_file(struct apache_edit *edit, const struct place *place, const struct buf *text,
+                           char **link, char **target, struct err *err)
 {
     AUTO_FREE char *path = fs_join(place->dir, place->file);
     AUTO_FREE char *parent = fs_dirname(place->dir);
@@ -694,8 +745,8 @@ static bool refuse_edited(const char *path, struct err *err)
     return err_advise(err, "Take the changes out, or remove the file, and run the command again.");
 }
 
-bool apache_companion_stage(struct apache_edit *edit, const struct apache_companion *companion, char **link, char **target,
-                            struct err *err)
+bool apache_companion_stage(struct apache_edit *edit, const struct apache_companion *companion, char **link,
+                            char **target, struct err *err)
 {
     *link = *target = NULL;
     AUTO_BUF text = BUF_INIT;

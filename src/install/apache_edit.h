@@ -1,8 +1,9 @@
 /*
- * apache_edit.h - the two edits of Apache's configuration; their contracts are in tlsup/web.h. Internal to install/.
+ * apache_edit.h - the two edits of Apache's configuration; their contracts are in tlsup/web.h. Internal to
+ * install/.
  *
- * An edit reads the configuration anew through the transaction, so that edits compose, plans, and stages. Inside of files all is done by splices:
- * bytes outside of them do not change.
+ * An edit reads the configuration anew through the transaction, so that edits compose, plans, and stages.
+ * Inside of files all is done by splices: bytes outside of them do not change.
  */
 #ifndef TLSUP_INSTALL_APACHE_EDIT_H
 #define TLSUP_INSTALL_APACHE_EDIT_H
@@ -10,12 +11,13 @@
 #include "apache_model.h"
 #include "tlsup/web.h"
 
-MUST_CHECK bool apache_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
-                                      const char *thumbprint, struct txn *txn, struct err *err);
-MUST_CHECK bool apache_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
-                                  struct txn *txn, struct err *err);
+MUST_CHECK bool apache_edit_challenge(const struct web *web, const struct sites *sites,
+                                      const struct strlist *names, const char *thumbprint, struct txn *txn,
+                                      struct err *err);
+MUST_CHECK bool apache_edit_https(const struct web *web, const struct sites *sites,
+                                  const struct web_https *https, struct txn *txn, struct err *err);
 
-/* -- shared by apache_edit.c and apache_companion.c -- */
+/* -- shared by apache_edit.c, apache_https.c and apache_companion.c -- */
 
 struct apache_splice {
     size_t file, at, remove;
@@ -30,11 +32,47 @@ struct apache_edit {
     size_t n_splices;
 };
 
+/* Read the configuration as it will be after what is staged in `txn`. */
+MUST_CHECK bool apache_edit_begin(const struct web *web, struct txn *txn, const struct strlist *assume,
+                                  struct apache_edit *edit, struct err *err);
+/* Carry out the splices, into the transaction. */
+MUST_CHECK bool apache_edit_stage(struct apache_edit *edit, struct err *err);
+void apache_edit_clear(struct apache_edit *edit);
 void apache_splice(struct apache_edit *edit, size_t file, size_t at, size_t remove, const char *text);
 /* How the answer to a challenge is written: first of all rules, and last of all sections. Appends. */
 void apache_challenge_rules(struct buf *out);
 void apache_challenge_answer(struct buf *out, const char *thumbprint);
 void apache_redirect_rules(struct buf *out, const struct strlist *names);
+
+/* Where a host's lines lie: nodes (open, close), or the whole main file. */
+struct apache_spot {
+    size_t file, open, close; /* nodes; open is APACHE_NONE for the main server */
+    const char *eol;
+    char indent[32];
+};
+
+struct apache_spot apache_host_spot(const struct apache_edit *edit, const struct apache_host *host);
+size_t apache_spot_top(const struct apache_edit *edit, const struct apache_spot *spot);
+/* The block of this kind and id (NULL: any) that lies there; NULL = none. */
+const struct apache_block *apache_spot_block(const struct apache_edit *edit, const struct apache_spot *spot,
+                                             const char *kind, const char *id);
+/* Insert a block at `at`, or renew it where it is. */
+void apache_put_block(struct apache_edit *edit, const struct apache_spot *spot, const char *kind,
+                      const char *id, size_t at, const char *content);
+/* Is this very text asked for at this place already? (One Macro makes several hosts.) */
+bool apache_is_asked(const struct apache_edit *edit, size_t file, size_t at, const char *text);
+/* May this content stand in the host, if it comes from a macro? */
+MUST_CHECK bool apache_check_macro(const struct apache_edit *edit, const struct apache_host *host,
+                                   const char *content, struct err *err);
+void apache_add_host(struct apache_host ***hosts, size_t *n,
+                     struct apache_host *host); /* unless it is there */
+
+/* Debian's modules: the directory of links ("" = none; the caller frees), what a module needs (false: not
+ * installed), the links. */
+char *apache_mods_enabled(const struct apache_edit *edit);
+bool apache_module_closure(const char *enabled, const char *module, unsigned depth, struct strlist *out);
+MUST_CHECK bool apache_link_modules(struct apache_edit *edit, const char *enabled,
+                                    const struct strlist *modules, struct err *err);
 
 /* One virtual host to be given a twin on 443. */
 struct apache_source {
@@ -47,15 +85,17 @@ struct apache_companion {
     const struct web_https *https;
     struct apache_source *sources;
     size_t n_sources;
-    const char *ssl_module;  /* LoadModule's path when the file has to load mod_ssl itself, NULL = no */
+    const char *ssl_module; /* LoadModule's path when the file has to load mod_ssl itself, NULL = no */
 };
-/* Stage the file with the :443 hosts, in the place where it makes no other site's name change its owner. The enabling symlink, where there is one, goes
- * to `link` and `target` (heap, NULL = none), to be staged last. */
-MUST_CHECK bool apache_companion_stage(struct apache_edit *edit, const struct apache_companion *companion, char **link,
-                                       char **target, struct err *err);
+/* Stage the file with the :443 hosts, in the place where it makes no other site's name change its owner. The
+ * enabling symlink, where there is one, goes to `link` and `target` (heap, NULL = none), to be staged last.
+ */
+MUST_CHECK bool apache_companion_stage(struct apache_edit *edit, const struct apache_companion *companion,
+                                       char **link, char **target, struct err *err);
 /* Remove the companion when nothing needs it any more. */
 MUST_CHECK bool apache_companion_remove(struct apache_edit *edit, const char *id, struct err *err);
 /* Can a twin of this host be made at all? */
-MUST_CHECK bool apache_companion_check(const struct apache_edit *edit, const struct apache_source *source, struct err *err);
+MUST_CHECK bool apache_companion_check(const struct apache_edit *edit, const struct apache_source *source,
+                                       struct err *err);
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * apache_lexer.h - Apache's configuration language: a lossless lexer, and the walk that the server itself would make. Internal to install/.
+ * apache_lexer.h - Apache's configuration language: a lossless lexer, and the walk that the server itself
+ * would make. Internal to install/.
  *
- * The lexer splits one file into nodes that tile it: every byte belongs to exactly one node, so a file is always the sum of its nodes and an edit
- * is an insertion between two of them. The walk follows Include, Define, IfModule, IfDefine, IfFile, IfVersion, LoadModule, Macro and Use in the
- * order in which the server reads them, and gives the list of lines that are in effect.
+ * The lexer splits one file into nodes that tile it: every byte belongs to exactly one node, so a file is
+ * always the sum of its nodes and an edit is an insertion between two of them. The walk follows Include,
+ * Define, IfModule, IfDefine, IfFile, IfVersion, LoadModule, Macro and Use in the order in which the server
+ * reads them, and gives the list of lines that are in effect.
  */
 #ifndef TLSUP_INSTALL_APACHE_LEXER_H
 #define TLSUP_INSTALL_APACHE_LEXER_H
@@ -52,23 +54,28 @@ struct apache_file {
     size_t times; /* how often the walk has read it */
 };
 
-/* Lex `data` (copied). Refuses what the server would: unbalanced or unclosed sections; and NUL bytes. Errors name file and line. */
-MUST_CHECK bool apache_lex(const char *path, const char *data, size_t len, struct apache_file *out, struct err *err);
+/* Lex `data` (copied). Refuses what the server would: unbalanced or unclosed sections; and NUL bytes. Errors
+ * name file and line. */
+MUST_CHECK bool apache_lex(const char *path, const char *data, size_t len, struct apache_file *out,
+                           struct err *err);
 void apache_file_clear(struct apache_file *file);
+/* "FILE:LINE: what word", as an error of the configuration. */
+bool apache_bad_line(struct err *err, const char *path, size_t line, const char *what, const char *word);
 /* Cut the next word off *text: quotes removed, \\ and \q decoded. NULL at the end. The caller frees. */
 char *apache_word(const char **text);
 /* The words of `text`, appended. */
 void apache_words(const char *text, struct strlist *words);
-/* The name of a directive or section in `text` ("VirtualHost" of "<VirtualHost *:80>"), and in *args where its arguments begin. The caller
- * frees. For a section the arguments end before the last '>': see apache_arguments(). */
+/* The name of a directive or section in `text` ("VirtualHost" of "<VirtualHost *:80>"), and in *args where
+ * its arguments begin. The caller frees. For a section the arguments end before the last '>': see
+ * apache_arguments(). */
 char *apache_name(const char *text, const char **args);
 char *apache_arguments(const char *text); /* of a directive or section; the caller frees */
 bool apache_is(const struct apache_node *node, const char *name);
 /* "# tlsup begin ..." + content + "# tlsup end ...", each line behind `indent`. Appends. */
-void apache_block_write(struct buf *out, const char *kind, const char *id, const char *indent, const char *eol,
-                        const char *content);
+void apache_block_write(struct buf *out, const char *kind, const char *id, const char *indent,
+                        const char *eol, const char *content);
 
-/* -- the whole configuration -- */
+/* -- the whole configuration: apache_tree.c -- */
 
 /* One line in effect. */
 struct apache_line {
@@ -109,7 +116,7 @@ struct apache_tree {
     size_t n_files;
     struct apache_line *lines;
     size_t n_lines;
-    struct strlist modules; /* names as IfModule knows them, both forms: "ssl_module", "mod_ssl.c" */
+    struct strlist modules;  /* names as IfModule knows them, both forms: "ssl_module", "mod_ssl.c" */
     struct apache_var *vars; /* Define */
     size_t n_vars;
     struct apache_var *env; /* the server's environment, which ${X} falls back to */

@@ -463,8 +463,8 @@ struct group {
     struct apache_host *chosen, *first;
 };
 
-static struct group find_group(const struct apache_model *model, const char *name, const char *address, int port,
-                               const char *ignore)
+static struct group find_group(const struct apache_model *model, const char *name, const char *address,
+                               int port, const char *ignore)
 {
     struct group group = {0};
     for (size_t i = 0; i + 1 < model->n_hosts; i++) {
@@ -479,8 +479,8 @@ static struct group find_group(const struct apache_model *model, const char *nam
     return group;
 }
 
-struct apache_host *apache_owner_at(const struct apache_model *model, const char *name, const char *address, int port,
-                                    bool explicit_only, const char *ignore)
+struct apache_host *apache_owner_at(const struct apache_model *model, const char *name, const char *address,
+                                    int port, bool explicit_only, const char *ignore)
 {
     if (!apache_listens_on(model, port))
         return NULL;
@@ -514,11 +514,12 @@ void apache_addresses(const struct apache_model *model, int port, const char *ig
 
 static bool is_loopback(const char *address)
 {
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "[::1]") == 0 || strcmp(address, "localhost") == 0;
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "[::1]") == 0 ||
+           strcmp(address, "localhost") == 0;
 }
 
-struct apache_host *apache_owner(const struct apache_model *model, const char *name, int port, bool explicit_only,
-                                 const char *ignore)
+struct apache_host *apache_owner(const struct apache_model *model, const char *name, int port,
+                                 bool explicit_only, const char *ignore)
 {
     struct apache_host *by_name = apache_owner_at(model, name, "*", port, true, ignore);
     if (by_name && by_name->open != APACHE_NONE)
@@ -542,14 +543,16 @@ struct apache_host *apache_owner(const struct apache_model *model, const char *n
 
 /* -- one host -- */
 
-void apache_host_span(const struct apache_model *model, const struct apache_host *host, size_t *from, size_t *to)
+void apache_host_span(const struct apache_model *model, const struct apache_host *host, size_t *from,
+                      size_t *to)
 {
     bool whole = host->open == APACHE_NONE;
     *from = whole ? 0 : host->open + 1;
     *to = whole ? model->tree.n_lines : model->tree.lines[host->open].next;
 }
 
-const struct apache_line *apache_host_line(const struct apache_model *model, const struct apache_host *host, const char *name)
+const struct apache_line *apache_host_line(const struct apache_model *model, const struct apache_host *host,
+                                           const char *name)
 {
     size_t from, to;
     apache_host_span(model, host, &from, &to);
@@ -602,9 +605,9 @@ char *apache_host_where(const struct apache_model *model, const struct apache_ho
 
 static bool is_everything(const char *pattern)
 {
-    static const char *const patterns[] = {"^",       ".*",     "^.*$",    "^(.*)$",  "(.*)",    "^(.*)",   "^/?(.*)",
-                                           "^/(.*)$", "/(.*)",  "^/?(.*)$", "^/",      "^/(.*)",  "^/.*$",   "/",
-                                           "^/?",     "^/?.*$", "^.*",     "^/.*",    "(.+)",    "^(.+)$"};
+    static const char *const patterns[] = {
+        "^",  ".*",     "^.*$",  "^(.*)$", "(.*)", "^(.*)",  "^/?(.*)", "^/(.*)$", "/(.*)", "^/?(.*)$",
+        "^/", "^/(.*)", "^/.*$", "/",      "^/?",  "^/?.*$", "^.*",     "^/.*",    "(.+)",  "^(.+)$"};
     for (size_t i = 0; i < COUNT_OF(patterns); i++) {
         if (strcmp(pattern, patterns[i]) == 0)
             return true;
@@ -612,19 +615,18 @@ static bool is_everything(const char *pattern)
     return false;
 }
 
-/* The host of an https URL; "" when it is built from the request. */
-static void target_host(const char *url, char out[256])
+/* The host of a URL behind its scheme; "" when it is built from the request. */
+static void target_host(const char *from, char out[256])
 {
-    const char *from = url + strlen("https://");
     size_t len = strcspn(from, "/:?#%$ ");
     bool open_end = len && (from[len] == '%' || from[len] == '$') && from[len - 1] == '.';
     snprintf(out, 256, "%.*s", open_end ? 0 : (int)(len < 255 ? len : 255), from);
     lower(out);
 }
 
-static bool is_https_url(const char *text)
+static bool has_scheme(const char *text, const char *scheme)
 {
-    return strncasecmp(text, "https://", 8) == 0;
+    return strncasecmp(text, scheme, strlen(scheme)) == 0;
 }
 
 static bool has_flag(const char *flags, const char *wanted)
@@ -638,15 +640,15 @@ static bool has_flag(const char *flags, const char *wanted)
     return false;
 }
 
-static bool rewrite_redirects(const struct strlist *words, struct apache_redirect *out)
+static bool rewrite_redirects(const struct strlist *words, const char *scheme, struct apache_redirect *out)
 {
-    if (words->n < 2 || !is_https_url(words->v[1]))
+    if (words->n < 2 || !has_scheme(words->v[1], scheme))
         return false;
     if (words->n > 2 && (has_flag(words->v[2], "P") || has_flag(words->v[2], "proxy")))
         return false;
     out->rewrite = true;
     out->everything = is_everything(words->v[0]);
-    target_host(words->v[1], out->host);
+    target_host(words->v[1] + strlen(scheme), out->host);
     return true;
 }
 
@@ -660,22 +662,22 @@ static bool is_status(const char *word)
     return all_digits(word);
 }
 
-bool apache_redirects(const char *name, const char *args, struct apache_redirect *out)
+bool apache_redirects(const char *name, const char *args, const char *scheme, struct apache_redirect *out)
 {
     static const char *const aliases[] = {"Redirect", "RedirectMatch", "RedirectPermanent", "RedirectTemp"};
     *out = (struct apache_redirect){0};
     AUTO_STRLIST words = STRLIST_INIT;
     apache_words(args, &words);
     if (strcasecmp(name, "RewriteRule") == 0)
-        return rewrite_redirects(&words, out);
+        return rewrite_redirects(&words, scheme, out);
     bool known = false;
     for (size_t i = 0; i < COUNT_OF(aliases); i++)
         known = known || strcasecmp(name, aliases[i]) == 0;
-    if (!known || !words.n || !is_https_url(words.v[words.n - 1]))
+    if (!known || !words.n || !has_scheme(words.v[words.n - 1], scheme))
         return false;
     size_t first = words.n > 1 && is_status(words.v[0]) ? 1 : 0;
     out->everything = first + 1 == words.n || is_everything(words.v[first]);
-    target_host(words.v[words.n - 1], out->host);
+    target_host(words.v[words.n - 1] + strlen(scheme), out->host);
     return true;
 }
 
@@ -684,8 +686,8 @@ enum condition { CONDITION_PLAIN, CONDITION_NAME, CONDITION_OTHER };
 /* Does it hold for every plain request (but that for a challenge), or by the name asked for, or else? */
 static enum condition condition_kind(const char *args)
 {
-    static const char *const plain[] = {"%{HTTPS}", "%{SERVER_PORT}", "%{REQUEST_SCHEME}", "%{HTTP:X-Forwarded-Proto}",
-                                        "%{ENV:HTTPS}"};
+    static const char *const plain[] = {"%{HTTPS}", "%{SERVER_PORT}", "%{REQUEST_SCHEME}",
+                                        "%{HTTP:X-Forwarded-Proto}", "%{ENV:HTTPS}"};
     AUTO_STRLIST words = STRLIST_INIT;
     apache_words(args, &words);
     if (words.n < 2)
@@ -696,11 +698,13 @@ static enum condition condition_kind(const char *args)
     }
     if (strcasecmp(words.v[0], "%{HTTP_HOST}") == 0 || strcasecmp(words.v[0], "%{SERVER_NAME}") == 0)
         return CONDITION_NAME;
-    bool challenge = strcasecmp(words.v[0], "%{REQUEST_URI}") == 0 && words.v[1][0] == '!' && strstr(words.v[1], "well-known");
+    bool challenge = strcasecmp(words.v[0], "%{REQUEST_URI}") == 0 && words.v[1][0] == '!' &&
+                     strstr(words.v[1], "well-known");
     return challenge ? CONDITION_PLAIN : CONDITION_OTHER;
 }
 
-bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host)
+bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host,
+                           const char *scheme)
 {
     const struct apache_tree *tree = &model->tree;
     const struct apache_line *engine = apache_host_line(model, host, "RewriteEngine");
@@ -721,9 +725,10 @@ bool apache_host_redirects(const struct apache_model *model, const struct apache
         }
         /* A redirect from some names to one certain name leaves that name alone. */
         struct apache_redirect redirect;
-        bool redirects = apache_redirects(line->name, line->args, &redirect) && redirect.everything;
-        bool reached = !redirect.rewrite || (rewriting && (strictest == CONDITION_PLAIN ||
-                                                           (strictest == CONDITION_NAME && !redirect.host[0])));
+        bool redirects = apache_redirects(line->name, line->args, scheme, &redirect) && redirect.everything;
+        bool reached = !redirect.rewrite ||
+                       (rewriting &&
+                        (strictest == CONDITION_PLAIN || (strictest == CONDITION_NAME && !redirect.host[0])));
         if (redirects && reached)
             return true;
         if (strcasecmp(line->name, "RewriteRule") == 0)

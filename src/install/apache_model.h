@@ -1,5 +1,6 @@
 /*
- * apache_model.h - Apache's configuration as the installer sees it: virtual hosts, their addresses and names, and who answers whom. Internal to install/.
+ * apache_model.h - Apache's configuration as the installer sees it: virtual hosts, their addresses and names,
+ * and who answers whom. Internal to install/.
  */
 #ifndef TLSUP_INSTALL_APACHE_MODEL_H
 #define TLSUP_INSTALL_APACHE_MODEL_H
@@ -19,10 +20,10 @@ struct apache_host {
     size_t open; /* its line; APACHE_NONE: the main server */
     struct apache_address *addresses;
     size_t n_addresses;
-    char *server_name;       /* lower case, without scheme and port; NULL = none */
-    struct strlist aliases;  /* lower case */
-    const char *companion;   /* the id of the untouched block of ours that it lies in, NULL = a person's */
-    int ssl;                 /* 1 on, 0 off, -1 not said */
+    char *server_name;      /* lower case, without scheme and port; NULL = none */
+    struct strlist aliases; /* lower case */
+    const char *companion;  /* the id of the untouched block of ours that it lies in, NULL = a person's */
+    int ssl;                /* 1 on, 0 off, -1 not said */
 };
 
 struct apache_listen {
@@ -41,22 +42,23 @@ struct apache_model {
 
 typedef bool (*apache_reader)(void *context, const char *path, struct buf *out, struct err *err);
 
-/* Read it all through `read` (NULL: from the disk). `assume` (may be NULL) are modules to take as loaded from the start. */
-MUST_CHECK bool apache_model_read(const struct web *web, apache_reader read, void *context, const struct strlist *assume,
-                                  struct apache_model *out, struct err *err);
+/* Read it all through `read` (NULL: from the disk). `assume` (may be NULL) are modules to take as loaded from
+ * the start. */
+MUST_CHECK bool apache_model_read(const struct web *web, apache_reader read, void *context,
+                                  const struct strlist *assume, struct apache_model *out, struct err *err);
 void apache_model_clear(struct apache_model *model);
 /* The environment with which the server expands ${X}: "NAME=value", appended. */
 void apache_environment(const struct web *web, struct strlist *out);
 
 struct apache_host *apache_main(const struct apache_model *model);
 bool apache_listens_on(const struct apache_model *model, int port);
-/* Who answers on one address ("*" for those that no host names); `ignore` (may be NULL) takes our companions of that id as absent. Never NULL while something
- * listens on the port, unless `explicit_only`. */
-struct apache_host *apache_owner_at(const struct apache_model *model, const char *name, const char *address, int port,
-                                    bool explicit_only, const char *ignore);
+/* Who answers on one address ("*" for those that no host names); `ignore` (may be NULL) takes our companions
+ * of that id as absent. Never NULL while something listens on the port, unless `explicit_only`. */
+struct apache_host *apache_owner_at(const struct apache_model *model, const char *name, const char *address,
+                                    int port, bool explicit_only, const char *ignore);
 /* The same over all addresses: the wildcard first. */
-struct apache_host *apache_owner(const struct apache_model *model, const char *name, int port, bool explicit_only,
-                                 const char *ignore);
+struct apache_host *apache_owner(const struct apache_model *model, const char *name, int port,
+                                 bool explicit_only, const char *ignore);
 /* The addresses that hosts name for a port, each once, "*" among them. Appends. */
 void apache_addresses(const struct apache_model *model, int port, const char *ignore, struct strlist *out);
 bool apache_host_has(const struct apache_host *host, const char *name);
@@ -67,9 +69,11 @@ const struct apache_node *apache_host_node(const struct apache_model *model, con
 /* "FILE:LINE" for people; the caller frees. */
 char *apache_host_where(const struct apache_model *model, const struct apache_host *host);
 /* The last directive of this name in the host itself (not in its sections); NULL = none. */
-const struct apache_line *apache_host_line(const struct apache_model *model, const struct apache_host *host, const char *name);
+const struct apache_line *apache_host_line(const struct apache_model *model, const struct apache_host *host,
+                                           const char *name);
 /* The first line of a host, and the one after its last. */
-void apache_host_span(const struct apache_model *model, const struct apache_host *host, size_t *from, size_t *to);
+void apache_host_span(const struct apache_model *model, const struct apache_host *host, size_t *from,
+                      size_t *to);
 /* The block of ours around a node, of this kind (NULL: of any); NULL = none. */
 const struct apache_block *apache_block_around(const struct apache_file *file, size_t node, const char *kind);
 /* Does the node lie in a block that we put into a host? */
@@ -78,13 +82,14 @@ bool apache_is_ours(const struct apache_file *file, size_t node);
 /* -- redirects -- */
 
 struct apache_redirect {
-    char host[256]; /* of the target, lower case; "" when it follows the request */
+    char host[256];  /* of the target, lower case; "" when it follows the request */
     bool everything; /* every path */
     bool rewrite;    /* a RewriteRule: its conditions count as well */
 };
-/* Does a directive send the client to an https URL? */
-bool apache_redirects(const char *name, const char *args, struct apache_redirect *out);
-/* Does the host send every request to https? */
-bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host);
+/* Does a directive send the client to a URL of this scheme ("https://")? */
+bool apache_redirects(const char *name, const char *args, const char *scheme, struct apache_redirect *out);
+/* Does the host send every request to that scheme? */
+bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host,
+                           const char *scheme);
 
 #endif

@@ -57,10 +57,12 @@ static void from_cwd(pid_t pid, const char *path, char *out, size_t size)
     }
     cwd[n] = '\0';
     AUTO_FREE char *full = fs_join(cwd, path);
-    copy(out, size, full);
+    AUTO_FREE char *tidy = realpath(full, NULL);
+    copy(out, size, tidy != NULL ? tidy : full);
 }
 
-/* "-c FILE", "-cFILE", and the same behind other letters ("-qc FILE"). The value, or NULL; `i` moves to the word it is in. */
+/* "-c FILE", "-cFILE", and the same behind other letters ("-qc FILE"). The value, or NULL; `i` moves to the
+ * word it is in. */
 static const char *option_value(const struct strlist *words, size_t *i, char option)
 {
     const char *word = words->v[*i];
@@ -192,14 +194,15 @@ static bool ask_build(struct web *out, struct err *err)
     }
     bool ok = result.status == 0 && parse_build(buf_str(&result.output), out);
     if (!ok) {
-        err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, out->bin, "%s -V does not say what nginx this is: %.400s",
-                out->bin, buf_str(&result.output));
+        err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, out->bin,
+                "%s -V does not say what nginx this is: %.400s", out->bin, buf_str(&result.output));
     }
     spawn_result_clear(&result);
     return ok;
 }
 
-/* Which of several running masters? The one with the configuration that was asked for, else the one started without -c. */
+/* Which of several running masters? The one with the configuration that was asked for, else the one started
+ * without -c. */
 static pid_t choose_master(const pid_t *pids, size_t n, const struct web_hints *hints, struct err *err)
 {
     const char *wanted = hints != NULL ? hints->conf : NULL;
@@ -231,7 +234,8 @@ static void program_of(pid_t pid, char *out, size_t size)
     path[n > 0 ? n : 0] = '\0';
     size_t len = strlen(path);
     if (len > sizeof deleted && strcmp(path + len - (sizeof deleted - 1), deleted) == 0) {
-        path[len - (sizeof deleted - 1)] = '\0'; /* upgraded since it was started: the new one has the same path */
+        path[len - (sizeof deleted - 1)] =
+            '\0'; /* upgraded since it was started: the new one has the same path */
     }
     copy(out, size, path);
 }
@@ -280,8 +284,9 @@ static bool settle_paths(const struct web_hints *hints, struct web *out, struct 
         copy(out->conf_arg, sizeof out->conf_arg, out->conf);
     }
     if (hinted && out->master_pid != 0 && strcmp(hints->conf, out->conf) != 0) {
-        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, hints->conf, "the running nginx (process %ld) reads %s, not %s",
-                (long)out->master_pid, out->conf, hints->conf);
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, hints->conf,
+                "the running nginx (process %ld) reads %s, not %s", (long)out->master_pid, out->conf,
+                hints->conf);
         return err_advise(err, "Name the file that it reads, or start nginx with the other one first.");
     }
     if (hinted) {
@@ -353,7 +358,8 @@ static bool parse_ports(const char *text, struct nginx_listen *listen)
 {
     const char *dash = strchr(text, '-');
     size_t first = dash != NULL ? (size_t)(dash - text) : strlen(text);
-    if (!all_digits(text, first) || first > 5 || (dash != NULL && (!all_digits(dash + 1, strlen(dash + 1)) || strlen(dash) > 6))) {
+    if (!all_digits(text, first) || first > 5 ||
+        (dash != NULL && (!all_digits(dash + 1, strlen(dash + 1)) || strlen(dash) > 6))) {
         return false;
     }
     listen->port = atoi(text);
@@ -369,7 +375,8 @@ static void normalise_address(const char *text, size_t len, struct nginx_listen 
     struct in6_addr v6;
     if (host[0] == '[') {
         AUTO_FREE char *inner = mem_ndup(host + 1, len >= 2 ? len - 2 : 0);
-        bool valid = inet_pton(AF_INET6, inner, &v6) == 1 && inet_ntop(AF_INET6, &v6, shown, sizeof shown) != NULL;
+        bool valid =
+            inet_pton(AF_INET6, inner, &v6) == 1 && inet_ntop(AF_INET6, &v6, shown, sizeof shown) != NULL;
         snprintf(listen->address, sizeof listen->address, "[%s]", valid ? shown : inner);
     } else if (strcmp(host, "0.0.0.0") == 0) {
         copy(listen->address, sizeof listen->address, "*");
@@ -436,10 +443,12 @@ static bool is_on(const struct nginx_node *node)
     return node != NULL && node->n_args == 2 && strcasecmp(node->args[1], "on") == 0;
 }
 
-static void read_listens(const struct nginx_model *model, const struct nginx_nodes *body, struct nginx_server *server)
+static void read_listens(const struct nginx_model *model, const struct nginx_nodes *body,
+                         struct nginx_server *server)
 {
     bool any = false;
-    bool ssl_on = is_on(nginx_child(&model->config, server->node, "ssl")) || is_on(nginx_child(&model->config, model->http, "ssl"));
+    bool ssl_on = is_on(nginx_child(&model->config, server->node, "ssl")) ||
+                  is_on(nginx_child(&model->config, model->http, "ssl"));
     for (size_t i = 0; i < body->n; i++) {
         if (nginx_is(body->v[i], "listen")) {
             any = true;
@@ -447,7 +456,8 @@ static void read_listens(const struct nginx_model *model, const struct nginx_nod
         }
     }
     if (!any) {
-        struct nginx_listen listen = {.address = "*", .port = HTTP_PORT, .port_last = HTTP_PORT, .implicit = true};
+        struct nginx_listen listen = {
+            .address = "*", .port = HTTP_PORT, .port_last = HTTP_PORT, .implicit = true};
         add_listen(server, &listen);
     }
 }
@@ -479,7 +489,8 @@ static void to_ere(const char *pcre, struct buf *out)
 {
     static const struct {
         const char *from, *to;
-    } table[] = {{"(?:", "("}, {"\\d", "[0-9]"}, {"\\D", "[^0-9]"}, {"\\h", "[ \t]"}, {"*?", "*"}, {"+?", "+"}, {"*+", "*"}, {"++", "+"}};
+    } table[] = {{"(?:", "("}, {"\\d", "[0-9]"}, {"\\D", "[^0-9]"}, {"\\h", "[ \t]"},
+                 {"*?", "*"},  {"+?", "+"},      {"*+", "*"},       {"++", "+"}};
     while (*pcre != '\0') {
         size_t i = 0;
         if (strncmp(pcre, "(?<", 3) == 0 || strncmp(pcre, "(?P<", 4) == 0 || strncmp(pcre, "(?'", 3) == 0) {
@@ -625,8 +636,9 @@ static const struct site *owner(const struct sites *sites, const char *name, int
 
 static bool matches_everything(const char *regex)
 {
-    static const char *const all[] = {"^",      ".*",      "^.*",    "^.*$",   "(.*)",  "^(.*)",  "^(.*)$", "^/", "/",
-                                      "^/(.*)", "^/(.*)$", "/(.*)",  "^/.*$",  "/(.*)$", "^(/.*)$", "^(.+)$", "^/?(.*)$"};
+    static const char *const all[] = {"^",      ".*",     "^.*",     "^.*$",   "(.*)",    "^(.*)",
+                                      "^(.*)$", "^/",     "/",       "^/(.*)", "^/(.*)$", "/(.*)",
+                                      "^/.*$",  "/(.*)$", "^(/.*)$", "^(.+)$", "^/?(.*)$"};
     for (size_t i = 0; i < COUNT_OF(all); i++) {
         if (strcmp(regex, all[i]) == 0) {
             return true;
@@ -764,8 +776,8 @@ static void read_names(const struct nginx_nodes *body, struct strlist *names)
 }
 
 /* A directive of the server, or of its `location /`, or of http: the path as a full one. */
-static char *read_path(const struct nginx_model *model, const struct nginx_nodes *body, const char *name, const char *base,
-                       bool inherit)
+static char *read_path(const struct nginx_model *model, const struct nginx_nodes *body, const char *name,
+                       const char *base, bool inherit)
 {
     const struct nginx_node *found = NULL;
     for (size_t i = 0; i < body->n && found == NULL; i++) {
@@ -781,7 +793,8 @@ static char *read_path(const struct nginx_model *model, const struct nginx_nodes
         return mem_dup("");
     }
     const char *path = found->args[1];
-    return path[0] == '/' || path[0] == '$' || strchr(path, ':') != NULL ? mem_dup(path) : fs_join(base, path);
+    return path[0] == '/' || path[0] == '$' || strchr(path, ':') != NULL ? mem_dup(path)
+                                                                         : fs_join(base, path);
 }
 
 static void add_site_listens(const struct nginx_server *server, struct site *site)
@@ -815,7 +828,8 @@ static void add_server(const struct web *web, const struct nginx_node *node, str
     site->root = read_path(model, &body, "root", web->prefix, true);
     site->certificate = read_path(model, &body, "ssl_certificate", model->config.dir, false);
     server->redirect = server_redirect(&model->config, site, node);
-    site->redirects_only = server->redirect == REDIRECT_HTTPS_SAME || server->redirect == REDIRECT_HTTPS_OTHER;
+    site->redirects_only =
+        server->redirect == REDIRECT_HTTPS_SAME || server->redirect == REDIRECT_HTTPS_OTHER;
 }
 
 static void free_servers(struct nginx_model *model)
@@ -878,8 +892,8 @@ static void ignore_marks(struct nginx_config *config, const char *id)
     }
 }
 
-bool nginx_model_read(const struct web *web, const struct nginx_reader *reader, const char *ignore, struct sites *out,
-                      struct err *err)
+bool nginx_model_read(const struct web *web, const struct nginx_reader *reader, const char *ignore,
+                      struct sites *out, struct err *err)
 {
     struct nginx_config config = NGINX_CONFIG_INIT;
     if (!nginx_config_load(&config, web->conf, reader, err)) {

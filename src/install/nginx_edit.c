@@ -1,9 +1,10 @@
 /*
  * nginx_edit.c - what we write into nginx's configuration: the answer to http-01, and port 443.
  *
- * Each server block that must change gets one marked block right behind its '{'. Every edit is computed from the configuration without our
- * own block, so that doing it again changes nothing, and taking the block out gives the file back. Only certificate lines of the
- * block itself are cut: a second certificate would be served beside ours, not instead of it.
+ * Each server block that must change gets one marked block right behind its '{'. Every edit is computed from
+ * the configuration without our own block, so that doing it again changes nothing, and taking the block out
+ * gives the file back. Only certificate lines of the block itself are cut: a second certificate would be
+ * served beside ours, not instead of it.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -140,7 +141,8 @@ static bool stage_file(struct editor *editor, size_t first, size_t last)
     return txn_write(editor->txn, file->path, buf_str(&out), out.len, NEW_FILE_MODE, editor->err);
 }
 
-/* Files that gain lines come before those that only lose some: a server without any certificate would fail the test in between. */
+/* Files that gain lines come before those that only lose some: a server without any certificate would fail
+ * the test in between. */
 static bool stage_edits(struct editor *editor)
 {
     if (editor->n_edits == 0) {
@@ -150,7 +152,8 @@ static bool stage_edits(struct editor *editor)
     for (int pass = 0; pass < 2; pass++) {
         for (size_t first = 0, last; first < editor->n_edits; first = last) {
             bool inserts = false;
-            for (last = first; last < editor->n_edits && editor->edits[last].file == editor->edits[first].file; last++) {
+            for (last = first;
+                 last < editor->n_edits && editor->edits[last].file == editor->edits[first].file; last++) {
                 inserts |= editor->edits[last].inserts;
             }
             if (inserts == (pass == 0) && !stage_file(editor, first, last)) {
@@ -228,7 +231,8 @@ static void lines_for(const struct nginx_file *file, const struct nginx_node *bl
 
 static bool content_has(const struct nginx_file *file, const struct nginx_mark *mark, const char *needle)
 {
-    AUTO_FREE char *content = mem_ndup(buf_str(&file->text) + mark->content_begin, mark->content_end - mark->content_begin);
+    AUTO_FREE char *content =
+        mem_ndup(buf_str(&file->text) + mark->content_begin, mark->content_end - mark->content_begin);
     return strstr(content, needle) != NULL;
 }
 
@@ -237,12 +241,16 @@ static bool keep_changed(struct editor *editor, const struct nginx_file *file, c
                          const char *essence)
 {
     if (content_has(file, mark, essence)) {
-        log_warn("%s: the block \"tlsup begin %s\" was changed by hand and is left as it is", file->path, mark->id);
+        log_warn("%s: the block \"tlsup begin %s\" was changed by hand and is left as it is", file->path,
+                 mark->id);
         return true;
     }
     err_set(editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, file->path,
-            "%s: the block \"tlsup begin %s\" was changed by hand and does not do its work any more", file->path, mark->id);
-    return err_advise(editor->err, "Delete the lines from \"tlsup begin\" to \"tlsup end\" and try again: tlsup writes them anew.");
+            "%s: the block \"tlsup begin %s\" was changed by hand and does not do its work any more",
+            file->path, mark->id);
+    return err_advise(
+        editor->err,
+        "Delete the lines from \"tlsup begin\" to \"tlsup end\" and try again: tlsup writes them anew.");
 }
 
 static size_t block_place(const struct editor *editor, const struct nginx_node *server, const char *id)
@@ -252,8 +260,8 @@ static size_t block_place(const struct editor *editor, const struct nginx_node *
 }
 
 /* Insert, replace or (no lines) take out our block. `kept` says that a changed block was left alone. */
-static bool put_block(struct editor *editor, const struct nginx_node *server, const char *id, const struct lines *lines,
-                      const char *essence, bool *kept)
+static bool put_block(struct editor *editor, const struct nginx_node *server, const char *id,
+                      const struct lines *lines, const char *essence, bool *kept)
 {
     const struct nginx_file *file = file_of(editor, server);
     const struct nginx_mark *mark = nginx_mark_in(config_of(editor), server, id);
@@ -282,9 +290,9 @@ static bool put_block(struct editor *editor, const struct nginx_node *server, co
 /* ---- where a new file goes ---- */
 
 struct place {
-    char *path;        /* the file to write, NULL: into an existing file */
-    char *link;        /* a symlink that enables it, or NULL */
-    char *loaded_as;   /* the path by which the server will read it */
+    char *path;      /* the file to write, NULL: into an existing file */
+    char *link;      /* a symlink that enables it, or NULL */
+    char *loaded_as; /* the path by which the server will read it */
 };
 
 static void place_clear(struct place *place)
@@ -386,8 +394,8 @@ static bool try_include(const struct editor *editor, const struct nginx_nodes *o
     return true;
 }
 
-/* The best directory for a new file called `name`. `like`: a server beside which it would be at home (may be NULL); `first`: a server that must stay
- * before it (may be NULL). False: no included directory takes it. */
+/* The best directory for a new file called `name`. `like`: a server beside which it would be at home (may be
+ * NULL); `first`: a server that must stay before it (may be NULL). False: no included directory takes it. */
 static bool find_place(const struct editor *editor, const char *name, const struct nginx_node *like,
                        const struct nginx_node *first, struct place *out)
 {
@@ -417,7 +425,9 @@ static bool find_place(const struct editor *editor, const char *name, const stru
 static void challenge_lines(const struct web *web, const char *thumbprint, struct lines *lines)
 {
     if (web->has_rewrite) {
-        add_line(lines, "if ($request_uri ~ \"^/\\.well-known/acme-challenge/([A-Za-z0-9_-]+)$\") { return 200 \"$1.%s\"; }",
+        add_line(lines,
+                 "if ($request_uri ~ \"^/\\.well-known/acme-challenge/([A-Za-z0-9_-]+)$\") { return 200 "
+                 "\"$1.%s\"; }",
                  thumbprint);
         return;
     }
@@ -427,8 +437,10 @@ static void challenge_lines(const struct web *web, const char *thumbprint, struc
     add_line(lines, "location ^~ " CHALLENGE_PATH " { default_type text/plain; alias %s; }", buf_str(&path));
 }
 
-/* Does somebody's own server-level `if` answer with this thumbprint already? (Ours is left out of the parse.) */
-static bool answers_already(const struct editor *editor, const struct nginx_node *server, const char *thumbprint)
+/* Does somebody's own server-level `if` answer with this thumbprint already? (Ours is left out of the parse.)
+ */
+static bool answers_already(const struct editor *editor, const struct nginx_node *server,
+                            const char *thumbprint)
 {
     AUTO_NODES body = {0};
     nginx_children(config_of(editor), server, false, &body);
@@ -481,7 +493,8 @@ static bool has_ipv6(void)
     return fd >= 0;
 }
 
-/* Where port 80 is to be opened for names that nothing answers on 80: where their https is, else everywhere. */
+/* Where port 80 is to be opened for names that nothing answers on 80: where their https is, else everywhere.
+ */
 static void port80_addresses(const struct editor *editor, const struct strlist *names, struct strlist *out)
 {
     AUTO_STRLIST secure = STRLIST_INIT;
@@ -538,7 +551,8 @@ static void append_to_http(struct editor *editor, const struct buf *server)
     add_edit(editor, http->file, http->close, 0, text);
 }
 
-/* Where that server is, or will be: read by its own name at once, so that a later edit in the same transaction finds it. */
+/* Where that server is, or will be: read by its own name at once, so that a later edit in the same
+ * transaction finds it. */
 static bool challenge_place(const struct editor *editor, const char *name, struct place *out)
 {
     AUTO_FREE char *file = file_name("tlsup-http-", name);
@@ -562,7 +576,8 @@ static bool new_challenge_server(struct editor *editor, const struct strlist *na
     server_name_line(names, &lines);
     add_line(&lines, "location / { return 404; }");
     challenge_lines(editor->web, thumbprint, &answer);
-    buf_addf(&text, "# Written by tlsup: answers the certificate authority on port 80, where nothing else listens.\nserver {");
+    buf_addf(&text, "# Written by tlsup: answers the certificate authority on port 80, where nothing else "
+                    "listens.\nserver {");
     nginx_mark_write(CHALLENGE_ID, "    ", "\n", &answer.text, &text);
     buf_addf(&text, "\n%s}\n", buf_str(&lines.text));
     if (!challenge_place(editor, names->v[0], &place)) {
@@ -590,7 +605,8 @@ bool nginx_edit_challenge(const struct web *web, const struct sites *sites, cons
             continue; /* no CA validates a wildcard over http */
         }
         for (size_t k = 0; k < addresses.n; k++) {
-            const struct site *site = nginx_driver.owner_at(&editor.sites, names->v[i], addresses.v[k], HTTP_PORT, false);
+            const struct site *site =
+                nginx_driver.owner_at(&editor.sites, names->v[i], addresses.v[k], HTTP_PORT, false);
             if (!put_challenge(&editor, nginx_server_of(site)->node, thumbprint)) {
                 return false;
             }
@@ -606,8 +622,8 @@ bool nginx_edit_challenge(const struct web *web, const struct sites *sites, cons
 
 /* What is to happen to one server. */
 struct item {
-    bool certificate;          /* ours goes in */
-    bool full;                 /* and 443 is opened */
+    bool certificate; /* ours goes in */
+    bool full;        /* and 443 is opened */
     bool redirect;
     struct strlist redirected; /* the names to redirect */
 };
@@ -616,9 +632,9 @@ struct plan {
     struct editor *editor;
     const struct web_https *https;
     char *id;
-    struct item *items;        /* one for each site */
+    struct item *items; /* one for each site */
     size_t n_items;
-    struct strlist unowned;    /* names that only a default server would answer */
+    struct strlist unowned; /* names that only a default server would answer */
 };
 
 static void plan_reset(struct plan *plan)
@@ -679,16 +695,18 @@ static bool all_covered(const struct site *site, const struct strlist *names)
     return true;
 }
 
-static bool refuse_at(const struct plan *plan, const struct site *site, const char *advice, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
-static bool refuse_at(const struct plan *plan, const struct site *site, const char *advice, const char *fmt, ...)
+static bool refuse_at(const struct plan *plan, const struct site *site, const char *advice, const char *fmt,
+                      ...) PRINTF_LIKE(4, 5);
+static bool refuse_at(const struct plan *plan, const struct site *site, const char *advice, const char *fmt,
+                      ...)
 {
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, site->file, "%s:%zu: %s", site->file, site->line, text);
+    err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, site->file, "%s:%zu: %s", site->file,
+            site->line, text);
     return err_advise(plan->editor->err, "%s", advice);
 }
 
@@ -698,14 +716,16 @@ static bool named_in_public(const struct plan *plan, const char *name)
     AUTO_STRLIST addresses = STRLIST_INIT;
     sites_addresses(&plan->editor->sites, HTTP_PORT, &addresses);
     for (size_t i = 0; i < addresses.n; i++) {
-        if (!site_address_is_loopback(addresses.v[i]) && owner_at(plan, name, addresses.v[i], HTTP_PORT, true) != NULL) {
+        if (!site_address_is_loopback(addresses.v[i]) &&
+            owner_at(plan, name, addresses.v[i], HTTP_PORT, true) != NULL) {
             return true;
         }
     }
     return false;
 }
 
-/* Servers that have the name on 443 already: only their certificate changes. `any` tells whether there are some. */
+/* Servers that have the name on 443 already: only their certificate changes. `any` tells whether there are
+ * some. */
 static bool plan_swap(struct plan *plan, const char *name, bool *any)
 {
     AUTO_STRLIST addresses = STRLIST_INIT;
@@ -717,10 +737,13 @@ static bool plan_swap(struct plan *plan, const char *name, bool *any)
         if (site == NULL || (site_address_is_loopback(addresses.v[i]) && named_in_public(plan, name))) {
             continue;
         }
-        const struct nginx_listen *listen = nginx_listen_at(nginx_server_of(site), addresses.v[i], HTTPS_PORT);
+        const struct nginx_listen *listen =
+            nginx_listen_at(nginx_server_of(site), addresses.v[i], HTTPS_PORT);
         if (listen != NULL && !listen->ssl) {
-            return refuse_at(plan, site, "Add \"ssl\" to that listen line, with a certificate, or take the line out; then try again.",
-                             "this server of %s listens on port 443 without TLS", name);
+            return refuse_at(
+                plan, site,
+                "Add \"ssl\" to that listen line, with a certificate, or take the line out; then try again.",
+                "this server of %s listens on port 443 without TLS", name);
         }
         item_of(plan, site)->certificate = true;
         *any = true;
@@ -732,8 +755,8 @@ static bool plan_swap(struct plan *plan, const char *name, bool *any)
 static bool is_nothing_location(const struct nginx_node *node)
 {
     const struct nginx_node *only = node->n_children == 1 ? &node->children[0] : NULL;
-    return nginx_is(node, "location") && node->n_args == 2 && strcmp(node->args[1], "/") == 0 && only != NULL &&
-           nginx_is(only, "return") && only->n_args == 2 && strcmp(only->args[1], "404") == 0;
+    return nginx_is(node, "location") && node->n_args == 2 && strcmp(node->args[1], "/") == 0 &&
+           only != NULL && nginx_is(only, "return") && only->n_args == 2 && strcmp(only->args[1], "404") == 0;
 }
 
 /* Is it the server that we wrote for the challenge, which has no pages to show? */
@@ -746,7 +769,8 @@ static bool is_challenge_server(const struct plan *plan, const struct site *site
         const struct nginx_node *node = &server->children[i];
         if (is_nothing_location(node)) {
             nothing_else = true;
-        } else if (!nginx_is(node, "listen") && !nginx_is(node, "server_name") && nginx_mark_around(config, node) == NULL) {
+        } else if (!nginx_is(node, "listen") && !nginx_is(node, "server_name") &&
+                   nginx_mark_around(config, node) == NULL) {
             return false;
         }
     }
@@ -757,8 +781,10 @@ static bool plan_full(struct plan *plan, const struct site *site, const char *na
 {
     if (nginx_server_of(site)->redirect == REDIRECT_HTTPS_SAME) {
         return refuse_at(plan, site,
-                         "Give that server a document root or a proxy_pass instead of the redirect; tlsup adds the redirect itself.",
-                         "this server only redirects %s to https, and no server answers there: with port 443 it would redirect to "
+                         "Give that server a document root or a proxy_pass instead of the redirect; tlsup "
+                         "adds the redirect itself.",
+                         "this server only redirects %s to https, and no server answers there: with port 443 "
+                         "it would redirect to "
                          "itself for ever",
                          name);
     }
@@ -812,7 +838,8 @@ static bool plan_other_port(struct plan *plan, const char *name, bool *any)
     return true;
 }
 
-/* A wildcard that no server names: all servers with a name below it that nobody else has given a certificate of ours. */
+/* A wildcard that no server names: all servers with a name below it that nobody else has given a certificate
+ * of ours. */
 static bool plan_wildcard(struct plan *plan, const char *name, bool *any)
 {
     const struct sites *sites = &plan->editor->sites;
@@ -859,11 +886,34 @@ static bool plan_name(struct plan *plan, const char *name)
 
 /* ---- 443: who must be redirected ---- */
 
+/* Something in front of nginx takes the TLS connections and passes them on in plain: a redirect by our own
+ * scheme would be a loop. */
+static bool is_behind_tls_proxy(const struct plan *plan, const struct site *site)
+{
+    AUTO_NODES body = {0};
+    nginx_children(config_of(plan->editor), nginx_server_of(site)->node, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        for (size_t k = 1; nginx_is(body.v[i], "if") && k < body.v[i]->n_args; k++) {
+            if (strstr(body.v[i]->args[k], "$http_x_forwarded_") != NULL ||
+                strstr(body.v[i]->args[k], "$http_cf_visitor") != NULL) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void redirect_name(struct plan *plan, const struct site *site, const char *name)
 {
     struct item *item = item_of(plan, site);
     enum nginx_redirect kind = nginx_server_of(site)->redirect;
     if (kind == REDIRECT_HTTPS_SAME || kind == REDIRECT_HTTPS_OTHER || strlist_has(&item->redirected, name)) {
+        return;
+    }
+    if (is_behind_tls_proxy(plan, site)) {
+        log_warn("%s:%zu looks at X-Forwarded headers, so a proxy in front of it speaks TLS already: no "
+                 "redirect to https is added",
+                 site->file, site->line);
         return;
     }
     item->redirect = true;
@@ -877,7 +927,8 @@ static bool sends_back(const struct plan *plan, const char *name)
     if (secure == NULL || nginx_server_of(secure)->redirect != REDIRECT_HTTP) {
         return false;
     }
-    log_warn("%s:%zu sends %s from https back to http: no redirect to https is added", secure->file, secure->line, name);
+    log_warn("%s:%zu sends %s from https back to http: no redirect to https is added", secure->file,
+             secure->line, name);
     return true;
 }
 
@@ -905,7 +956,8 @@ static void plan_redirect(struct plan *plan, const char *name)
 
 /* ---- 443: what a swap must not break ---- */
 
-/* A name that the server's present, valid certificate covers and the new one would not. NULL = none; borrowed. */
+/* A name that the server's present, valid certificate covers and the new one would not. NULL = none;
+ * borrowed. */
 static const char *name_lost(const struct site *site, const struct strlist *names)
 {
     struct err ignored = ERR_INIT;
@@ -936,12 +988,14 @@ static bool check_swap(struct plan *plan, const struct site *site)
         return true;
     }
     AUTO_FREE char *advice = mem_fmt("Give all names of that server at once: add %s to the command.", lost);
-    return refuse_at(plan, site, advice, "this server serves %s too, with a valid certificate that a new one without that name would replace",
-                     lost);
+    return refuse_at(
+        plan, site, advice,
+        "this server serves %s too, with a valid certificate that a new one without that name would replace",
+        lost);
 }
 
-/* Blocks of our other certificates in this server. Where the new certificate covers all its names they give way (`again`: the plan must be made
- * without them); else one server would need two certificates. */
+/* Blocks of our other certificates in this server. Where the new certificate covers all its names they give
+ * way (`again`: the plan must be made without them); else one server would need two certificates. */
 static bool check_others(struct plan *plan, const struct site *site, bool *again)
 {
     const struct nginx_node *node = nginx_server_of(site)->node;
@@ -953,8 +1007,10 @@ static bool check_others(struct plan *plan, const struct site *site, bool *again
             continue;
         }
         if (!all_covered(site, plan->https->names) || !mark->intact) {
-            AUTO_FREE char *advice = mem_fmt("A server block serves one certificate: put all its names into one, or split the block.");
-            return refuse_at(plan, site, advice, "this server has the certificate \"%s\" already", mark->id + sizeof CERT_ID_PREFIX - 1);
+            AUTO_FREE char *advice = mem_fmt(
+                "A server block serves one certificate: put all its names into one, or split the block.");
+            return refuse_at(plan, site, advice, "this server has the certificate \"%s\" already",
+                             mark->id + sizeof CERT_ID_PREFIX - 1);
         }
         mark->ignored = true;
         *again = true;
@@ -1047,8 +1103,10 @@ static void narrow_sockets(const struct sites *sites, const char *wildcard, stru
     }
 }
 
-/* A wildcard that is there already, and the narrower sockets on which visitors of our port 80 would otherwise miss us. */
-static void join_wildcard(const struct sites *sites, const char *wildcard, const struct strlist *narrow, struct strlist *out)
+/* A wildcard that is there already, and the narrower sockets on which visitors of our port 80 would otherwise
+ * miss us. */
+static void join_wildcard(const struct sites *sites, const char *wildcard, const struct strlist *narrow,
+                          struct strlist *out)
 {
     add_once(out, wildcard);
     for (size_t i = 0; i < narrow->n; i++) {
@@ -1058,7 +1116,8 @@ static void join_wildcard(const struct sites *sites, const char *wildcard, const
     }
 }
 
-/* No wildcard, but narrower sockets: a running server cannot bind the wildcard beside them (and its test does not notice), so ours joins those. */
+/* No wildcard, but narrower sockets: a running server cannot bind the wildcard beside them (and its test does
+ * not notice), so ours joins those. */
 static bool join_narrow(const struct plan *plan, const struct strlist *narrow, struct strlist *out)
 {
     size_t before = out->n;
@@ -1070,18 +1129,20 @@ static bool join_narrow(const struct plan *plan, const struct strlist *narrow, s
     return out->n > before ||
            refuse_at(plan, socket_state(&plan->editor->sites, narrow->v[0], HTTPS_PORT).site,
                      "Let that server listen on plain 443 or on another port, restart nginx, and try again.",
-                     "this server has port 443 on %s alone, so that nginx cannot open it on all addresses", narrow->v[0]);
+                     "this server has port 443 on %s alone, so that nginx cannot open it on all addresses",
+                     narrow->v[0]);
 }
 
-/* Port 443 for a port-80 address. Where only the wildcard has 443, a socket of the narrower address would take all its visitors from the other
- * servers: then ours joins the wildcard. */
+/* Port 443 for a port-80 address. Where only the wildcard has 443, a socket of the narrower address would
+ * take all its visitors from the other servers: then ours joins the wildcard. */
 static bool add_secure(const struct plan *plan, const char *address, struct strlist *out)
 {
     const struct sites *sites = &plan->editor->sites;
     const char *wildcard = wildcard_of(address);
     AUTO_STRLIST narrow = STRLIST_INIT;
     if (strcmp(address, wildcard) != 0) {
-        bool join = !socket_state(sites, address, HTTPS_PORT).exists && socket_state(sites, wildcard, HTTPS_PORT).exists;
+        bool join = !socket_state(sites, address, HTTPS_PORT).exists &&
+                    socket_state(sites, wildcard, HTTPS_PORT).exists;
         add_once(out, join ? wildcard : address);
         return true;
     }
@@ -1093,7 +1154,8 @@ static bool add_secure(const struct plan *plan, const char *address, struct strl
     return true;
 }
 
-/* "[::]:80 ipv6only=off" takes IPv4 too: so must 443, by one new socket (`dual_stack`), or by two where others are there. */
+/* "[::]:80 ipv6only=off" takes IPv4 too: so must 443, by one new socket (`dual_stack`), or by two where
+ * others are there. */
 static bool add_dual_stack(const struct plan *plan, struct strlist *out, bool *dual_stack)
 {
     const struct sites *sites = &plan->editor->sites;
@@ -1101,7 +1163,8 @@ static bool add_dual_stack(const struct plan *plan, struct strlist *out, bool *d
     AUTO_STRLIST all = STRLIST_INIT;
     sites_addresses(sites, HTTPS_PORT, &all);
     *dual_stack = all.n == 0;
-    return add_secure(plan, "[::]", out) && (*dual_stack || (v6.exists && v6.dual_stack) || add_secure(plan, "*", out));
+    return add_secure(plan, "[::]", out) &&
+           (*dual_stack || (v6.exists && v6.dual_stack) || add_secure(plan, "*", out));
 }
 
 static bool has_port80(const struct nginx_listen *listen)
@@ -1110,7 +1173,8 @@ static bool has_port80(const struct nginx_listen *listen)
 }
 
 /* The addresses on which a server gets 443: those of its port 80, or else of its other plain ports. */
-static bool secure_addresses(const struct plan *plan, const struct nginx_server *server, struct strlist *out, bool *dual_stack)
+static bool secure_addresses(const struct plan *plan, const struct nginx_server *server, struct strlist *out,
+                             bool *dual_stack)
 {
     bool on_80 = false;
     *dual_stack = false;
@@ -1122,7 +1186,8 @@ static bool secure_addresses(const struct plan *plan, const struct nginx_server 
         if (listen->ssl || (on_80 && !has_port80(listen))) {
             continue;
         }
-        if (listen->dual_stack ? !add_dual_stack(plan, out, dual_stack) : !add_secure(plan, listen->address, out)) {
+        if (listen->dual_stack ? !add_dual_stack(plan, out, dual_stack)
+                               : !add_secure(plan, listen->address, out)) {
             return false;
         }
     }
@@ -1140,10 +1205,12 @@ static bool takes_443(const struct nginx_node *node)
             return false;
         }
     }
-    return parsed.port <= HTTPS_PORT && parsed.port_last >= HTTPS_PORT && !site_address_is_loopback(parsed.address);
+    return parsed.port <= HTTPS_PORT && parsed.port_last >= HTTPS_PORT &&
+           !site_address_is_loopback(parsed.address);
 }
 
-/* A `listen` of 443 in a stream block holds the same socket: nginx's test does not notice, the reload fails. */
+/* A `listen` of 443 in a stream block holds the same socket: nginx's test does not notice, the reload fails.
+ */
 static bool check_stream(const struct plan *plan)
 {
     const struct nginx_config *config = config_of(plan->editor);
@@ -1161,17 +1228,19 @@ static bool check_stream(const struct plan *plan)
             }
             const char *path = config->files[body.v[k]->file]->path;
             err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path,
-                    "%s:%zu: a stream server has port 443, so no website can listen there", path, body.v[k]->line);
-            return err_advise(plan->editor->err,
-                              "Let the website listen, with ssl, on the port to which the stream server passes its "
-                              "connections; then try again.");
+                    "%s:%zu: a stream server has port 443, so no website can listen there", path,
+                    body.v[k]->line);
+            return err_advise(
+                plan->editor->err,
+                "Let the website listen, with ssl, on the port to which the stream server passes its "
+                "connections; then try again.");
         }
     }
     return true;
 }
 
-static bool listen_line(const struct plan *plan, const char *address, const struct nginx_server *server, bool dual_stack,
-                        struct lines *lines)
+static bool listen_line(const struct plan *plan, const char *address, const struct nginx_server *server,
+                        bool dual_stack, struct lines *lines)
 {
     const struct web *web = plan->editor->web;
     const struct sites *sites = &plan->editor->sites;
@@ -1181,8 +1250,10 @@ static bool listen_line(const struct plan *plan, const char *address, const stru
         return true;
     }
     if (now.exists && !now.ssl) {
-        return refuse_at(plan, now.site, "Add \"ssl\" to that listen line, with a certificate, or take the line out; then try again.",
-                         "this server listens on port 443 without TLS");
+        return refuse_at(
+            plan, now.site,
+            "Add \"ssl\" to that listen line, with a certificate, or take the line out; then try again.",
+            "this server listens on port 443 without TLS");
     }
     if (!now.exists && !check_stream(plan)) {
         return false;
@@ -1192,7 +1263,8 @@ static bool listen_line(const struct plan *plan, const char *address, const stru
     bool proxy = now.exists ? now.proxy_protocol : plain.proxy_protocol;
     AUTO_BUF word = BUF_INIT;
     listen_word(address, HTTPS_PORT, &word);
-    add_line(lines, "listen %s ssl%s%s%s;", buf_str(&word), http2 ? " http2" : "", proxy ? " proxy_protocol" : "",
+    add_line(lines, "listen %s ssl%s%s%s;", buf_str(&word), http2 ? " http2" : "",
+             proxy ? " proxy_protocol" : "",
              dual_stack && strcmp(address, "[::]") == 0 ? " ipv6only=off" : "");
     return true;
 }
@@ -1248,8 +1320,9 @@ static void tls_lines(const struct plan *plan, const struct nginx_node *server, 
         const char *directive, *value;
     } table[] = {
         {"ssl_protocols", "TLSv1.2 TLSv1.3"},
-        {"ssl_ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
-                        "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"},
+        {"ssl_ciphers",
+         "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+         "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"},
         {"ssl_prefer_server_ciphers", "off"},
         /* The size is in the zone's name: one zone with two sizes is an error that stops nginx. */
         {"ssl_session_cache", "shared:tlsup_2m:2m"},
@@ -1307,8 +1380,10 @@ static bool owns_all(const struct site *site, const struct strlist *names)
     return true;
 }
 
-/* All of a server's names are ours: by the scheme alone. Else only our names, so that nobody is sent to a certificate that is not theirs. */
-static void redirect_lines(const struct plan *plan, const struct site *site, const struct item *item, struct lines *lines)
+/* All of a server's names are ours: by the scheme alone. Else only our names, so that nobody is sent to a
+ * certificate that is not theirs. */
+static void redirect_lines(const struct plan *plan, const struct site *site, const struct item *item,
+                           struct lines *lines)
 {
     if (all_covered(site, plan->https->names) && owns_all(site, &item->redirected)) {
         add_line(lines, "if ($scheme = http) { return 301 https://$host$request_uri; }");
@@ -1322,8 +1397,8 @@ static void redirect_lines(const struct plan *plan, const struct site *site, con
     for (size_t i = 0; i < item->redirected.n; i++) {
         AUTO_BUF condition = BUF_INIT;
         host_condition(item->redirected.v[i], &condition);
-        add_line(lines, "if (%s %s) { return 301 https://$host$request_uri; }", both ? "$tlsup_host" : "$host",
-                 buf_str(&condition));
+        add_line(lines, "if (%s %s) { return 301 https://$host$request_uri; }",
+                 both ? "$tlsup_host" : "$host", buf_str(&condition));
     }
 }
 
@@ -1341,7 +1416,8 @@ static bool is_certificate_line(const struct nginx_node *node)
 }
 
 /* The directive alone, or its whole line when nothing but a comment of its own stands beside it. */
-static void cut_range(const struct nginx_file *file, const struct nginx_node *node, size_t *at, size_t *length)
+static void cut_range(const struct nginx_file *file, const struct nginx_node *node, size_t *at,
+                      size_t *length)
 {
     const char *data = buf_str(&file->text);
     size_t begin = node->begin, end = node->end;
@@ -1390,9 +1466,11 @@ static bool cut_certificates(struct plan *plan, const struct site *site)
         }
         const struct site *other = node->file != server->file ? other_user(plan, node) : NULL;
         if (other != NULL) {
-            return refuse_at(plan, site, "Move the certificate lines out of the shared file into the server blocks, then try again.",
-                             "its certificate is set in %s, which the server at %s:%zu includes too",
-                             file_of(plan->editor, node)->path, other->file, other->line);
+            return refuse_at(
+                plan, site,
+                "Move the certificate lines out of the shared file into the server blocks, then try again.",
+                "its certificate is set in %s, which the server at %s:%zu includes too",
+                file_of(plan->editor, node)->path, other->file, other->line);
         }
         cut_range(file_of(plan->editor, node), node, &at, &length);
         add_edit(plan->editor, node->file, at, length, "");
@@ -1406,7 +1484,8 @@ static void cut_superseded(struct plan *plan, const struct nginx_node *server)
     const struct nginx_file *file = file_of(plan->editor, server);
     for (size_t i = 0; i < file->n_marks; i++) {
         const struct nginx_mark *mark = &file->marks[i];
-        if (mark->ignored && mark->begin >= server->open && mark->end <= server->close && strcmp(mark->id, plan->id) != 0) {
+        if (mark->ignored && mark->begin >= server->open && mark->end <= server->close &&
+            strcmp(mark->id, plan->id) != 0) {
             add_edit(plan->editor, server->file, mark->begin, mark->end - mark->begin, "");
         }
     }
@@ -1414,7 +1493,8 @@ static void cut_superseded(struct plan *plan, const struct nginx_node *server)
 
 /* ---- 443: one server ---- */
 
-static bool https_lines(struct plan *plan, const struct site *site, const struct item *item, struct lines *lines)
+static bool https_lines(struct plan *plan, const struct site *site, const struct item *item,
+                        struct lines *lines)
 {
     const struct nginx_server *server = nginx_server_of(site);
     if (item->full && !listen_lines(plan, server, lines)) {
@@ -1446,7 +1526,8 @@ static bool edit_server(struct plan *plan, size_t index)
     }
     lines_for(file_of(plan->editor, server), server, &lines);
     if (!https_lines(plan, site, item, &lines) ||
-        !put_block(plan->editor, server, plan->id, &lines, item->certificate ? plan->https->live_dir : "https://", &kept)) {
+        !put_block(plan->editor, server, plan->id, &lines,
+                   item->certificate ? plan->https->live_dir : "https://", &kept)) {
         return false;
     }
     if (!item->certificate || kept) {
@@ -1467,10 +1548,11 @@ static const struct site *default_of(const struct plan *plan)
 static bool no_site(const struct plan *plan, const char *why)
 {
     const char *name = plan->unowned.v[0];
-    err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "no nginx server has the name %s%s%s", name,
-            why[0] != '\0' ? ", and " : "", why);
+    err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "no nginx server has the name %s%s%s",
+            name, why[0] != '\0' ? ", and " : "", why);
     return err_advise(plan->editor->err,
-                      "Write a server block with \"server_name %s;\" and a root or proxy_pass, or add the name to the server_name "
+                      "Write a server block with \"server_name %s;\" and a root or proxy_pass, or add the "
+                      "name to the server_name "
                       "line of the site that it belongs to.",
                       name);
 }
@@ -1482,8 +1564,8 @@ static bool check_default(const struct plan *plan, const struct site *site)
     char why[512];
     for (size_t i = 0; i < site->names.n; i++) {
         if (!is_placeholder(site->names.v[i])) {
-            snprintf(why, sizeof why, "the server that would answer it (%.200s:%zu) belongs to %.200s", site->file, site->line,
-                     site->names.v[i]);
+            snprintf(why, sizeof why, "the server that would answer it (%.200s:%zu) belongs to %.200s",
+                     site->file, site->line, site->names.v[i]);
             return no_site(plan, why);
         }
     }
@@ -1494,7 +1576,8 @@ static bool check_default(const struct plan *plan, const struct site *site)
         [REDIRECT_CLOSES] = "closes the connection",
     };
     if (server->redirect < (int)COUNT_OF(reasons) && reasons[server->redirect] != NULL) {
-        snprintf(why, sizeof why, "the default server (%.200s:%zu) %s", site->file, site->line, reasons[server->redirect]);
+        snprintf(why, sizeof why, "the default server (%.200s:%zu) %s", site->file, site->line,
+                 reasons[server->redirect]);
         return no_site(plan, why);
     }
     return true;
@@ -1527,7 +1610,8 @@ static bool copy_body(const struct plan *plan, const struct site *site, struct l
             nginx_children(config, &config->files[node->included[f]]->root, false, &inner);
             for (size_t k = 0; k < inner.n; k++) {
                 if (belongs_to_listener(inner.v[k])) {
-                    return no_site(plan, "the default server keeps its listen or certificate lines in an included file");
+                    return no_site(
+                        plan, "the default server keeps its listen or certificate lines in an included file");
                 }
             }
         }
@@ -1561,11 +1645,13 @@ static void plain_listen_lines(const struct nginx_server *server, struct lines *
     for (size_t i = 0; i < server->n_listens; i++) {
         AUTO_BUF word = BUF_INIT;
         listen_word(server->listens[i].address, HTTP_PORT, &word);
-        add_line(lines, "listen %s%s;", buf_str(&word), server->listens[i].proxy_protocol ? " proxy_protocol" : "");
+        add_line(lines, "listen %s%s;", buf_str(&word),
+                 server->listens[i].proxy_protocol ? " proxy_protocol" : "");
     }
 }
 
-/* The challenge answer of the default server goes along: requests for the names will not reach it any more. */
+/* The challenge answer of the default server goes along: requests for the names will not reach it any more.
+ */
 static void copy_challenge(const struct plan *plan, const struct nginx_node *server, struct buf *out)
 {
     const struct nginx_file *file = file_of(plan->editor, server);
@@ -1597,15 +1683,18 @@ static bool new_server_text(struct plan *plan, const struct site *site, const ch
     if (plan->https->redirect && plan->editor->web->has_rewrite) {
         add_line(&block, "if ($scheme = http) { return 301 https://$host$request_uri; }");
     }
-    buf_addf(out, "%s# Written by tlsup: %s as the default server shows it, with https. Yours to edit.%s%sserver {", outer,
-             plan->unowned.v[0], block.eol, outer);
+    buf_addf(
+        out,
+        "%s# Written by tlsup: %s as the default server shows it, with https. Yours to edit.%s%sserver {",
+        outer, plan->unowned.v[0], block.eol, outer);
     copy_challenge(plan, node, out);
     nginx_mark_write(plan->id, block.indent, block.eol, &block.text, out);
     buf_addf(out, "%s%s%s}", block.eol, buf_str(&body.text), outer);
     return true;
 }
 
-/* No server is the default by its place alone on the addresses in question: NULL; else the one that must stay first. */
+/* No server is the default by its place alone on the addresses in question: NULL; else the one that must stay
+ * first. */
 static const struct nginx_node *must_stay_first(const struct site *site)
 {
     const struct nginx_server *server = nginx_server_of(site);
@@ -1618,7 +1707,8 @@ static const struct nginx_node *must_stay_first(const struct site *site)
     return NULL;
 }
 
-/* Write the new file; a file of that name that the server does not read is somebody's, and is left alone (`taken`). */
+/* Write the new file; a file of that name that the server does not read is somebody's, and is left alone
+ * (`taken`). */
 static bool write_site(struct plan *plan, const struct place *place, const struct buf *server, bool *taken)
 {
     struct editor *editor = plan->editor;
@@ -1725,11 +1815,14 @@ static bool check_request(const struct web *web, const struct web_https *https, 
         return err_advise(err, "Install the nginx package of your distribution: it has the module.");
     }
     if (!usable_in_config(https->live_dir) || https->live_dir[0] != '/') {
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, https->live_dir,
-                       "this path cannot be written into an nginx configuration (\"$\" or a control character)");
+        return err_set(
+            err, ERR_CONFIG, NEXT_FIX_CONFIG, https->live_dir,
+            "this path cannot be written into an nginx configuration (\"$\" or a control character)");
     }
-    if (!usable_in_config(https->cert_name) || strpbrk(https->cert_name, " /") != NULL || https->cert_name[0] == '.') {
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, https->cert_name, "this certificate name cannot be used for files");
+    if (!usable_in_config(https->cert_name) || strpbrk(https->cert_name, " /") != NULL ||
+        https->cert_name[0] == '.') {
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, https->cert_name,
+                       "this certificate name cannot be used for files");
     }
     return https->names->n > 0 || err_set(err, ERR_INTERNAL, NEXT_NONE, "", "no names to switch to https");
 }
@@ -1751,8 +1844,8 @@ static bool reopen_with_staged(struct editor *editor, const struct web_https *ht
     return true;
 }
 
-bool nginx_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https, struct txn *txn,
-                      struct err *err)
+bool nginx_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
+                      struct txn *txn, struct err *err)
 {
     (void)sites; /* read anew: the transaction may hold edits already */
     AUTO_EDITOR editor = {.web = web, .txn = txn, .err = err};
@@ -1761,7 +1854,8 @@ bool nginx_edit_https(const struct web *web, const struct sites *sites, const st
         return false;
     }
     plan.id = mem_fmt(CERT_ID_PREFIX "%s", https->cert_name);
-    if (!editor_open(&editor, plan.id, NULL) || !reopen_with_staged(&editor, https, plan.id) || !make_plan(&plan)) {
+    if (!editor_open(&editor, plan.id, NULL) || !reopen_with_staged(&editor, https, plan.id) ||
+        !make_plan(&plan)) {
         return false;
     }
     for (size_t i = 0; i < plan.n_items; i++) {

@@ -166,7 +166,8 @@ static bool is_lua_name(const char *word, size_t len)
     return len > n && memcmp(word + len - n, suffix, n) == 0;
 }
 
-static void finish(struct nginx_lexer *lexer, struct nginx_token *token, enum nginx_token_kind kind, size_t end)
+static void finish(struct nginx_lexer *lexer, struct nginx_token *token, enum nginx_token_kind kind,
+                   size_t end)
 {
     token->kind = kind;
     token->begin = lexer->pos;
@@ -293,7 +294,8 @@ char *nginx_word_decode(const char *data, size_t len)
 
 void nginx_word_encode(const char *text, struct buf *out)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-:*[]=,@+%~";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-:*[]=,@+%~";
     if (text[0] != '\0' && strspn(text, plain) == strlen(text)) {
         buf_adds(out, text);
         return;
@@ -320,7 +322,8 @@ struct parser {
 
 static bool malformed(struct parser *parser, size_t line, const char *problem)
 {
-    err_set(parser->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, parser->name, "%s:%zu: %s", parser->name, line, problem);
+    err_set(parser->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, parser->name, "%s:%zu: %s", parser->name, line,
+            problem);
     return err_advise(parser->err, "Run \"nginx -t\", mend the file, and try again.");
 }
 
@@ -364,7 +367,8 @@ static bool parse_directive(struct parser *parser, struct nginx_node *node, size
     do {
         add_arg(node, parser->lexer.data, &parser->token);
         if (!next_meaning(parser)) {
-            return malformed(parser, parser->lexer.line, "the file ends inside a directive: \";\" or \"{\" is missing");
+            return malformed(parser, parser->lexer.line,
+                             "the file ends inside a directive: \";\" or \"{\" is missing");
         }
     } while (parser->token.kind == NGINX_WORD);
     if (parser->token.kind == NGINX_BAD) {
@@ -405,7 +409,8 @@ static bool parse_block(struct parser *parser, struct nginx_node *parent, size_t
             break;
         }
     }
-    return depth == 0 || malformed(parser, parser->lexer.line, "the file ends inside a block: \"}\" is missing");
+    return depth == 0 ||
+           malformed(parser, parser->lexer.line, "the file ends inside a block: \"}\" is missing");
 }
 
 bool nginx_parse(const char *data, size_t len, const char *name, size_t file, struct nginx_node *root,
@@ -452,7 +457,8 @@ static void content_hash(const char *data, size_t len, char out[HASH_DIGITS + 1]
     out[HASH_DIGITS] = '\0';
 }
 
-void nginx_mark_write(const char *id, const char *indent, const char *eol, const struct buf *content, struct buf *out)
+void nginx_mark_write(const char *id, const char *indent, const char *eol, const struct buf *content,
+                      struct buf *out)
 {
     char hash[HASH_DIGITS + 1];
     content_hash(buf_str(content), content->len, hash);
@@ -476,7 +482,8 @@ static char *first_word(const char *data, size_t len)
     return mem_ndup(data, n);
 }
 
-/* The start of the line break before `at`, when only blanks are between. False: something else stands there. */
+/* The start of the line break before `at`, when only blanks are between. False: something else stands there.
+ */
 static bool break_before(const char *data, size_t at, bool crlf, size_t *begin)
 {
     while (at > 0 && (data[at - 1] == ' ' || data[at - 1] == '\t')) {
@@ -517,7 +524,8 @@ static void add_mark(struct nginx_file *file, const struct nginx_mark *mark)
 }
 
 /* Close the mark that began at `begin` by the end marker `end`, if the two belong together. */
-static bool close_mark(struct nginx_file *file, const struct nginx_token *begin, const struct nginx_token *end)
+static bool close_mark(struct nginx_file *file, const struct nginx_token *begin,
+                       const struct nginx_token *end)
 {
     const char *data = file->text.data;
     size_t skip = sizeof MARK_BEGIN - 1;
@@ -528,7 +536,8 @@ static bool close_mark(struct nginx_file *file, const struct nginx_token *begin,
     AUTO_FREE char *end_id = first_word(data + end->begin + end_skip, end->end - end->begin - end_skip);
     struct nginx_mark mark = {0};
     size_t id_len = strlen(id);
-    if (id_len == 0 || id_len >= rest_len || strcmp(id, end_id) != 0 || !mark_from(&file->text, begin, end, &mark)) {
+    if (id_len == 0 || id_len >= rest_len || strcmp(id, end_id) != 0 ||
+        !mark_from(&file->text, begin, end, &mark)) {
         return false;
     }
     AUTO_FREE char *written = first_word(rest + id_len + 1, rest_len - id_len - 1);
@@ -573,7 +582,8 @@ struct nginx_mark *nginx_mark_around(const struct nginx_config *config, const st
     return NULL;
 }
 
-struct nginx_mark *nginx_mark_in(const struct nginx_config *config, const struct nginx_node *block, const char *id)
+struct nginx_mark *nginx_mark_in(const struct nginx_config *config, const struct nginx_node *block,
+                                 const char *id)
 {
     struct nginx_file *file = config->files[block->file];
     for (size_t i = 0; i < file->n_marks; i++) {
@@ -636,10 +646,12 @@ static bool expand(struct walk *walk, const char *pattern, struct strlist *paths
     }
     globfree(&found);
     if (status == GLOB_ABORTED) {
-        return err_set(walk->err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, pattern, "cannot read the directory of an include");
+        return err_set(walk->err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, pattern,
+                       "cannot read the directory of an include");
     }
     const char *staged = walk->reader != NULL ? walk->reader->staged : NULL;
-    if (staged != NULL && fnmatch(pattern, staged, FNM_PATHNAME | FNM_PERIOD) == 0 && !strlist_has(paths, staged)) {
+    if (staged != NULL && fnmatch(pattern, staged, FNM_PATHNAME | FNM_PERIOD) == 0 &&
+        !strlist_has(paths, staged)) {
         AUTO_BUF text = BUF_INIT;
         struct err ignored = ERR_INIT;
         if (walk->reader->read(walk->reader->context, staged, FILE_LIMIT_BYTES, &text, &ignored)) {
@@ -656,10 +668,11 @@ static bool follow_include(struct walk *walk, struct nginx_node *node, size_t de
 {
     const char *from = walk->config->files[node->file]->path;
     if (node->n_args != 2 || node->block) {
-        return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, from, "%s:%zu: an include takes one path", from,
-                       node->line);
+        return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, from, "%s:%zu: an include takes one path",
+                       from, node->line);
     }
-    node->target = node->args[1][0] == '/' ? mem_dup(node->args[1]) : fs_join(walk->config->dir, node->args[1]);
+    node->target =
+        node->args[1][0] == '/' ? mem_dup(node->args[1]) : fs_join(walk->config->dir, node->args[1]);
     AUTO_STRLIST paths = STRLIST_INIT;
     if (strpbrk(node->target, "*?[") == NULL) {
         strlist_add(&paths, node->target);
@@ -679,7 +692,8 @@ static bool follow_include(struct walk *walk, struct nginx_node *node, size_t de
 /* Blocks whose entries are data of the block's own, not directives. */
 static bool is_data_block(const struct nginx_node *node)
 {
-    static const char *const names[] = {"map", "geo", "types", "split_clients", "charset_map", "geoip2", "match"};
+    static const char *const names[] = {"map",         "geo",    "types", "split_clients",
+                                        "charset_map", "geoip2", "match"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         if (nginx_is(node, names[i])) {
             return true;
@@ -744,7 +758,8 @@ static bool load_file(struct walk *walk, const char *path, size_t depth, size_t 
                err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "%s includes itself", path);
     }
     if (depth > INCLUDE_DEPTH_MAX || config->n_files >= FILES_MAX) {
-        return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "too many nested includes at %s", path);
+        return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "too many nested includes at %s",
+                       path);
     }
     *index = add_file(config, path, mem_dup(real));
     struct nginx_file *file = config->files[*index];
@@ -811,7 +826,8 @@ void nginx_children(const struct nginx_config *config, const struct nginx_node *
     }
 }
 
-const struct nginx_node *nginx_child(const struct nginx_config *config, const struct nginx_node *block, const char *name)
+const struct nginx_node *nginx_child(const struct nginx_config *config, const struct nginx_node *block,
+                                     const char *name)
 {
     AUTO_NODES nodes = {0};
     nginx_children(config, block, false, &nodes);

@@ -1,9 +1,10 @@
 /*
- * nginx_lexer.h - nginx's configuration language, without loss: tokens, directives with byte ranges, the include walk.
- * Internal to install/.
+ * nginx_lexer.h - nginx's configuration language, without loss: tokens, directives with byte ranges, the
+ * include walk. Internal to install/.
  *
- * Three floors. Tokens: concatenated, they give the input back, whatever the input. Nodes: directives and blocks of one file.
- * Config: all files that the server would read, in its order, plus the marked blocks that we wrote ourselves.
+ * Three floors. Tokens: concatenated, they give the input back, whatever the input. Nodes: directives and
+ * blocks of one file. Config: all files that the server would read, in its order, plus the marked blocks that
+ * we wrote ourselves.
  */
 #ifndef TLSUP_INSTALL_NGINX_LEXER_H
 #define TLSUP_INSTALL_NGINX_LEXER_H
@@ -48,7 +49,8 @@ void nginx_lexer_init(struct nginx_lexer *lexer, const char *data, size_t len);
 bool nginx_lexer_next(struct nginx_lexer *lexer, struct nginx_token *token);
 /* What a word means: without its quotes, escapes decoded. The caller frees. */
 char *nginx_word_decode(const char *data, size_t len);
-/* The contrary: a parameter as it must be written to mean `text`; `text` has no control characters. Appends. */
+/* The contrary: a parameter as it must be written to mean `text`; `text` has no control characters. Appends.
+ */
 void nginx_word_encode(const char *text, struct buf *out);
 
 /* A directive or a block. */
@@ -59,18 +61,18 @@ struct nginx_node {
     size_t open, close; /* of a block: past '{', and at '}' */
     bool block;
     size_t line;
-    size_t file;        /* index in the config */
+    size_t file; /* index in the config */
     struct nginx_node *children;
     size_t n_children;
-    char *target;       /* of an include: its full path or pattern */
-    size_t *included;   /* of an include: indices of the files, in order */
+    char *target;     /* of an include: its full path or pattern */
+    size_t *included; /* of an include: indices of the files, in order */
     size_t n_included;
 };
 
 /* A block of lines that we wrote: "# tlsup begin ID HASH" ... "# tlsup end ID". */
 struct nginx_mark {
     char *id;
-    size_t begin, end;                 /* with the line break before and after: cutting it restores the file */
+    size_t begin, end; /* with the line break before and after: cutting it restores the file */
     size_t content_begin, content_end; /* the lines between the markers */
     bool intact;                       /* the content still has the hash that we wrote */
     bool ignored;                      /* set by the user of the config: its directives do not count */
@@ -91,7 +93,10 @@ struct nginx_config {
     struct nginx_file **files;
     size_t n_files;
 };
-#define NGINX_CONFIG_INIT {0}
+#define NGINX_CONFIG_INIT                                                                                    \
+    {                                                                                                        \
+        0                                                                                                    \
+    }
 
 /* How files are read; NULL: from the disk. Appends to `out`. */
 struct nginx_reader {
@@ -100,14 +105,15 @@ struct nginx_reader {
     const char *staged; /* a file that is not on the disk yet but matches patterns already; NULL = none */
 };
 
-/* Read `path` and all it includes, by nginx's own rules. An unreadable or malformed file is ERR_WEBSERVER with file and line.
- * On failure the config is cleared. */
-MUST_CHECK bool nginx_config_load(struct nginx_config *config, const char *path, const struct nginx_reader *reader,
-                                  struct err *err);
+/* Read `path` and all it includes, by nginx's own rules. An unreadable or malformed file is ERR_WEBSERVER
+ * with file and line. On failure the config is cleared. */
+MUST_CHECK bool nginx_config_load(struct nginx_config *config, const char *path,
+                                  const struct nginx_reader *reader, struct err *err);
 void nginx_config_clear(struct nginx_config *config);
-/* Parse one text (of file number `file`) into `root`; includes are noted, not followed. `name` is for errors. */
-MUST_CHECK bool nginx_parse(const char *data, size_t len, const char *name, size_t file, struct nginx_node *root,
-                            struct err *err);
+/* Parse one text (of file number `file`) into `root`; includes are noted, not followed. `name` is for errors.
+ */
+MUST_CHECK bool nginx_parse(const char *data, size_t len, const char *name, size_t file,
+                            struct nginx_node *root, struct err *err);
 void nginx_node_clear(struct nginx_node *node);
 
 /* A borrowed list of nodes. */
@@ -117,12 +123,14 @@ struct nginx_nodes {
 };
 void nginx_nodes_clear(struct nginx_nodes *nodes);
 #define AUTO_NODES CLEANUP(nginx_nodes_clear) struct nginx_nodes
-/* The children of a block as nginx reads them: what is included stands in the include's place. With `keep_includes` the include
- * directive itself comes before what it brings. Directives in ignored marks are left out. Appends. */
+/* The children of a block as nginx reads them: what is included stands in the include's place. With
+ * `keep_includes` the include directive itself comes before what it brings. Directives in ignored marks are
+ * left out. Appends. */
 void nginx_children(const struct nginx_config *config, const struct nginx_node *block, bool keep_includes,
                     struct nginx_nodes *out);
 /* The first child with this name, or NULL. */
-const struct nginx_node *nginx_child(const struct nginx_config *config, const struct nginx_node *block, const char *name);
+const struct nginx_node *nginx_child(const struct nginx_config *config, const struct nginx_node *block,
+                                     const char *name);
 static inline bool nginx_is(const struct nginx_node *node, const char *name)
 {
     const char *a = node->args[0];
@@ -135,9 +143,12 @@ static inline bool nginx_is(const struct nginx_node *node, const char *name)
 /* The mark around `node`, or NULL. */
 struct nginx_mark *nginx_mark_around(const struct nginx_config *config, const struct nginx_node *node);
 /* The mark with this id directly inside a block (in the block's own file), or NULL. */
-struct nginx_mark *nginx_mark_in(const struct nginx_config *config, const struct nginx_node *block, const char *id);
+struct nginx_mark *nginx_mark_in(const struct nginx_config *config, const struct nginx_node *block,
+                                 const char *id);
 
-/* Append one marked block, to stand right behind a '{': lines of `content` (each with its line break) between the markers. */
-void nginx_mark_write(const char *id, const char *indent, const char *eol, const struct buf *content, struct buf *out);
+/* Append one marked block, to stand right behind a '{': lines of `content` (each with its line break) between
+ * the markers. */
+void nginx_mark_write(const char *id, const char *indent, const char *eol, const struct buf *content,
+                      struct buf *out);
 
 #endif

@@ -12,9 +12,9 @@ struct nginx_listen {
     char address[64]; /* "*", "192.0.2.1", "[2001:db8::1]", a host name */
     int port, port_last;
     bool ssl, http2, proxy_protocol, default_server;
-    bool dual_stack;  /* ipv6only=off */
+    bool dual_stack; /* ipv6only=off */
     bool ipv6only_set;
-    bool implicit;    /* not written: the server has no listen at all */
+    bool implicit;                 /* not written: the server has no listen at all */
     const struct nginx_node *node; /* NULL when implicit */
 };
 
@@ -25,8 +25,8 @@ enum nginx_redirect {
     REDIRECT_HTTPS_OTHER, /* to https on another name */
     REDIRECT_HTTP,        /* to http */
     REDIRECT_OTHER,
-    REDIRECT_REFUSES,     /* answers an error */
-    REDIRECT_CLOSES,      /* 444: closes the connection */
+    REDIRECT_REFUSES, /* answers an error */
+    REDIRECT_CLOSES,  /* 444: closes the connection */
 };
 
 /* What site.priv points to. */
@@ -54,7 +54,8 @@ static inline const struct nginx_model *nginx_model_of(const struct sites *sites
     return sites->priv;
 }
 
-/* Read the configuration into the model. Directives inside marks with an id of `ignore` (NULL = none) do not count. */
+/* Read the configuration into the model. Directives inside marks with an id of `ignore` (NULL = none) do not
+ * count. */
 MUST_CHECK bool nginx_model_read(const struct web *web, const struct nginx_reader *reader, const char *ignore,
                                  struct sites *out, struct err *err);
 /* Fill the sites anew from the same parse, after marks were set ignored. */
@@ -67,7 +68,7 @@ const struct nginx_listen *nginx_listen_at(const struct nginx_server *server, co
 
 bool nginx_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
                           const char *thumbprint, struct txn *txn, struct err *err);
-bool nginx_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https, struct txn *txn,
-                      struct err *err);
+bool nginx_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
+                      struct txn *txn, struct err *err);
 
 #endif

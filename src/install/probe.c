@@ -68,11 +68,12 @@ static void conn_close(struct conn *conn)
     ERR_clear_error();
 }
 
-/* -- the socket ------------------------------------------------------------------------------------------- */
+/* -- the socket -------------------------------------------------------------------------------------------
+ */
 
 static bool timed_out(const struct conn *conn, const char *silence, struct err *err)
 {
-    err_set(err, ERR_TIMEOUT, NEXT_RETRY_LATER, conn->name, "%s %s within %d ms", conn->where, silence,
+    err_set(err, ERR_TIMEOUT, NEXT_LOCAL_FAULT, conn->name, "%s %s within %d ms", conn->where, silence,
             conn->timeout_ms);
     return err_advise(err, "See whether a firewall, or a stuck web server, holds it up.");
 }
@@ -142,8 +143,8 @@ static bool conn_open(struct conn *conn, const char *address, int port, const ch
         .timeout_ms = timeout_ms,
         .deadline_ms = clock_mono_ms() + timeout_ms,
     };
-    snprintf(conn->where, sizeof(conn->where), strchr(host, ':') == NULL ? "port %d on %s" : "port %d on [%s]", port,
-             host);
+    snprintf(conn->where, sizeof(conn->where),
+             strchr(host, ':') == NULL ? "port %d on %s" : "port %d on [%s]", port, host);
     if (port < 1 || port > 65535 || getaddrinfo(host, service, &hints, &to) != 0)
         return err_set(err, ERR_INTERNAL, NEXT_NONE, conn->name, "%s is not an address", conn->where);
     bool ok = connect_to(conn, to, err);
@@ -200,32 +201,43 @@ static bool raw_recv(struct conn *conn, char *data, size_t size, size_t *n, stru
     return true;
 }
 
-/* -- TLS -------------------------------------------------------------------------------------------------- */
+/* -- TLS --------------------------------------------------------------------------------------------------
+ */
 
-/* What the alerts that people meet mean for them. */
+/* The alerts that people meet: what they mean for them, and the names that OpenSSL does not know. */
 static const struct {
     int alert;
+    const char *name; /* NULL: OpenSSL's */
     const char *advice;
-} alert_advice[] = {
-    {SSL3_AD_HANDSHAKE_FAILURE, "The server has no certificate for this name or port, or no cipher in common: see its "
-                                "ssl_certificate and cipher settings."},
-    {TLS1_AD_PROTOCOL_VERSION, "The server has neither TLS 1.2 nor TLS 1.3 switched on."},
-    {TLS1_AD_UNRECOGNIZED_NAME, "No site of that server is set up for this name on this port."},
-    {TLS1_AD_INTERNAL_ERROR, "See the web server's error log."},
+} alerts[] = {
+    {SSL3_AD_HANDSHAKE_FAILURE, NULL,
+     "The server has no certificate for this name or port, or no cipher in common: see its certificate and "
+     "cipher "
+     "settings."},
+    {TLS1_AD_PROTOCOL_VERSION, NULL, "The server has neither TLS 1.2 nor TLS 1.3 switched on."},
+    {TLS1_AD_UNRECOGNIZED_NAME, NULL, "No site of that server is set up for this name on this port."},
+    {TLS13_AD_CERTIFICATE_REQUIRED, "certificate_required",
+     "The site lets in visitors with a certificate only."},
 };
 
 static bool alert_error(const struct conn *conn, int alert, struct err *err)
 {
-    char text[64];
-    snprintf(text, sizeof(text), "%s", SSL_alert_desc_string_long(alert));
-    for (char *c = text; *c != '\0'; c++)
+    char name[64];
+    const char *advice = "See the web server's error log.";
+    snprintf(name, sizeof(name), "%s", SSL_alert_desc_string_long(alert));
+    for (size_t i = 0; i < COUNT_OF(alerts); i++) {
+        if (alerts[i].alert != alert)
+            continue;
+        advice = alerts[i].advice;
+        if (alerts[i].name != NULL)
+            snprintf(name, sizeof(name), "%s", alerts[i].name);
+    }
+    for (char *c = name; *c != '\0'; c++)
         if (*c == ' ')
             *c = '_'; /* as the RFCs spell them */
-    err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name, "the server answered the handshake with alert %s", text);
-    for (size_t i = 0; i < COUNT_OF(alert_advice); i++)
-        if (alert_advice[i].alert == alert)
-            err_advise(err, "%s", alert_advice[i].advice);
-    return err_context(err, "%s", conn->where);
+    err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name,
+            "%s: the server answered the handshake with alert %s (%d)", conn->where, name, alert);
+    return err_advise(err, "%s", advice);
 }
 
 static bool begins_with(const struct conn *conn, const char *text)
@@ -241,16 +253,18 @@ static bool not_tls_error(const struct conn *conn, struct err *err)
     if (begins_with(conn, "HTTP/") || begins_with(conn, "<")) {
         err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name,
                 "the answer of %s is not TLS: it looks like plain HTTP", conn->where);
-        return err_advise(err, "The site listens on that port without TLS (nginx: \"ssl\" is missing on its listen "
-                               "line; Apache: \"SSLEngine on\").");
+        return err_advise(
+            err, "The site listens on that port without TLS (nginx: \"ssl\" is missing on its listen "
+                 "line; Apache: \"SSLEngine on\").");
     }
     for (; n < conn->n_first && isprint(conn->first[n]); n++)
         shown[n] = (char)conn->first[n];
     shown[n] = '\0';
     if (n < 3)
-        return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name, "the answer of %s is not TLS", conn->where);
-    return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name, "the answer of %s is not TLS: it begins with \"%s\"",
-                   conn->where, shown);
+        return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name, "the answer of %s is not TLS",
+                       conn->where);
+    return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name,
+                   "the answer of %s is not TLS: it begins with \"%s\"", conn->where, shown);
 }
 
 /* Why the handshake did not come about. */
@@ -258,7 +272,8 @@ static bool handshake_error(const struct conn *conn, struct err *err)
 {
     unsigned long code = ERR_peek_last_error();
     int reason = ERR_GET_REASON(code);
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256)
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET &&
+        reason < SSL_AD_REASON_OFFSET + 256)
         return alert_error(conn, reason - SSL_AD_REASON_OFFSET, err);
     if (conn->n_first == 0)
         return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name,
@@ -270,8 +285,8 @@ static bool handshake_error(const struct conn *conn, struct err *err)
     if (conn->ended && (code == 0 || text == NULL))
         return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name,
                        "%s closed the connection in the middle of the TLS handshake", conn->where);
-    return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name, "the TLS handshake with %s failed: %s", conn->where,
-                   text == NULL ? "no reason given" : text);
+    return err_set(err, ERR_TLS, NEXT_LOCAL_FAULT, conn->name, "the TLS handshake with %s failed: %s",
+                   conn->where, text == NULL ? "no reason given" : text);
 }
 
 static bool tls_new(struct conn *conn, bool http, struct err *err)
@@ -296,7 +311,8 @@ static bool tls_new(struct conn *conn, bool http, struct err *err)
               SSL_set_alpn_protos(conn->ssl, alpn, alpn_len) == 0;
     if (ok && conn->name[0] != '\0' && !name_is_ip(conn->name))
         ok = SSL_set_tlsext_host_name(conn->ssl, conn->name) == 1;
-    return ok || err_set(err, ERR_CRYPTO, NEXT_LOCAL_FAULT, conn->name, "OpenSSL cannot ask for %s", conn->name);
+    return ok ||
+           err_set(err, ERR_CRYPTO, NEXT_LOCAL_FAULT, conn->name, "OpenSSL cannot ask for %s", conn->name);
 }
 
 static bool tls_flush(struct conn *conn, struct err *err)
@@ -372,7 +388,8 @@ bool probe_tls(const char *address, int port, const char *name, int timeout_ms, 
            tls_handshake(&conn, err) && tls_describe(&conn, out, err);
 }
 
-/* -- HTTP ------------------------------------------------------------------------------------------------- */
+/* -- HTTP -------------------------------------------------------------------------------------------------
+ */
 
 /* The answer's bytes, in order; `at` is how far they are consumed. */
 struct reader {
@@ -434,9 +451,8 @@ static bool read_line(struct reader *reader, size_t limit, const char **line, st
     size_t scanned = reader->at;
     for (;;) {
         char *start = reader->data.data;
-        char *newline = scanned < reader->data.len
-                            ? memchr(start + scanned, '\n', reader->data.len - scanned)
-                            : NULL;
+        char *newline =
+            scanned < reader->data.len ? memchr(start + scanned, '\n', reader->data.len - scanned) : NULL;
         if (newline != NULL && (size_t)(newline - (start + reader->at)) <= limit) {
             *line = start + reader->at;
             reader->at = (size_t)(newline - start) + 1;
@@ -458,16 +474,18 @@ static bool read_line(struct reader *reader, size_t limit, const char **line, st
     }
 }
 
-static bool not_http_error(const struct conn *conn, struct err *err)
+static bool not_http_error(const struct reader *reader, struct err *err)
 {
-    if (conn->n_first == 0 || (conn->ssl != NULL && conn->ended))
+    const struct conn *conn = reader->conn;
+    if (reader->data.len == 0)
         return err_set(err, ERR_NETWORK, NEXT_LOCAL_FAULT, conn->name,
                        "%s closed the connection without an answer", conn->where);
     if (conn->ssl == NULL && conn->n_first > 1 && conn->first[0] >= SSL3_RT_CHANGE_CIPHER_SPEC &&
         conn->first[0] <= SSL3_RT_APPLICATION_DATA && conn->first[1] == SSL3_VERSION_MAJOR)
         return err_set(err, ERR_PROTOCOL, NEXT_LOCAL_FAULT, conn->name,
                        "the answer of %s is not plain HTTP: it looks like TLS", conn->where);
-    return err_set(err, ERR_PROTOCOL, NEXT_LOCAL_FAULT, conn->name, "the answer of %s is not HTTP", conn->where);
+    return err_set(err, ERR_PROTOCOL, NEXT_LOCAL_FAULT, conn->name, "the answer of %s is not HTTP",
+                   conn->where);
 }
 
 /* "HTTP/1.1 200 OK"; the reason may be missing. */
@@ -523,7 +541,8 @@ static void read_header(const char *line, struct head *head, struct probe_http *
         printable(out->location);
     } else if ((value = header_value(line, "Content-Length")) != NULL) {
         read_length(value, head);
-    } else if ((value = header_value(line, "Transfer-Encoding")) != NULL && strcasestr(value, "chunked") != NULL) {
+    } else if ((value = header_value(line, "Transfer-Encoding")) != NULL &&
+               strcasestr(value, "chunked") != NULL) {
         head->framing = FRAMED_BY_CHUNKS; /* over any length, RFC 9112 6.3 */
     }
 }
@@ -537,7 +556,7 @@ static bool read_head(struct reader *reader, struct head *head, struct probe_htt
         if (!read_line(reader, HEAD_LIMIT, &line, err))
             return false;
         if (line == NULL || !parse_status(line, &out->status))
-            return not_http_error(reader->conn, err);
+            return not_http_error(reader, err);
         out->location[0] = '\0';
         for (;;) {
             if (reader->at > HEAD_LIMIT)
@@ -640,7 +659,8 @@ static bool send_request(struct conn *conn, int port, const char *path, struct e
     if (!is_field_text(conn->name) || !is_field_text(path) || path[0] != '/')
         return err_set(err, ERR_INTERNAL, NEXT_NONE, conn->name, "not a name and a path to ask for");
     bool v6 = strchr(conn->name, ':') != NULL && conn->name[0] != '[';
-    buf_addf(&request, v6 ? "GET %s HTTP/1.1\r\nHost: [%s]" : "GET %s HTTP/1.1\r\nHost: %s", path, conn->name);
+    buf_addf(&request, v6 ? "GET %s HTTP/1.1\r\nHost: [%s]" : "GET %s HTTP/1.1\r\nHost: %s", path,
+             conn->name);
     if (port != (conn->ssl != NULL ? 443 : 80))
         buf_addf(&request, ":%d", port);
     buf_adds(&request, "\r\nUser-Agent: tlsup\r\nAccept: */*\r\nConnection: close\r\n\r\n");

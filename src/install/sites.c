@@ -50,7 +50,8 @@ bool site_listens_at(const struct site *site, const char *address, int port)
 
 bool site_address_is_loopback(const char *address)
 {
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "[::1]") == 0 || strcmp(address, "localhost") == 0;
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "[::1]") == 0 ||
+           strcmp(address, "localhost") == 0;
 }
 
 static bool anyone_listens(const struct sites *sites, const char *address, int port)

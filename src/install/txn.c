@@ -25,7 +25,8 @@
 /* As the kernel: that many symbolic links in a row are a loop. */
 #define LINKS_LIMIT 40
 
-/* -- the object ------------------------------------------------------------------------------------------- */
+/* -- the object -------------------------------------------------------------------------------------------
+ */
 
 struct txn *txn_alloc(const char *journal_dir, const char *owner, const char *title)
 {
@@ -38,7 +39,8 @@ struct txn *txn_alloc(const char *journal_dir, const char *owner, const char *ti
     return txn;
 }
 
-bool txn_begin(const char *journal_dir, const char *owner, const char *title, struct txn **out, struct err *err)
+bool txn_begin(const char *journal_dir, const char *owner, const char *title, struct txn **out,
+               struct err *err)
 {
     AUTO_FREE char *real = realpath(journal_dir, NULL);
     if (real == NULL)
@@ -104,7 +106,8 @@ size_t txn_count(const struct txn *txn)
     return txn->n_ops;
 }
 
-/* -- finding the place ------------------------------------------------------------------------------------ */
+/* -- finding the place ------------------------------------------------------------------------------------
+ */
 
 static struct op *find_op(const struct txn *txn, const char *real)
 {
@@ -141,7 +144,8 @@ static char *locate_in_parent(const char *path, struct err *err)
     AUTO_FREE char *dir = fs_dirname(path);
     AUTO_FREE char *real_dir = realpath(dir, NULL);
     if (real_dir == NULL || !fs_is_dir(real_dir)) {
-        err_errno(err, real_dir == NULL ? errno : ENOTDIR, path, "cannot use %s: its directory %s", path, dir);
+        err_errno(err, real_dir == NULL ? errno : ENOTDIR, path, "cannot use %s: its directory %s", path,
+                  dir);
         return NULL;
     }
     return strcmp(real_dir, "/") == 0 ? mem_fmt("/%s", base) : mem_fmt("%s/%s", real_dir, base);
@@ -183,9 +187,11 @@ static char *locate_file(const struct txn *txn, const char *path, struct err *er
     return NULL;
 }
 
-/* -- staging ---------------------------------------------------------------------------------------------- */
+/* -- staging ----------------------------------------------------------------------------------------------
+ */
 
-bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, struct buf *data, struct err *err)
+bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, struct buf *data,
+                 struct err *err)
 {
     const struct op *op = find_op(txn, real);
     if (op == NULL)
@@ -199,7 +205,8 @@ bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, 
 static bool refuse_other(const char *path, struct err *err)
 {
     return err_set(err, ERR_EXISTS, NEXT_FIX_CONFIG, path,
-                   "%s is not a regular file of at most %zu MiB; it was not touched", path, TXN_FILE_LIMIT >> 20);
+                   "%s is not a regular file of at most %zu MiB; it was not touched", path,
+                   TXN_FILE_LIMIT >> 20);
 }
 
 /* A new operation that holds what stands at `real` now. */
@@ -266,7 +273,8 @@ bool txn_symlink(struct txn *txn, const char *link, const char *target, struct e
     if (real == NULL || !txn_current(txn, real, &present, NULL, err))
         return false;
     if (*target == '\0' || strlen(target) >= PATH_MAX)
-        return err_set(err, ERR_INTERNAL, NEXT_NONE, link, "a symbolic link needs a target of a legal length");
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, link,
+                       "a symbolic link needs a target of a legal length");
     if (present.thing != THING_NONE && present.thing != THING_LINK) {
         err_set(err, ERR_EXISTS, NEXT_FIX_CONFIG, link,
                 "%s should be a symbolic link to %s, and something else stands there", link, target);
@@ -302,9 +310,11 @@ bool txn_read(const struct txn *txn, const char *path, size_t limit, struct buf 
     return true;
 }
 
-/* -- the diff --------------------------------------------------------------------------------------------- */
+/* -- the diff ---------------------------------------------------------------------------------------------
+ */
 
-static const struct buf *text_of(const struct snapshot *snapshot, const struct buf *data, const struct buf *empty)
+static const struct buf *text_of(const struct snapshot *snapshot, const struct buf *data,
+                                 const struct buf *empty)
 {
     return snapshot->thing == THING_FILE ? data : empty;
 }
@@ -317,20 +327,22 @@ void txn_diff(const struct txn *txn, struct buf *out)
         if (op->old.thing == THING_LINK)
             buf_addf(out, "-%s -> %s\n", op->path, op->old.target);
         if (op->old.thing == THING_FILE || op->new.thing == THING_FILE)
-            diff_unified(op->old.thing == THING_FILE ? op->path : NULL, text_of(&op->old, &op->old_data, &empty),
-                         op->new.thing == THING_FILE ? op->path : NULL, text_of(&op->new, &op->new_data, &empty),
-                         out);
+            diff_unified(
+                op->old.thing == THING_FILE ? op->path : NULL, text_of(&op->old, &op->old_data, &empty),
+                op->new.thing == THING_FILE ? op->path : NULL, text_of(&op->new, &op->new_data, &empty), out);
         if (op->new.thing == THING_LINK)
             buf_addf(out, "+%s -> %s\n", op->path, op->new.target);
     }
 }
 
-/* -- apply ------------------------------------------------------------------------------------------------ */
+/* -- apply ------------------------------------------------------------------------------------------------
+ */
 
 static bool changed_meanwhile(const struct op *op, struct err *err)
 {
     err_set(err, ERR_MISMATCH, NEXT_RETRY_NOW, op->path,
-            "%s was changed by somebody else while the edit was being prepared; nothing was written", op->path);
+            "%s was changed by somebody else while the edit was being prepared; nothing was written",
+            op->path);
     return err_advise(err, "Run the command again.");
 }
 
@@ -412,7 +424,8 @@ bool txn_note(struct txn *txn, enum txn_mark mark, struct err *err)
     return txn->dir == NULL || journal_mark(txn, marks[mark], err);
 }
 
-/* -- the two ends ----------------------------------------------------------------------------------------- */
+/* -- the two ends -----------------------------------------------------------------------------------------
+ */
 
 static bool mark_taken_back(const char *journal_dir, const char *id, struct err *err)
 {

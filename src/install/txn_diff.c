@@ -1,9 +1,9 @@
 /*
- * txn_diff.c - differences between two texts by lines (Myers, An O(ND) Difference Algorithm, 1986), shown as a
- * unified diff or used for a three-way merge.
+ * txn_diff.c - differences between two texts by lines (Myers, An O(ND) Difference Algorithm, 1986), shown as
+ * a unified diff or used for a three-way merge.
  *
- * The number of differing lines is bounded; beyond it what lies between the common beginning and the common end
- * counts as replaced as a whole: still correct, only longer.
+ * The number of differing lines is bounded; beyond it what lies between the common beginning and the common
+ * end counts as replaced as a whole: still correct, only longer.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -98,12 +98,13 @@ static void changes_add(struct changes *changes, size_t a, size_t a_len, size_t 
     changes->v[changes->n++] = (struct change){a, a_len, b, b_len};
 }
 
-/* -- Myers ------------------------------------------------------------------------------------------------ */
+/* -- Myers ------------------------------------------------------------------------------------------------
+ */
 
 /* The part of both texts between their common beginning and end. */
 struct middle {
     const struct line *a, *b;
-    long n, m;        /* lines of each */
+    long n, m;         /* lines of each */
     size_t a_at, b_at; /* where it begins */
 };
 
@@ -119,7 +120,8 @@ static long step_to(long **furthest, long d, long diagonal)
         return 0;
     bool down = diagonal == -d || (diagonal != d && *furthest_at(furthest, d - 1, diagonal - 1) <
                                                         *furthest_at(furthest, d - 1, diagonal + 1));
-    return down ? *furthest_at(furthest, d - 1, diagonal + 1) : *furthest_at(furthest, d - 1, diagonal - 1) + 1;
+    return down ? *furthest_at(furthest, d - 1, diagonal + 1)
+                : *furthest_at(furthest, d - 1, diagonal - 1) + 1;
 }
 
 /* The least number of differences, or -1 when it is over the limit. */
@@ -155,8 +157,8 @@ static void trace(const struct middle *middle, long **furthest, long d, struct c
         steps[n_steps++] = (struct change){(size_t)x, down ? 0 : 1, (size_t)y, down ? 1 : 0};
     }
     while (n_steps-- > 0)
-        changes_add(out, middle->a_at + steps[n_steps].a, steps[n_steps].a_len, middle->b_at + steps[n_steps].b,
-                    steps[n_steps].b_len);
+        changes_add(out, middle->a_at + steps[n_steps].a, steps[n_steps].a_len,
+                    middle->b_at + steps[n_steps].b, steps[n_steps].b_len);
     free(steps);
 }
 
@@ -196,7 +198,8 @@ static struct changes diff_lines(const struct lines *a, const struct lines *b)
     return changes;
 }
 
-/* -- unified ---------------------------------------------------------------------------------------------- */
+/* -- unified ----------------------------------------------------------------------------------------------
+ */
 
 static void add_line(struct buf *out, char sign, const struct line *line)
 {
@@ -220,8 +223,8 @@ static size_t smaller(size_t a, size_t b)
 }
 
 /* Changes [first, last] are near enough to share their context. */
-static void add_hunk(struct buf *out, const struct lines *a, const struct lines *b, const struct change *first,
-                     const struct change *last)
+static void add_hunk(struct buf *out, const struct lines *a, const struct lines *b,
+                     const struct change *first, const struct change *last)
 {
     size_t before = smaller(CONTEXT_LINES, first->a);
     size_t a_end = last->a + last->a_len;
@@ -272,7 +275,8 @@ void diff_unified(const char *old_name, const struct buf *old, const char *new_n
     }
 }
 
-/* -- merge ------------------------------------------------------------------------------------------------ */
+/* -- merge ------------------------------------------------------------------------------------------------
+ */
 
 /* Both are ranges of the base. Touching counts: what stands next to an edit may belong to it. */
 static bool collide(const struct change *x, const struct change *y)

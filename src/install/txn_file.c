@@ -1,11 +1,11 @@
 /*
  * txn_file.c - one operation of a transaction, carried out on the file system.
  *
- * Where the temporary file lies: in the journal's own directory when that is on the target's device, since a web
- * server that includes a whole directory reads dot files too; else as a dot file beside the target. The names
- * depend on the transaction and the operation alone, so recovery finds them. A removed file is set aside into
- * the journal by rename where that works (else, if it has other hard links, beside): putting it back is then one
- * rename, which keeps those links and needs no space.
+ * Where the temporary file lies: in the journal's own directory when that is on the target's device, since a
+ * web server that includes a whole directory reads dot files too; else as a dot file beside the target. The
+ * names depend on the transaction and the operation alone, so recovery finds them. A removed file is set
+ * aside into the journal by rename where that works (else, if it has other hard links, beside): putting it
+ * back is then one rename, which keeps those links and needs no space.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -34,7 +34,8 @@
 #define ACL_XATTR "system.posix_acl_access"
 #define DEFAULT_ACL_XATTR "system.posix_acl_default"
 
-/* -- steps ------------------------------------------------------------------------------------------------ */
+/* -- steps ------------------------------------------------------------------------------------------------
+ */
 
 #ifdef TEST_HOOKS
 unsigned long txn_steps_done;
@@ -48,7 +49,8 @@ static unsigned long step_wanted(const char *variable, char *after)
     return n;
 }
 
-/* TLSUP_TEST_CRASH=N dies before step N; TLSUP_TEST_FAIL=N fails step N with ENOSPC, "N+" that and all later. */
+/* TLSUP_TEST_CRASH=N dies before step N; TLSUP_TEST_FAIL=N fails step N with ENOSPC, "N+" that and all later.
+ */
 bool txn_step(void)
 {
     char after;
@@ -68,7 +70,8 @@ bool txn_step(void)
 }
 #endif
 
-/* -- snapshots -------------------------------------------------------------------------------------------- */
+/* -- snapshots --------------------------------------------------------------------------------------------
+ */
 
 void sha256_hex(const void *data, size_t len, char out[SHA256_HEX_BYTES])
 {
@@ -179,7 +182,8 @@ bool snapshot_read(const char *real, struct snapshot *out, struct buf *data, str
     return ok;
 }
 
-/* -- metadata --------------------------------------------------------------------------------------------- */
+/* -- metadata ---------------------------------------------------------------------------------------------
+ */
 
 void meta_clear(struct meta *meta)
 {
@@ -280,7 +284,8 @@ static bool xattr_set(const char *temp, const struct xattr *attribute, const str
         return true;
     bool disk = errno == ENOSPC || errno == EDQUOT || errno == EIO;
     if (disk || xattr_is_needed(attribute->name))
-        return err_errno(err, errno, op->path, "cannot keep the attribute %s of %s", attribute->name, op->path);
+        return err_errno(err, errno, op->path, "cannot keep the attribute %s of %s", attribute->name,
+                         op->path);
     log_warn("%s: the attribute %s could not be kept: %s", op->path, attribute->name, strerror(errno));
     return true;
 }
@@ -364,7 +369,8 @@ static void meta_fresh(const char *dir, mode_t mode, struct meta *out)
     xattrs_inherited(dir, out);
 }
 
-/* -- writing ---------------------------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------------------------------
+ */
 
 bool file_write_all(int fd, const char *data, size_t len)
 {
@@ -447,7 +453,8 @@ bool file_save(const char *path, const void *data, size_t len, struct err *err)
     return ok || err_errno(err, errno, path, "cannot write %s", path);
 }
 
-/* -- one operation ---------------------------------------------------------------------------------------- */
+/* -- one operation ----------------------------------------------------------------------------------------
+ */
 
 /* What an attempt came to; the last three have another way to try. */
 enum attempt { ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_OTHER_DEVICE, ATTEMPT_MOUNT_POINT, ATTEMPT_NO_SPACE };
@@ -478,7 +485,8 @@ static void put_choose_temp(struct put *put, bool in_journal)
 {
     put_clear(put);
     put->in_journal = in_journal;
-    put->temp = in_journal ? journal_path(put->txn, "tmp", put->n) : beside_path(put->txn, "tmp", put->n, put->dir);
+    put->temp =
+        in_journal ? journal_path(put->txn, "tmp", put->n) : beside_path(put->txn, "tmp", put->n, put->dir);
 }
 
 static bool same_device(const char *a, const char *b)
@@ -614,8 +622,7 @@ static enum attempt put_swing(struct put *put, struct err *err)
 
 static enum attempt put_by_rename(struct put *put, struct err *err)
 {
-    enum attempt result =
-        put->to->thing == THING_LINK ? put_make_link(put, err) : put_write_temp(put, err);
+    enum attempt result = put->to->thing == THING_LINK ? put_make_link(put, err) : put_write_temp(put, err);
     if (result == ATTEMPT_DONE)
         result = put_swing(put, err);
     if (result != ATTEMPT_DONE)
@@ -623,7 +630,8 @@ static enum attempt put_by_rename(struct put *put, struct err *err)
     return result;
 }
 
-/* -- in place: several links, or a mount point ------------------------------------------------------------ */
+/* -- in place: several links, or a mount point ------------------------------------------------------------
+ */
 
 static bool write_over(const struct put *put, int fd, struct err *err)
 {
@@ -676,19 +684,21 @@ bool op_mend_torn(struct txn *txn, size_t n, struct err *err)
     return ok;
 }
 
-/* -- all ways of one operation ---------------------------------------------------------------------------- */
+/* -- all ways of one operation ----------------------------------------------------------------------------
+ */
 
 static bool has_other_links(const struct put *put)
 {
     struct stat st;
-    return put->from->thing == THING_FILE && put->to->thing == THING_FILE &&
-           lstat(put->op->real, &st) == 0 && st.st_nlink > 1;
+    return put->from->thing == THING_FILE && put->to->thing == THING_FILE && lstat(put->op->real, &st) == 0 &&
+           st.st_nlink > 1;
 }
 
 /* Where a removed file is set aside: in the journal, or beside, for the sake of its other links alone. */
 static char *aside_path(const struct put *put, bool in_journal)
 {
-    return in_journal ? journal_path(put->txn, "gone", put->n) : beside_path(put->txn, "gone", put->n, put->dir);
+    return in_journal ? journal_path(put->txn, "gone", put->n)
+                      : beside_path(put->txn, "gone", put->n, put->dir);
 }
 
 /* Put back the very file that a removal has set aside. */
@@ -761,7 +771,8 @@ bool op_put(struct txn *txn, size_t n, bool forward, struct err *err)
 {
     struct op *op = &txn->ops[n];
     AUTO_FREE char *dir = fs_dirname(op->real);
-    CLEANUP(put_clear) struct put put = {
+    CLEANUP(put_clear)
+    struct put put = {
         .txn = txn,
         .n = n,
         .op = op,

@@ -57,7 +57,8 @@ void meta_copy(struct meta *to, const struct meta *from);
 void meta_add_xattr(struct meta *meta, const char *name, const void *value, size_t len);
 #define AUTO_META CLEANUP(meta_clear) struct meta
 
-/* One operation: `real` goes from `old` to `new`. Create, replace, symlink and unlink are only combinations of the two. */
+/* One operation: `real` goes from `old` to `new`. Create, replace, symlink and unlink are only combinations
+ * of the two. */
 struct op {
     char *path; /* as the caller named it, for people */
     char *real; /* absolute, no symlink in it but, for operations on links, the last component */
@@ -122,8 +123,8 @@ MUST_CHECK bool txn_put_back(struct txn *txn, struct strlist *messages, size_t *
 void txn_finish_commit(struct txn *txn);
 
 /* -- txn_file.c -- */
-/* Before every write, fsync, rename, link and removal. Always true in a production build; false with errno set
- * when a test wants this step to fail. */
+/* Before every write, fsync, rename, link and removal. Always true in a production build; false with errno
+ * set when a test wants this step to fail. */
 bool txn_step(void);
 #ifdef TEST_HOOKS
 extern unsigned long txn_steps_done;

@@ -1,6 +1,6 @@
 /*
- * txn_journal.c - the log of a transaction: one record a line, `LENGTH CHECKSUM PAYLOAD`, fsynced before the act
- * that it announces.
+ * txn_journal.c - the log of a transaction: one record a line, `LENGTH CHECKSUM PAYLOAD`, fsynced before the
+ * act that it announces.
  *
  *   begin 1 TIME =OWNER =TITLE
  *   undoes ID
@@ -51,7 +51,8 @@ char *journal_path(const struct txn *txn, const char *kind, size_t n)
     return mem_fmt("%s/%s-%zu", txn->dir, kind, n);
 }
 
-/* -- writing ---------------------------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------------------------------
+ */
 
 static void add_encoded(struct buf *out, const char *text)
 {
@@ -265,7 +266,8 @@ bool journal_create(struct txn *txn, struct err *err)
     return file_sync_dir(txn->dir, err);
 }
 
-/* -- reading ---------------------------------------------------------------------------------------------- */
+/* -- reading ----------------------------------------------------------------------------------------------
+ */
 
 /* The fields of one payload, taken from left to right. */
 struct fields {
@@ -490,8 +492,9 @@ static const struct {
     const char *word;
     bool (*read)(struct txn *txn, struct fields *fields);
 } records[] = {
-    {"begin", read_begin},     {"undoes", read_undoes}, {"op", read_op},     {"xattr", read_xattr}, {"mark", read_mark},
-    {"inplace", read_inplace}, {"whole", read_whole},   {"kept", read_kept}, {"was", read_was},
+    {"begin", read_begin}, {"undoes", read_undoes}, {"op", read_op},
+    {"xattr", read_xattr}, {"mark", read_mark},     {"inplace", read_inplace},
+    {"whole", read_whole}, {"kept", read_kept},     {"was", read_was},
 };
 
 static bool read_payload(struct txn *txn, const char *payload, size_t len)
@@ -507,15 +510,17 @@ static bool read_payload(struct txn *txn, const char *payload, size_t len)
     return false;
 }
 
-/* The record at the beginning of `data`: its payload and whole length. False when it is not whole and sound. */
-static bool next_record(const char *data, size_t len, const char **payload, size_t *payload_len, size_t *whole)
+/* The record at the beginning of `data`: its payload and whole length. False when it is not whole and sound.
+ */
+static bool next_record(const char *data, size_t len, const char **payload, size_t *payload_len,
+                        size_t *whole)
 {
     size_t at = 0, n = 0;
     while (at < len && at < 8 && isdigit((unsigned char)data[at]))
         n = n * 10 + (size_t)(data[at++] - '0');
     size_t head = at + 1 + CHECKSUM_DIGITS + 1;
-    if (at == 0 || data[0] == '0' || n > RECORD_LIMIT || len < head || len - head < n + 1 || data[at] != ' ' ||
-        data[head - 1] != ' ' || data[head + n] != '\n')
+    if (at == 0 || data[0] == '0' || n > RECORD_LIMIT || len < head || len - head < n + 1 ||
+        data[at] != ' ' || data[head - 1] != ' ' || data[head + n] != '\n')
         return false;
     char checksum[SHA256_HEX_BYTES];
     sha256_hex(data + head, n, checksum);
@@ -527,8 +532,8 @@ static bool next_record(const char *data, size_t len, const char **payload, size
     return true;
 }
 
-/* Records behind a broken one: it was not torn by a crash, the disk or a person damaged it. The marks still tell
- * whether there is anything left to do. */
+/* Records behind a broken one: it was not torn by a crash, the disk or a person damaged it. The marks still
+ * tell whether there is anything left to do. */
 static void read_behind_damage(struct txn *txn, const char *data, size_t len)
 {
     const char *payload, *line = data, *end = data + len;

@@ -1,5 +1,6 @@
 /*
- * txn_past.c - what former runs left: unfinished transactions to end, committed ones to take back or to prune.
+ * txn_past.c - what former runs left: unfinished transactions to end, committed ones to take back or to
+ * prune.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -12,7 +13,8 @@
 #include "tlsup/mem.h"
 #include "txn_internal.h"
 
-/* -- recovery --------------------------------------------------------------------------------------------- */
+/* -- recovery ---------------------------------------------------------------------------------------------
+ */
 
 void txn_recovery_clear(struct txn_recovery *recovery)
 {
@@ -111,7 +113,8 @@ bool txn_settle(const char *journal_dir, struct err *err)
     return true;
 }
 
-/* -- the committed ---------------------------------------------------------------------------------------- */
+/* -- the committed ----------------------------------------------------------------------------------------
+ */
 
 /* Committed, of this owner, neither taken back nor itself a taking back. Oldest first. */
 struct past {
@@ -189,7 +192,8 @@ bool txn_list(const char *journal_dir, const char *owner, struct txn_list *out, 
     return true;
 }
 
-/* -- undo ------------------------------------------------------------------------------------------------- */
+/* -- undo -------------------------------------------------------------------------------------------------
+ */
 
 /* Only our lines go; what a person or another certificate's edit changed elsewhere in the file stays. */
 static bool stage_merged(struct txn *txn, struct txn *past, size_t n, const struct buf *live, bool *merged,
@@ -242,7 +246,8 @@ static bool undo_op(struct txn *txn, struct txn *past, size_t n, struct strlist 
         if (!stage_merged(txn, past, n, &data, &merged, err))
             return false;
         if (merged) {
-            AUTO_FREE char *text = mem_fmt("%s was changed since: only tlsup's own edit is taken out.", op->path);
+            AUTO_FREE char *text =
+                mem_fmt("%s was changed since: only tlsup's own edit is taken out.", op->path);
             if (!strlist_has(messages, text))
                 strlist_add(messages, text);
             return true;
@@ -255,7 +260,8 @@ static bool undo_op(struct txn *txn, struct txn *past, size_t n, struct strlist 
 static bool target_exists(const struct txn *txn, const struct op *op)
 {
     AUTO_FREE char *dir = fs_dirname(op->real);
-    AUTO_FREE char *target = op->new.target[0] == '/' ? mem_dup(op->new.target) : fs_join(dir, op->new.target);
+    AUTO_FREE char *target =
+        op->new.target[0] == '/' ? mem_dup(op->new.target) : fs_join(dir, op->new.target);
     AUTO_FREE char *real = realpath(target, NULL);
     if (real == NULL) { /* or it comes back in this very transaction */
         for (size_t n = 0; n < txn->n_ops; n++)
@@ -277,8 +283,8 @@ static void drop_dangling(struct txn *txn, struct strlist *messages)
         if (op->new.thing != THING_LINK || target_exists(txn, op))
             continue;
         AUTO_FREE char *text =
-            mem_fmt("The link %s was left as it is: what it pointed to before, %s, no longer exists.", op->path,
-                    op->new.target);
+            mem_fmt("The link %s was left as it is: what it pointed to before, %s, no longer exists.",
+                    op->path, op->new.target);
         strlist_add(messages, text);
         txn_op_drop(txn, n);
     }
@@ -292,7 +298,8 @@ bool txn_undo(struct txn *txn, struct strlist *messages, struct err *err)
     if (!past_load(txn->journal_dir, txn->owner, &past, err))
         return false;
     if (past.n == 0)
-        return err_set(err, ERR_NOT_FOUND, NEXT_NONE, txn->owner, "there is nothing to undo for %s", txn->owner);
+        return err_set(err, ERR_NOT_FOUND, NEXT_NONE, txn->owner, "there is nothing to undo for %s",
+                       txn->owner);
     for (size_t i = past.n; i-- > 0;)
         for (size_t n = past.v[i]->n_ops; n-- > 0;)
             if (!undo_op(txn, past.v[i], n, messages, err))
@@ -303,7 +310,8 @@ bool txn_undo(struct txn *txn, struct strlist *messages, struct err *err)
     return true;
 }
 
-/* -- prune ------------------------------------------------------------------------------------------------ */
+/* -- prune ------------------------------------------------------------------------------------------------
+ */
 
 /* The next edit of the same place after transaction `i`, if it took over where this one ended. */
 static struct txn *heir_of(const struct past *past, size_t i, const struct op *op, size_t *n)
@@ -325,7 +333,8 @@ static bool can_fold(const struct past *past, size_t i)
     return true;
 }
 
-/* The heirs go back to where this one would have, so that an undo still finds its way; then it is not needed. */
+/* The heirs go back to where this one would have, so that an undo still finds its way; then it is not needed.
+ */
 static bool fold(struct past *past, size_t i, struct err *err)
 {
     struct txn *txn = past->v[i];
@@ -351,7 +360,8 @@ static bool holds_evidence(const struct txn *txn)
     return false;
 }
 
-/* Does a transaction that `txn` took back still look as if it stood? Then the record of the taking back is needed. */
+/* Does a transaction that `txn` took back still look as if it stood? Then the record of the taking back is
+ * needed. */
 static bool has_unmarked(const struct txn *txn)
 {
     for (size_t i = 0; i < txn->undoes.n; i++) {
@@ -367,7 +377,8 @@ static bool has_unmarked(const struct txn *txn)
 /* Put back and told, or a taking back whose work is done. */
 static bool is_spent(const struct txn *txn, const char *owner)
 {
-    if (!txn->begun || txn->damaged || holds_evidence(txn) || (owner != NULL && strcmp(txn->owner, owner) != 0))
+    if (!txn->begun || txn->damaged || holds_evidence(txn) ||
+        (owner != NULL && strcmp(txn->owner, owner) != 0))
         return false;
     return (txn_has(txn, MARK_UNDONE) && !owes_reload(txn)) ||
            (txn_has(txn, MARK_COMMITTED) && txn->undoes.n > 0 && !has_unmarked(txn));

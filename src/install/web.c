@@ -27,8 +27,8 @@
 enum {
     HTTP_PORT = 80,
     CANDIDATES_MAX = 4096,
-    SETTLE_MS = 600,      /* how long a master must live on after a reload */
-    START_MS = 10000,     /* how long a service may take to have a master */
+    SETTLE_MS = 600,  /* how long a master must live on after a reload */
+    START_MS = 10000, /* how long a service may take to have a master */
     STEP_MS = 50,
     SERVICE_TIMEOUT_MS = 90000,
     TCP_LISTEN = 0x0a,
@@ -75,7 +75,8 @@ static bool same_namespaces(long pid)
     return true;
 }
 
-/* State letter and parent out of /proc/PID/stat; the name in it may hold anything, so it is read from the last ')'. */
+/* State letter and parent out of /proc/PID/stat; the name in it may hold anything, so it is read from the
+ * last ')'. */
 static bool read_stat(long pid, char *state, pid_t *parent)
 {
     AUTO_FREE char *path = mem_fmt("/proc/%ld/stat", pid);
@@ -190,7 +191,8 @@ static void listening_sockets(const char *table, int port, struct strlist *out)
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         unsigned local, state;
         unsigned long inode;
-        if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local, &state, &inode) == 3 &&
+        if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local,
+                   &state, &inode) == 3 &&
             local == (unsigned)port && state == TCP_LISTEN) {
             AUTO_FREE char *text = mem_fmt("socket:[%lu]", inode);
             strlist_add(out, text);
@@ -269,10 +271,12 @@ static const char *install_command(void)
     static const struct {
         const char *id, *command;
     } table[] = {
-        {"debian", "apt install nginx"},   {"ubuntu", "apt install nginx"}, {"fedora", "dnf install nginx"},
-        {"rhel", "dnf install nginx"},     {"centos", "dnf install nginx"}, {"alpine", "apk add nginx"},
-        {"arch", "pacman -S nginx"},       {"suse", "zypper install nginx"}, {"opensuse", "zypper install nginx"},
-        {"gentoo", "emerge www-servers/nginx"}, {"void", "xbps-install nginx"}, {"freebsd", "pkg install nginx"},
+        {"debian", "apt install nginx"},      {"ubuntu", "apt install nginx"},
+        {"fedora", "dnf install nginx"},      {"rhel", "dnf install nginx"},
+        {"centos", "dnf install nginx"},      {"alpine", "apk add nginx"},
+        {"arch", "pacman -S nginx"},          {"suse", "zypper install nginx"},
+        {"opensuse", "zypper install nginx"}, {"gentoo", "emerge www-servers/nginx"},
+        {"void", "xbps-install nginx"},       {"freebsd", "pkg install nginx"},
     };
     AUTO_BUF text = BUF_INIT;
     AUTO_STRLIST lines = STRLIST_INIT;
@@ -299,7 +303,8 @@ static bool none_installed(enum web_kind wanted, struct err *err)
 {
     const char *command = install_command();
     err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, wanted == WEB_NONE ? "web server" : web_kind_name(wanted),
-            wanted == WEB_NONE ? "no web server is installed here: neither nginx nor Apache" : "%s is not installed here",
+            wanted == WEB_NONE ? "no web server is installed here: neither nginx nor Apache"
+                               : "%s is not installed here",
             web_kind_name(wanted));
     if (wanted == WEB_APACHE || command == NULL) {
         return err_advise(err, "Install %s with this system's package manager, then try again.",
@@ -376,19 +381,20 @@ bool web_read(const struct web *web, struct sites *out, struct err *err)
     return driver_of(web->kind)->read(web, out, err);
 }
 
-const struct site *sites_owner(const struct web *web, const struct sites *sites, const char *name, int port, bool explicit_only)
+const struct site *sites_owner(const struct web *web, const struct sites *sites, const char *name, int port,
+                               bool explicit_only)
 {
     return driver_of(web->kind)->owner(sites, name, port, explicit_only);
 }
 
-bool web_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names, const char *thumbprint,
-                        struct txn *txn, struct err *err)
+bool web_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
+                        const char *thumbprint, struct txn *txn, struct err *err)
 {
     return driver_of(web->kind)->edit_challenge(web, sites, names, thumbprint, txn, err);
 }
 
-bool web_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https, struct txn *txn,
-                    struct err *err)
+bool web_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
+                    struct txn *txn, struct err *err)
 {
     return driver_of(web->kind)->edit_https(web, sites, https, txn, err);
 }
@@ -421,8 +427,9 @@ static bool lives_on(const struct web *web, struct err *err)
     for (int waited_ms = 0; waited_ms < SETTLE_MS; waited_ms += STEP_MS) {
         pause_step();
         if (!is_alive(web->master_pid)) {
-            err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, web_kind_name(web->kind), "%s (process %ld) ended when it was told to reload",
-                    web_kind_name(web->kind), (long)web->master_pid);
+            err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, web_kind_name(web->kind),
+                    "%s (process %ld) ended when it was told to reload", web_kind_name(web->kind),
+                    (long)web->master_pid);
             return err_advise(err, "Its error log says why.");
         }
     }
@@ -436,7 +443,8 @@ static bool reload_unit(const struct web *web, struct err *err)
     if (run(argv, &out) == 0) {
         return true;
     }
-    err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, web->unit, "systemctl reload %s failed: %.800s", web->unit, buf_str(&out));
+    err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, web->unit, "systemctl reload %s failed: %.800s", web->unit,
+            buf_str(&out));
     return err_advise(err, "See: systemctl status %s", web->unit);
 }
 
@@ -445,8 +453,8 @@ static bool reload_signal(const struct web *web, int signal_number, struct err *
     if (kill(web->master_pid, signal_number) == 0) {
         return true;
     }
-    return err_errno(err, errno, web_kind_name(web->kind), "cannot signal %s (process %ld)", web_kind_name(web->kind),
-                     (long)web->master_pid);
+    return err_errno(err, errno, web_kind_name(web->kind), "cannot signal %s (process %ld)",
+                     web_kind_name(web->kind), (long)web->master_pid);
 }
 
 /* Service managers, in the order in which they are asked. The service's name is put in for "%s". */
@@ -502,8 +510,9 @@ static bool start(struct web *web, struct err *err)
             }
         }
     }
-    err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, kind, "%s is not running, and could not be started through a service manager%s%.800s",
-            kind, out.len > 0 ? ":\n" : "", buf_str(&out));
+    err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, kind,
+            "%s is not running, and could not be started through a service manager%s%.800s", kind,
+            out.len > 0 ? ":\n" : "", buf_str(&out));
     return err_advise(err, "Start %s the way this system starts it, then try again.", kind);
 }
 
@@ -569,8 +578,8 @@ static void add_numeric(const struct sites *sites, const char *address, int port
 }
 
 /* Who answers for the name on this address? NULL: nobody that counts. */
-static const struct site *answers_at(const struct web_driver *driver, const struct sites *sites, const char *name,
-                                     const char *address, int port, bool explicit_only)
+static const struct site *answers_at(const struct web_driver *driver, const struct sites *sites,
+                                     const char *name, const char *address, int port, bool explicit_only)
 {
     if (driver->owner_at != NULL) {
         return driver->owner_at(sites, name, address, port, explicit_only);
@@ -579,18 +588,18 @@ static const struct site *answers_at(const struct web_driver *driver, const stru
     return site != NULL && site_listens_at(site, address, port) ? site : NULL;
 }
 
-/* On plain ports every address counts: a visitor and the CA may come over any of them, and a default server answers too. With TLS only the
- * servers that have the name serve its certificate. */
-bool web_probe_addresses(const struct web *web, const struct sites *sites, const char *name, int port, struct strlist *addresses,
-                         struct err *err)
+/* On plain ports every address counts: a visitor and the CA may come over any of them, and a default server
+ * answers too. With TLS only the servers that have the name serve its certificate. */
+bool web_probe_addresses(const struct web *web, const struct sites *sites, const char *name, int port,
+                         struct strlist *addresses, struct err *err)
 {
     const struct web_driver *driver = driver_of(web->kind);
     const struct site *owner = driver->owner(sites, name, port, false);
     AUTO_STRLIST all = STRLIST_INIT;
     size_t before = addresses->n;
     if (owner == NULL) {
-        return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "no %s site answers for %s on port %d", web_kind_name(web->kind),
-                       name, port);
+        return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "no %s site answers for %s on port %d",
+                       web_kind_name(web->kind), name, port);
     }
     bool named = port != HTTP_PORT && driver->owner(sites, name, port, true) != NULL;
     sites_addresses(sites, port, &all);
@@ -602,7 +611,7 @@ bool web_probe_addresses(const struct web *web, const struct sites *sites, const
             }
         }
     }
-    return addresses->n > before ||
-           err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "no address is known on which %s answers for %s on port %d",
-                   web_kind_name(web->kind), name, port);
+    return addresses->n > before || err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+                                            "no address is known on which %s answers for %s on port %d",
+                                            web_kind_name(web->kind), name, port);
 }

@@ -125,34 +125,53 @@ def test_stopped_courier_is_not_waited_for_for_ever(tlsup, make_pebble, name):
     children_gone()
 
 
-def has_crash_points():
-    done = subprocess.run([client.program(), "--version"], capture_output=True, text=True, env={**os.environ, "TLSUP_TEST_CRASH": "1"})
-    return "test-hooks" in done.stdout or os.environ.get("TLSUP_TEST_HOOKS") == "1"
+needs_test_hooks = pytest.mark.skipif(os.environ.get("TLSUP_TEST_HOOKS") != "1",
+                                      reason="only in a build with --enable-test-hooks, announced by TLSUP_TEST_HOOKS=1")
 
 
+@needs_test_hooks
 @pytest.mark.parametrize("kind", ["nginx", "apache"])
 def test_crash_before_each_step_of_the_installer(tlsup, fake_ca, request, new_name, kind):
-    """Only in builds with --enable-test-hooks: the program kills itself before step 1, 2, 3, … of a transaction."""
-    if not has_crash_points():
-        pytest.skip("this build has no crash points")
+    """The program kills itself before step 1, 2, 3, … of a transaction: the server stands at each, and the next run brings it to its end."""
     server = request.getfixturevalue(kind)
     name = new_name()
     server.site(name)
     server.start()
     tlsup.ok("issue", name, *fake_ca.arguments)
     stock = server.configuration()
-    for step in range(1, 80):
+    for step in range(1, 120):
         result = tlsup("install", name, env={"TLSUP_TEST_CRASH": str(step)})
         children_gone()
         assert net.http(name).status == 200, (step, result)
-        assert server.test().returncode == 0, (step, server.test().stderr)
+        assert server.test().returncode == 0, f"step {step}: {server.test().stderr}"
         if result.status == 0:
             break
         assert result.status == -signal.SIGKILL, (step, result)
         tlsup.ok("install", name)
         assert net.leaf(name)[0] == tlsup.sha256(name), step
         restore(server, stock)
-    assert result.status == 0, "the number of steps is finite"
+    assert result.status == 0 and step > 5, "the number of steps is finite, and crashes did happen"
+
+
+@needs_test_hooks
+@pytest.mark.parametrize("kind", ["nginx", "apache"])
+def test_full_disk_at_each_step_of_the_installer(tlsup, fake_ca, request, new_name, kind):
+    """Step 1, 2, 3, … fails for want of room: everything is put back, byte for byte, and the error says so."""
+    server = request.getfixturevalue(kind)
+    name = new_name()
+    server.site(name)
+    server.start()
+    tlsup.ok("issue", name, *fake_ca.arguments)
+    stock = server.configuration()
+    for step in range(1, 120):
+        result = tlsup("install", name, env={"TLSUP_TEST_FAIL": str(step)})
+        if result.status == 0:
+            break
+        assert result.status == 1 and re.search(r"space|full", result.err, re.I), (step, result)
+        assert not snapshot.difference(stock, server.configuration()), (step, result)
+        assert net.http(name).status == 200 and not net.port_open(443), (step, result)
+    assert result.status == 0 and step > 5
+    assert net.leaf(name)[0] == tlsup.sha256(name)
 
 
 def restore(server, tree):

@@ -3,7 +3,7 @@
  * found inside of it.
  *
  *   clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude tests/fuzz/fuzz_apache.c
- * src/install/apache_lexer.c src/base/{all}.c -lcrypto -lidn2
+ * src/install/apache_lexer.c src/install/apache_tree.c src/base/all.c -lcrypto -lidn2
  */
 #include <stdint.h>
 #include <stdlib.h>

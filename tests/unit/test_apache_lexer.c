@@ -1,5 +1,6 @@
 /*
- * test_apache_lexer.c - the lexer keeps every byte and reads lines as Apache does; the walk follows what Apache follows.
+ * test_apache_lexer.c - the lexer keeps every byte and reads lines as Apache does; the walk follows what
+ * Apache follows.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -214,7 +215,8 @@ static void test_blocks(void **state)
     assert_false(file.blocks[0].intact);
     apache_file_clear(&file);
     /* One that crosses a section, or has no end, is none. */
-    file = lex("# tlsup begin: a b c\n<A>\n# tlsup end: a b\n</A>\n# tlsup begin: x y z\n# tlsup begin: one\n");
+    file =
+        lex("# tlsup begin: a b c\n<A>\n# tlsup end: a b\n</A>\n# tlsup begin: x y z\n# tlsup begin: one\n");
     assert_int_equal(file.n_blocks, 0);
     apache_file_clear(&file);
 }
@@ -273,12 +275,14 @@ static void expect_lines(const char *conf, const char *expected)
     AUTO_BUF out = BUF_INIT;
     for (size_t i = 0; i < tree.n_lines; i++) {
         const struct apache_line *line = &tree.lines[i];
-        static const char *const skip[] = {"Include", "IncludeOptional", "Define", "UnDefine", "Use", "LoadModule"};
+        static const char *const skip[] = {"Include", "IncludeOptional", "Define", "UnDefine",
+                                           "Use",     "LoadModule"};
         bool silent = false;
         for (size_t k = 0; k < COUNT_OF(skip); k++)
             silent = silent || strcmp(line->name, skip[k]) == 0;
         if (!silent)
-            buf_addf(&out, "%s%s%s%s;", line->kind == APACHE_CLOSE ? "/" : "", line->name, *line->args ? " " : "", line->args);
+            buf_addf(&out, "%s%s%s%s;", line->kind == APACHE_CLOSE ? "/" : "", line->name,
+                     *line->args ? " " : "", line->args);
     }
     assert_string_equal(buf_str(&out), expected);
     apache_tree_clear(&tree);
@@ -312,7 +316,8 @@ static void test_includes(void **state)
     expect_lines("Include \"a/2.conf\"\n", "Two;");
     AUTO_FREE char *absolute = mem_fmt("Include %s/a/2.conf\n", root);
     expect_lines(absolute, "Two;");
-    expect_lines("<VirtualHost *:80>\nInclude a/2.conf\n</VirtualHost>\n", "VirtualHost *:80;Two;/VirtualHost;");
+    expect_lines("<VirtualHost *:80>\nInclude a/2.conf\n</VirtualHost>\n",
+                 "VirtualHost *:80;Two;/VirtualHost;");
     expect_refusal("Include none/*.conf\n", "nothing matches");
     expect_refusal("Include none.conf\n", "none.conf");
     expect_refusal("Include httpd.conf\n", "too deep");
@@ -346,31 +351,40 @@ static void test_variables(void **state)
 static void test_modules(void **state)
 {
     (void)state;
-    expect_lines("<IfModule mod_ssl.c>\nA\n</IfModule>\nLoadModule ssl_module x.so\n<IfModule mod_ssl.c>\nB\n</IfModule>\n"
+    expect_lines("<IfModule mod_ssl.c>\nA\n</IfModule>\nLoadModule ssl_module x.so\n<IfModule "
+                 "mod_ssl.c>\nB\n</IfModule>\n"
                  "<IfModule ssl_module>\nC\n</IfModule>\n<IfModule !ssl_module>\nD\n</IfModule>\n",
                  "B;C;");
     expect_lines("LoadModule mpm_event_module x\n<ifmodule event.c>\nA\n</IFMODULE>\n", "A;");
-    expect_lines("<IfModule core.c>\n<IfModule nope>\n<IfModule core.c>\nA\n</IfModule>\n</IfModule>\nB\n</IfModule>\n", "B;");
+    expect_lines("<IfModule core.c>\n<IfModule nope>\n<IfModule "
+                 "core.c>\nA\n</IfModule>\n</IfModule>\nB\n</IfModule>\n",
+                 "B;");
 }
 
 static void test_files_and_versions(void **state)
 {
     (void)state;
     put("there", "");
-    expect_lines("<IfFile there>\nA\n</IfFile>\n<IfFile \"!gone\">\nB\n</IfFile>\n<IfFile gone>\nC\n</IfFile>\n", "A;B;");
-    expect_lines("<IfVersion >= 2.4>\nA\n</IfVersion>\n<IfVersion < 2.4.50>\nB\n</IfVersion>\n<IfVersion !> 2.5>\nC\n"
-                 "</IfVersion>\n<IfVersion 2.4.52>\nD\n</IfVersion>\n",
-                 "A;C;D;");
+    expect_lines(
+        "<IfFile there>\nA\n</IfFile>\n<IfFile \"!gone\">\nB\n</IfFile>\n<IfFile gone>\nC\n</IfFile>\n",
+        "A;B;");
+    expect_lines(
+        "<IfVersion >= 2.4>\nA\n</IfVersion>\n<IfVersion < 2.4.50>\nB\n</IfVersion>\n<IfVersion !> 2.5>\nC\n"
+        "</IfVersion>\n<IfVersion 2.4.52>\nD\n</IfVersion>\n",
+        "A;C;D;");
 }
 
 static void test_macros(void **state)
 {
     (void)state;
-    static const char macro[] = "<Macro Host $n $name>\n<VirtualHost *:80>\nServerName $name.$n\n</VirtualHost>\n</Macro>\n";
+    static const char macro[] =
+        "<Macro Host $n $name>\n<VirtualHost *:80>\nServerName $name.$n\n</VirtualHost>\n</Macro>\n";
     AUTO_FREE char *conf = mem_fmt("%sUse Host a b\nUse host \"c d\" e\n", macro);
-    expect_lines(conf, "VirtualHost *:80;ServerName b.a;/VirtualHost;VirtualHost *:80;ServerName e.c d;/VirtualHost;");
+    expect_lines(
+        conf, "VirtualHost *:80;ServerName b.a;/VirtualHost;VirtualHost *:80;ServerName e.c d;/VirtualHost;");
     expect_lines(macro, "");
-    expect_lines("<Macro In $x>\nA $x\n</Macro>\n<Macro Out $y>\nUse In <$y>\n</Macro>\nUse Out 1\n", "A <1>;");
+    expect_lines("<Macro In $x>\nA $x\n</Macro>\n<Macro Out $y>\nUse In <$y>\n</Macro>\nUse Out 1\n",
+                 "A <1>;");
     expect_refusal("Use Nothing\n", "not defined");
     expect_refusal("<Macro M $x>\n</Macro>\nUse M\n", "wrong number");
     expect_refusal("<Macro M>\nUse M\n</Macro>\nUse M\n", "too deep");

@@ -1,6 +1,6 @@
 /*
- * test_nginx.c - every edit of an nginx configuration: accepted by nginx itself, the rest of the file untouched, done once, undone wholly,
- * and (as root, in a network namespace) really served.
+ * test_nginx.c - every edit of an nginx configuration: accepted by nginx itself, the rest of the file
+ * untouched, done once, undone wholly, and (as root, in a network namespace) really served.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,17 +31,17 @@
 #define THUMBPRINT "Abcdefghijklmnopqrstuvwxyz0123456789_-ABCDE"
 #define TOKEN "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
 
-static char base_dir[256];   /* certificates, and a directory for each test */
-static char program[256];    /* nginx */
+static char base_dir[256]; /* certificates, and a directory for each test */
+static char program[256];  /* nginx */
 static bool can_serve;
 
 /* The expression uses `err`; it must be true. */
-#define ok(expression)                                                                                                 \
-    do {                                                                                                               \
-        struct err err = ERR_INIT;                                                                                     \
-        if (!(expression)) {                                                                                           \
-            fail_msg("%s: %s", #expression, err.text);                                                                 \
-        }                                                                                                              \
+#define ok(expression)                                                                                       \
+    do {                                                                                                     \
+        struct err err = ERR_INIT;                                                                           \
+        if (!(expression)) {                                                                                 \
+            fail_msg("%s: %s", #expression, err.text);                                                       \
+        }                                                                                                    \
     } while (0)
 
 /* ---- a configuration of one's own ---- */
@@ -49,8 +49,8 @@ static bool can_serve;
 struct bed {
     char dir[300];
     char live[340];
-    struct strlist files;   /* below dir, as written */
-    struct strlist texts;   /* their contents, hexless: no NUL in fixtures */
+    struct strlist files; /* below dir, as written */
+    struct strlist texts; /* their contents, hexless: no NUL in fixtures */
     struct strlist names;
     char expect[32], detail[256];
     bool serve;
@@ -76,7 +76,8 @@ static void copy_file(const char *from, const char *dir, const char *name)
 static void bed_open(struct bed *bed)
 {
     static int count;
-    static const char main_inc[] = "pid nginx.pid;\nerror_log error.log;\nevents { worker_connections 64; }\n";
+    static const char main_inc[] =
+        "pid nginx.pid;\nerror_log error.log;\nevents { worker_connections 64; }\n";
     static const char http_inc[] = "access_log access.log;\nclient_body_temp_path t1;\nproxy_temp_path t2;\n"
                                    "fastcgi_temp_path t3;\nscgi_temp_path t4;\nuwsgi_temp_path t5;\n";
     *bed = (struct bed){.serve = true};
@@ -231,7 +232,8 @@ static struct txn *begin(const struct bed *bed)
 static bool stage(const struct bed *bed, struct txn *txn, bool redirect, struct err *err)
 {
     struct sites sites = SITES_INIT;
-    struct web_https https = {.names = &bed->names, .live_dir = bed->live, .cert_name = bed->names.v[0], .redirect = redirect};
+    struct web_https https = {
+        .names = &bed->names, .live_dir = bed->live, .cert_name = bed->names.v[0], .redirect = redirect};
     bool done = web_read(&bed->web, &sites, err) &&
                 web_edit_challenge(&bed->web, &sites, &bed->names, THUMBPRINT, txn, err) &&
                 web_edit_https(&bed->web, &sites, &https, txn, err);
@@ -287,8 +289,10 @@ static void check_lines(const char *before, const char *now)
             now += len;
         } else if (memmem(before, len, "ssl_certificate", 15) == NULL) {
             fail_msg("changed: %.*s", (int)len, before);
-        } else if (strspn(now, " ") == strcspn(now, "\n") || memmem(before, len, "ssl_protocols", 13) != NULL) {
-            now += strcspn(now, "\n") + 1; /* a line with several directives keeps the rest, be it only blanks */
+        } else if (strspn(now, " ") == strcspn(now, "\n") ||
+                   memmem(before, len, "ssl_protocols", 13) != NULL) {
+            now +=
+                strcspn(now, "\n") + 1; /* a line with several directives keeps the rest, be it only blanks */
         }
         before += len;
     }
@@ -334,6 +338,45 @@ static void check_model(const struct bed *bed)
         assert_string_equal(site->certificate, chain);
     }
     sites_clear(&sites);
+}
+
+/* The server that a visitor of one concrete address reaches: the narrow socket comes before the wildcard. ""
+ * = nobody. */
+static char *reached(const struct sites *sites, const char *name, const char *address, int port)
+{
+    const char *wildcard = address[0] == '[' ? "[::]" : "*";
+    bool narrow = false;
+    for (size_t i = 0; i < sites->n; i++) {
+        narrow |= site_listens_at(&sites->v[i], address, port);
+    }
+    const struct site *site = nginx_driver.owner_at(sites, name, narrow ? address : wildcard, port, false);
+    if (site == NULL) {
+        return mem_dup("");
+    }
+    AUTO_FREE char *names = strlist_join(&site->names, " ");
+    return mem_fmt("%s|%s", names, site->root);
+}
+
+/* Visitors of all other names get from every address what they got before, where they got something. */
+static void check_others(const struct bed *bed, const struct sites *before)
+{
+    static const char *const addresses[] = {"192.0.2.1", "203.0.113.9", "[2001:db8::1]", "[2001:db8::9]"};
+    static const int ports[] = {80, 443};
+    struct sites after = SITES_INIT;
+    ok(web_read(&bed->web, &after, &err));
+    for (size_t i = 0; i < before->n; i++) {
+        for (size_t k = 0; k < before->v[i].names.n; k++) {
+            for (size_t n = 0; n < COUNT_OF(addresses) * COUNT_OF(ports); n++) {
+                const char *name = before->v[i].names.v[k], *address = addresses[n / 2];
+                AUTO_FREE char *was = reached(before, name, address, ports[n % 2]);
+                AUTO_FREE char *is = reached(&after, name, address, ports[n % 2]);
+                if (!strlist_has(&bed->names, name) && was[0] != '\0' && strcmp(was, is) != 0) {
+                    fail_msg("%s at %s:%d was %s, is %s", name, address, ports[n % 2], was, is);
+                }
+            }
+        }
+    }
+    sites_clear(&after);
 }
 
 /* ---- serving ---- */
@@ -387,7 +430,8 @@ static size_t take_body(char *data, size_t size, size_t count, void *user)
 static bool leaf_is_new(CURL *curl)
 {
     struct curl_certinfo *info = NULL;
-    if (curl_easy_getinfo(curl, CURLINFO_CERTINFO, &info) != CURLE_OK || info == NULL || info->num_of_certs < 1) {
+    if (curl_easy_getinfo(curl, CURLINFO_CERTINFO, &info) != CURLE_OK || info == NULL ||
+        info->num_of_certs < 1) {
         return false;
     }
     for (struct curl_slist *line = info->certinfo[0]; line != NULL; line = line->next) {
@@ -427,11 +471,13 @@ static bool fetch(const char *address, int port, const char *name, const char *p
 }
 
 /* Ask until the answer is what it must be; the last one otherwise. */
-static struct answer ask(const char *address, int port, const char *name, const char *path, long status, bool new_leaf)
+static struct answer ask(const char *address, int port, const char *name, const char *path, long status,
+                         bool new_leaf)
 {
     struct answer answer = {0};
     for (int i = 0; i < 100; i++) {
-        if (fetch(address, port, name, path, &answer) && answer.status == status && answer.new_leaf == new_leaf) {
+        if (fetch(address, port, name, path, &answer) && answer.status == status &&
+            answer.new_leaf == new_leaf) {
             break;
         }
         usleep(50000);
@@ -444,7 +490,8 @@ static void check_plain(const struct bed *bed, const struct sites *sites, const 
     AUTO_STRLIST addresses = STRLIST_INIT;
     ok(web_probe_addresses(&bed->web, sites, name, 80, &addresses, &err));
     for (size_t i = 0; i < addresses.n; i++) {
-        struct answer answer = ask(addresses.v[i], 80, name, "/.well-known/acme-challenge/" TOKEN, 200, false);
+        struct answer answer =
+            ask(addresses.v[i], 80, name, "/.well-known/acme-challenge/" TOKEN, 200, false);
         assert_int_equal(answer.status, 200);
         assert_string_equal(answer.body, TOKEN "." THUMBPRINT);
         fetch(addresses.v[i], 80, name, "/.well-known/acme-challenge/not,a.token", &answer);
@@ -480,9 +527,14 @@ static void check_redirect(const struct bed *bed, const struct sites *sites, con
     }
     AUTO_FREE char *there = mem_fmt("https://%s/x?y=z", name);
     size_t redirected = 0;
-    for (size_t i = 0; i < addresses.n; i++) { /* some may lead to a default server */
-        struct answer answer;
-        redirected += fetch(addresses.v[i], 80, name, "/x?y=z", &answer) && answer.status == 301 && strcmp(answer.location, there) == 0;
+    for (int n = 0; n < 100 && redirected == 0;
+         n++) {                                    /* workers of before the reload may answer for a moment */
+        for (size_t i = 0; i < addresses.n; i++) { /* and some addresses may lead to a default server */
+            struct answer answer;
+            redirected += fetch(addresses.v[i], 80, name, "/x?y=z", &answer) && answer.status == 301 &&
+                          strcmp(answer.location, there) == 0;
+        }
+        usleep(redirected > 0 ? 0 : 50000);
     }
     assert_true(redirected > 0);
 }
@@ -521,6 +573,8 @@ static void test_fixture(void **state)
         check_unchanged(&bed);
         return;
     }
+    struct sites sites_before = SITES_INIT;
+    ok(web_read(&bed.web, &sites_before, &err));
     bool serve = bed.serve && can_serve;
     pid_t server = serve ? start_nginx(&bed) : 0;
     bed.web.master_pid = server;
@@ -534,6 +588,8 @@ static void test_fixture(void **state)
     ok(web_test(&bed.web, &err));
     check_rest(&bed);
     check_model(&bed);
+    check_others(&bed, &sites_before);
+    sites_clear(&sites_before);
     if (strcmp(bed.expect, "new") == 0) {
         AUTO_FREE char *path = fs_join(bed.dir, bed.detail);
         assert_true(fs_exists(path));
@@ -590,7 +646,8 @@ static void test_http2_by_version(void **state)
         {1028003, false, "", "listen 443 ssl;", NULL},
         {1018000, false, "", "listen 443 ssl;", NULL},
         {1028003, true, "    http2 on;\n", "listen 443 ssl;", NULL},
-        {1028003, true, "    server { listen 443 ssl; server_name b; http2 on; }\n", "listen 443 ssl;", "http2 on;"},
+        {1028003, true, "    server { listen 443 ssl; server_name b; http2 on; }\n", "listen 443 ssl;",
+         "http2 on;"},
         {1022001, true, "    server { listen 443 ssl; server_name b; }\n", "listen 443 ssl;", NULL},
     };
     (void)state;
@@ -652,7 +709,8 @@ static void test_somebody_answers_already(void **state)
 {
     AUTO_BED bed;
     (void)state;
-    bed_http(&bed, "    server {\n listen 80; server_name example.org;\n if ($request_uri ~ \"^/.well-known/acme-challenge/([A-Za-z0-9_-]+)$\") "
+    bed_http(&bed, "    server {\n listen 80; server_name example.org;\n if ($request_uri ~ "
+                   "\"^/.well-known/acme-challenge/([A-Za-z0-9_-]+)$\") "
                    "{ return 200 \"$1." THUMBPRINT "\"; }\n }\n");
     add_names(&bed, "example.org");
     struct txn *txn = begin(&bed);
@@ -684,7 +742,8 @@ static void test_redirect_on_and_off(void **state)
     AUTO_FREE char *plain = edited(&bed, false);
     assert_null(strstr(plain, "301"));
     AUTO_FREE char *redirected = edited(&bed, true);
-    const char *redirect = strstr(redirected, "if ($scheme = http) { return 301 https://$host$request_uri; }");
+    const char *redirect =
+        strstr(redirected, "if ($scheme = http) { return 301 https://$host$request_uri; }");
     assert_non_null(redirect);
     assert_true(strstr(redirected, "acme-challenge") < redirect); /* the answer comes first */
     AUTO_FREE char *back = edited(&bed, false);
@@ -723,8 +782,10 @@ static void test_name_of_a_valid_certificate_is_not_lost(void **state)
     AUTO_BED bed;
     struct err why = ERR_INIT;
     (void)state;
-    bed_http(&bed, "    server { listen 443 ssl; server_name example.org keep.example.org; ssl_certificate keep.pem;\n"
-                   " ssl_certificate_key keep.key; }\n");
+    bed_http(
+        &bed,
+        "    server { listen 443 ssl; server_name example.org keep.example.org; ssl_certificate keep.pem;\n"
+        " ssl_certificate_key keep.key; }\n");
     copy_file("keep.pem", bed.dir, "keep.pem");
     copy_file("keep.key", bed.dir, "keep.key");
     add_names(&bed, "example.org");
@@ -743,12 +804,15 @@ static void test_another_certificate_of_ours(void **state)
     AUTO_BED bed;
     struct err why = ERR_INIT;
     (void)state;
-    bed_http(&bed, "    server {\n        listen 80;\n        server_name a.example.org b.example.org;\n    }\n");
+    bed_http(&bed,
+             "    server {\n        listen 80;\n        server_name a.example.org b.example.org;\n    }\n");
     add_names(&bed, "a.example.org");
     AUTO_FREE char *first = edited(&bed, true);
+    assert_non_null(strstr(first, "cert:a.example.org"));
     AUTO_STRLIST other = STRLIST_INIT;
     strlist_add(&other, "b.example.org");
-    struct web_https https = {.names = &other, .live_dir = bed.live, .cert_name = "b.example.org", .redirect = true};
+    struct web_https https = {
+        .names = &other, .live_dir = bed.live, .cert_name = "b.example.org", .redirect = true};
     struct txn *txn = begin(&bed);
     assert_false(web_edit_https(&bed.web, NULL, &https, txn, &why)); /* one server, one certificate */
     assert_non_null(strstr(why.text, "\"a.example.org\""));
@@ -768,7 +832,8 @@ static void test_other_names_are_not_redirected(void **state)
 {
     AUTO_BED bed;
     (void)state;
-    bed_http(&bed, "    server {\n        listen 80;\n        server_name example.org shop.example.org;\n    }\n");
+    bed_http(&bed,
+             "    server {\n        listen 80;\n        server_name example.org shop.example.org;\n    }\n");
     add_names(&bed, "example.org");
     AUTO_FREE char *text = edited(&bed, true);
     assert_null(strstr(text, "if ($scheme = http) { return"));
@@ -776,12 +841,32 @@ static void test_other_names_are_not_redirected(void **state)
     warnings(&bed);
 }
 
+static void test_no_redirect_behind_a_tls_proxy(void **state)
+{
+    AUTO_BED bed;
+    (void)state;
+    bed_http(
+        &bed,
+        "    server {\n        listen 80;\n        server_name example.org;\n"
+        "        if ($http_x_forwarded_proto = http) { return 301 https://$host$request_uri; }\n    }\n");
+    add_names(&bed, "example.org");
+    AUTO_FREE char *text = edited(&bed, true);
+    assert_non_null(strstr(text, "listen 443 ssl"));
+    assert_null(strstr(text, "$scheme = http"));
+}
+
 static void test_hostile_request(void **state)
 {
     static const struct {
         const char *live, *cert;
-    } table[] = {{"/l;ive\n}", "example.org"}, {"/live/$host", "example.org"}, {"relative", "example.org"}, {"", "example.org"},
-                 {"/live", "a\nb"}, {"/live", "../x"}, {"/live", "a b"}, {"/live", ""}};
+    } table[] = {{"/l;ive\n}", "example.org"},
+                 {"/live/$host", "example.org"},
+                 {"relative", "example.org"},
+                 {"", "example.org"},
+                 {"/live", "a\nb"},
+                 {"/live", "../x"},
+                 {"/live", "a b"},
+                 {"/live", ""}};
     AUTO_BED bed;
     (void)state;
     bed_http(&bed, SITE);
@@ -812,6 +897,7 @@ static void test_path_with_strange_characters(void **state)
     copy_file("new.pem", bed.live, "fullchain.pem");
     copy_file("new.key", bed.live, "privkey.pem");
     AUTO_FREE char *text = edited(&bed, true);
+    assert_non_null(strstr(text, "ssl_certificate \""));
     warnings(&bed);
     check_model(&bed);
 }
@@ -823,7 +909,9 @@ static void test_stream_holds_443(void **state)
     (void)state;
     bed_http(&bed, SITE);
     add_names(&bed, "example.org");
-    AUTO_FREE char *text = mem_fmt("stream {\n server { listen 53 udp; }\n server {\n  listen 443;\n  proxy_pass 127.0.0.1:1;\n }\n}\n%s", bed.texts.v[0]);
+    AUTO_FREE char *text = mem_fmt("stream {\n server { listen 53 udp; }\n server {\n  listen 443;\n  "
+                                   "proxy_pass 127.0.0.1:1;\n }\n}\n%s",
+                                   bed.texts.v[0]);
     put(bed.dir, "nginx.conf", text, strlen(text));
     struct txn *txn = begin(&bed);
     assert_false(stage(&bed, txn, true, &err));
@@ -861,25 +949,26 @@ static void test_broken_configurations(void **state)
 
 static void test_owner_rules(void **state)
 {
-    static const char body[] = "    server { listen 80; root r0; }\n"
-                               "    server { listen 80; server_name EXAMPLE.org; root r1; }\n"
-                               "    server { listen 80; server_name *.example.org; root r2; }\n"
-                               "    server { listen 80; server_name *.b.example.org; root r3; }\n"
-                               "    server { listen 80; server_name mail.*; root r4; }\n"
-                               "    server { listen 80; server_name ~^w[0-9]+\\.example\\.com$ ~((broken; root r5; }\n"
-                               "    server { listen 80; server_name ~example\\.com$; root r6; }\n"
-                               "    server { listen 80 default_server; server_name .dot.org; root r7; }\n"
-                               "    server { listen 80; server_name example.org; root r8; }\n"
-                               "    server { listen 127.0.0.1:80; server_name only.loop; root r9; }\n";
+    static const char body[] =
+        "    server { listen 80; root r0; }\n"
+        "    server { listen 80; server_name EXAMPLE.org; root r1; }\n"
+        "    server { listen 80; server_name *.example.org; root r2; }\n"
+        "    server { listen 80; server_name *.b.example.org; root r3; }\n"
+        "    server { listen 80; server_name mail.*; root r4; }\n"
+        "    server { listen 80; server_name ~^w[0-9]+\\.example\\.com$ ~((broken; root r5; }\n"
+        "    server { listen 80; server_name ~example\\.com$; root r6; }\n"
+        "    server { listen 80 default_server; server_name .dot.org; root r7; }\n"
+        "    server { listen 80; server_name example.org; root r8; }\n"
+        "    server { listen 127.0.0.1:80; server_name only.loop; root r9; }\n";
     static const struct {
         const char *name, *root;
         bool explicit_one;
     } table[] = {
-        {"example.org", "r1", true},     {"a.example.org", "r2", true},  {"a.b.example.org", "r3", true},
+        {"example.org", "r1", true},     {"a.example.org", "r2", true},    {"a.b.example.org", "r3", true},
         {"b.example.org", "r2", true},   {"mail.example.org", "r2", true}, {"mail.anything.net", "r4", true},
-        {"w12.example.com", "r5", true}, {"x.example.com", "r6", true},  {"dot.org", "r7", true},
-        {"x.dot.org", "r7", true},       {"unknown.net", "r7", false},   {"only.loop", "r9", true},
-        {"*.example.org", "r2", true},   {"*.dot.org", "r7", true},      {"*.unknown.net", "r7", false},
+        {"w12.example.com", "r5", true}, {"x.example.com", "r6", true},    {"dot.org", "r7", true},
+        {"x.dot.org", "r7", true},       {"unknown.net", "r7", false},     {"only.loop", "r9", true},
+        {"*.example.org", "r2", true},   {"*.dot.org", "r7", true},        {"*.unknown.net", "r7", false},
     };
     AUTO_BED bed;
     struct sites sites = SITES_INIT;
@@ -906,9 +995,17 @@ static void test_listen_forms(void **state)
         const char *listen, *address;
         int port;
     } table[] = {
-        {"80", "*", 80}, {"*:81", "*", 81}, {"0.0.0.0:82", "*", 82}, {"192.0.2.1", "192.0.2.1", 80}, {"192.0.2.1:8080", "192.0.2.1", 8080},
-        {"[::]:80", "[::]", 80}, {"[2001:DB8:0::1]:443", "[2001:db8::1]", 443}, {"[::1]", "[::1]", 80}, {"8000-8002", "*", 8001},
-        {"localhost:90", "127.0.0.1", 90}, {"*", "*", 80},
+        {"80", "*", 80},
+        {"*:81", "*", 81},
+        {"0.0.0.0:82", "*", 82},
+        {"192.0.2.1", "192.0.2.1", 80},
+        {"192.0.2.1:8080", "192.0.2.1", 8080},
+        {"[::]:80", "[::]", 80},
+        {"[2001:DB8:0::1]:443", "[2001:db8::1]", 443},
+        {"[::1]", "[::1]", 80},
+        {"8000-8002", "*", 8001},
+        {"localhost:90", "127.0.0.1", 90},
+        {"*", "*", 80},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(table); i++) {
@@ -928,7 +1025,8 @@ static void test_model_of_a_site(void **state)
     AUTO_BED bed;
     struct sites sites = SITES_INIT;
     (void)state;
-    bed_http(&bed, "    # server { }\n    server\n    {\n        listen 443 ssl default_server; server_name A.example.org \"~^X\\d\";\n"
+    bed_http(&bed, "    # server { }\n    server\n    {\n        listen 443 ssl default_server; server_name "
+                   "A.example.org \"~^X\\d\";\n"
                    "        ssl_certificate certs/a.pem; root /srv/a;\n    }\n"
                    "    server { return 301 https://$host$request_uri; }\n"
                    "    upstream u { server 127.0.0.1:1; }\n");
@@ -951,9 +1049,10 @@ static void test_model_of_a_site(void **state)
 
 static void test_probe_addresses(void **state)
 {
-    static const char body[] = "    server { listen 80 default_server; listen [::]:80 default_server; }\n"
-                               "    server { listen 80; server_name example.org; listen 192.0.2.1:443 ssl; listen 443 ssl; }\n"
-                               "    server { listen 127.0.0.1:443 ssl; listen [::]:443 ssl; server_name other.org; }\n";
+    static const char body[] =
+        "    server { listen 80 default_server; listen [::]:80 default_server; }\n"
+        "    server { listen 80; server_name example.org; listen 192.0.2.1:443 ssl; listen 443 ssl; }\n"
+        "    server { listen 127.0.0.1:443 ssl; listen [::]:443 ssl; server_name other.org; }\n";
     AUTO_BED bed;
     struct sites sites = SITES_INIT;
     (void)state;
@@ -986,6 +1085,7 @@ static void test_one_file_under_two_names(void **state)
     ok(fs_symlink(target, two, &err));
     add_names(&bed, "example.org");
     AUTO_FREE char *main_file = edited(&bed, true);
+    assert_string_equal(main_file, bed.texts.v[0]);
     struct stat st;
     assert_int_equal(lstat(one, &st), 0);
     assert_true(S_ISLNK(st.st_mode));
@@ -1003,9 +1103,25 @@ static void make_certificate(const char *name, const char *subject, const char *
     AUTO_FREE char *pem = mem_fmt("%s/%s.pem", base_dir, name);
     AUTO_FREE char *san = mem_fmt("subjectAltName=%s", names);
     AUTO_FREE char *subj = mem_fmt("/CN=%s", subject);
-    const char *argv[] = {"openssl", "req", "-x509", "-newkey", rsa ? "rsa:2048" : "ec", "-pkeyopt",
-                          rsa ? "rsa_keygen_bits:2048" : "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", pem,
-                          "-days", "30", "-subj", subj, "-addext", san, NULL};
+    const char *argv[] = {"openssl",
+                          "req",
+                          "-x509",
+                          "-newkey",
+                          rsa ? "rsa:2048" : "ec",
+                          "-pkeyopt",
+                          rsa ? "rsa_keygen_bits:2048" : "ec_paramgen_curve:P-256",
+                          "-nodes",
+                          "-keyout",
+                          key,
+                          "-out",
+                          pem,
+                          "-days",
+                          "30",
+                          "-subj",
+                          subj,
+                          "-addext",
+                          san,
+                          NULL};
     struct spawn_result result = {0};
     ok(spawn_run(argv, NULL, &result, &err));
     if (result.status != 0) {
@@ -1092,6 +1208,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_name_of_a_valid_certificate_is_not_lost),
         cmocka_unit_test(test_another_certificate_of_ours),
         cmocka_unit_test(test_other_names_are_not_redirected),
+        cmocka_unit_test(test_no_redirect_behind_a_tls_proxy),
         cmocka_unit_test(test_hostile_request),
         cmocka_unit_test(test_path_with_strange_characters),
         cmocka_unit_test(test_stream_holds_443),
@@ -1120,7 +1237,10 @@ int main(int argc, char **argv)
     }
     struct CMUnitTest *tests = mem_array(fixtures.n + COUNT_OF(single), sizeof *tests);
     for (size_t i = 0; i < fixtures.n; i++) {
-        tests[i] = (struct CMUnitTest){.name = fixtures.v[i], .test_func = test_fixture, .teardown_func = stop_nginx, .initial_state = fixtures.v[i]};
+        tests[i] = (struct CMUnitTest){.name = fixtures.v[i],
+                                       .test_func = test_fixture,
+                                       .teardown_func = stop_nginx,
+                                       .initial_state = fixtures.v[i]};
     }
     memcpy(tests + fixtures.n, single, sizeof single);
     int failed = _cmocka_run_group_tests("nginx", tests, fixtures.n + COUNT_OF(single), set_up, tear_down);

@@ -1,5 +1,6 @@
 /*
- * test_nginx_lexer.c - nginx's language: no byte is lost, nothing is read that nginx would not read, and the other way round.
+ * test_nginx_lexer.c - nginx's language: no byte is lost, nothing is read that nginx would not read, and the
+ * other way round.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,8 @@
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 
-/* The tokens of `text` as letters: s(pace) c(omment) w(ord) ; { } L(ua) !(bad). Each byte is in exactly one. */
+/* The tokens of `text` as letters: s(pace) c(omment) w(ord) ; { } L(ua) !(bad). Each byte is in exactly one.
+ */
 static void kinds(const char *text, size_t len, struct buf *out)
 {
     static const char letters[] = "scw;{}L!";
@@ -47,7 +49,7 @@ static void test_tokens(void **state)
         {"a;", "w;"},
         {"a b;", "wsw;"},
         {"a{b c;}", "w{wsw;}"},
-        {"a#b c;", "wsw;"},                /* '#' inside a word is literal */
+        {"a#b c;", "wsw;"}, /* '#' inside a word is literal */
         {"a #b;\n c;", "wscsw;"},
         {"a # { } ; \"\n{}", "wscs{}"},
         {"a ${b} c;", "wswsw;"},
@@ -55,11 +57,12 @@ static void test_tokens(void **state)
         {"a $b{ }", "wsw{s}"},
         {"a \"b;{}#\" 'c\"';", "wswsw;"},
         {"a \"b\\\"c\";", "wsw;"},
-        {"a b\"c;d;", "wsw;w;"},           /* a quote inside a bare word is literal */
+        {"a b\"c;d;", "wsw;w;"}, /* a quote inside a bare word is literal */
         {"a b}c;", "wsw;"},
         {"a b\\;c;", "wsw;"},
         {"a b\\ c;", "wsw;"},
-        {"if ($x = \"y\") {}", "wswswsww" "s{}"},
+        {"if ($x = \"y\") {}", "wswswsww"
+                               "s{}"},
         {"a \"b\"c;", "wsw!"},
         {"a \"b\"#c\n;", "wsw!"},
         {"a \"b\"};", "wsw!"},
@@ -97,8 +100,18 @@ static void test_decode_and_encode(void **state)
     static const struct {
         const char *word, *meaning;
     } table[] = {
-        {"abc", "abc"}, {"\"a b\"", "a b"}, {"'a\"b'", "a\"b"}, {"\"a\\\"b\"", "a\"b"}, {"a\\ b", "a\\ b"}, {"a\\;", "a\\;"},
-        {"\"\\.\\d\"", "\\.\\d"}, {"\\\\", "\\"}, {"a\\tb\\r\\n", "a\tb\r\n"}, {"\"\"", ""}, {"a\\", "a\\"}, {"\"", "\""},
+        {"abc", "abc"},
+        {"\"a b\"", "a b"},
+        {"'a\"b'", "a\"b"},
+        {"\"a\\\"b\"", "a\"b"},
+        {"a\\ b", "a\\ b"},
+        {"a\\;", "a\\;"},
+        {"\"\\.\\d\"", "\\.\\d"},
+        {"\\\\", "\\"},
+        {"a\\tb\\r\\n", "a\tb\r\n"},
+        {"\"\"", ""},
+        {"a\\", "a\\"},
+        {"\"", "\""},
     };
     static const char *const texts[] = {"/etc/x.pem", "", "a b", "a\"b'c\\d", "{;}#$", "x\\n", "\xc3\xa9"};
     (void)state;
@@ -119,14 +132,16 @@ static void test_decode_and_encode(void **state)
 
 static void test_nodes(void **state)
 {
-    static const char text[] = "user x;\nhttp { # c\n  server {\n listen 80;\n content_by_lua_block { if a then }--} \n } } }\n}\n";
+    static const char text[] =
+        "user x;\nhttp { # c\n  server {\n listen 80;\n content_by_lua_block { a{} --}\n } } }\n}\n";
     struct nginx_node root;
     struct err err = ERR_INIT;
     (void)state;
     assert_false(nginx_parse(text, sizeof text - 1, "f", 0, &root, &err)); /* one brace too many */
     assert_non_null(strstr(err.text, "f:7: unexpected \"}\""));
     err_clear(&err);
-    static const char good[] = "user x;\nhttp { # c\n  server {\n listen 80 'a b';\n x_by_lua_block { {}--} \n } } }\n";
+    static const char good[] =
+        "user x;\nhttp { # c\n  server {\n listen 80 'a b';\n x_by_lua_block { {}--} \n } } }\n";
     assert_true(nginx_parse(good, sizeof good - 1, "f", 0, &root, &err));
     assert_int_equal(root.n_children, 2);
     const struct nginx_node *http = &root.children[1], *server = &http->children[0];
@@ -148,7 +163,8 @@ static void test_malformed(void **state)
     static const struct {
         const char *text, *place;
     } table[] = {
-        {"a", "f:1"}, {"a {", "f:1"}, {"a;\nb {\n", "f:3"}, {"\n;", "f:2"}, {"\n\na 'b", "f:3"}, {"a 'b'c;", "f:1"}, {"}", "f:1"},
+        {"a", "f:1"},        {"a {", "f:1"},     {"a;\nb {\n", "f:3"}, {"\n;", "f:2"},
+        {"\n\na 'b", "f:3"}, {"a 'b'c;", "f:1"}, {"}", "f:1"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(table); i++) {
@@ -259,7 +275,10 @@ static void test_marks(void **state)
 {
     static const struct {
         const char *before, *after, *eol;
-    } table[] = {{"server {", "\n  a;\n}\n", "\n"}, {"server {", "a;}", "\n"}, {"server {", "\r\n a;\r\n}\r\n", "\r\n"}, {"server {", " # c\n}", "\n"}};
+    } table[] = {{"server {", "\n  a;\n}\n", "\n"},
+                 {"server {", "a;}", "\n"},
+                 {"server {", "\r\n a;\r\n}\r\n", "\r\n"},
+                 {"server {", " # c\n}", "\n"}};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         struct nginx_config config = NGINX_CONFIG_INIT;
@@ -353,8 +372,12 @@ static void test_include_faults(void **state)
     static const struct {
         const char *text, *word;
     } table[] = {
-        {"a;\ninclude missing;", "nginx.conf:2"}, {"include nginx.conf;", "itself"}, {"include a b;", "one path"},
-        {"include other;", "other:1"},            {"include /;", "/"},                 {"include fifo;", "fifo"},
+        {"a;\ninclude missing;", "nginx.conf:2"},
+        {"include nginx.conf;", "itself"},
+        {"include a b;", "one path"},
+        {"include other;", "other:1"},
+        {"include /;", "/"},
+        {"include fifo;", "fifo"},
     };
     AUTO_FREE char *fifo = fs_join(dir, "fifo");
     (void)state;

@@ -1,0 +1,585 @@
+/*
+ * apache_https.c - port 443 for names: certificates of hosts that are there, twins for those that are not,
+ * mod_ssl, redirects.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "apache_edit.h"
+#include "tlsup/cert.h"
+#include "tlsup/clock.h"
+#include "tlsup/fs.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "tlsup/name.h"
+
+/* -- turning TLS on -- */
+
+struct tls_plan {
+    char *enabled;          /* Debian's mods-enabled, "" */
+    struct strlist modules; /* to link there */
+    char *ssl_module;       /* to load in the companion, NULL */
+};
+
+static void tls_plan_clear(struct tls_plan *plan)
+{
+    free(plan->enabled);
+    free(plan->ssl_module);
+    strlist_clear(&plan->modules);
+}
+
+/* mod_ssl.so beside the modules that are loaded; the caller frees. */
+static char *find_module_file(const struct apache_tree *tree)
+{
+    for (size_t i = 0; i < tree->n_lines; i++) {
+        if (strcasecmp(tree->lines[i].name, "LoadModule") != 0)
+            continue;
+        AUTO_STRLIST words = STRLIST_INIT;
+        apache_words(tree->lines[i].args, &words);
+        if (words.n < 2)
+            continue;
+        AUTO_FREE char *path = apache_path(tree, words.v[1]);
+        AUTO_FREE char *dir = fs_dirname(path);
+        char *ssl = fs_join(dir, "mod_ssl.so");
+        if (fs_exists(ssl))
+            return ssl;
+        free(ssl);
+    }
+    return NULL;
+}
+
+/* The path with which a companion of ours loads mod_ssl, when nothing else does; the caller frees. */
+static char *loaded_by_companion(const struct apache_tree *tree)
+{
+    for (size_t i = 0; i < tree->n_lines; i++) {
+        const struct apache_line *line = &tree->lines[i];
+        if (strcasecmp(line->name, "LoadModule") != 0 ||
+            !apache_block_around(tree->files[line->file], line->node, "companion"))
+            continue;
+        AUTO_STRLIST words = STRLIST_INIT;
+        apache_words(line->args, &words);
+        if (words.n == 2 && strcmp(words.v[0], "ssl_module") == 0)
+            return mem_dup(words.v[1]);
+    }
+    return NULL;
+}
+
+static bool plan_tls(const struct apache_edit *edit, struct tls_plan *plan, struct err *err)
+{
+    plan->ssl_module = loaded_by_companion(&edit->model.tree);
+    if (plan->ssl_module || apache_tree_has(&edit->model.tree, "ssl_module"))
+        return true;
+    plan->enabled = apache_mods_enabled(edit);
+    if (plan->enabled[0] && apache_module_closure(plan->enabled, "ssl", 0, &plan->modules))
+        return true;
+    strlist_clear(&plan->modules);
+    plan->ssl_module = find_module_file(&edit->model.tree);
+    if (plan->ssl_module)
+        return true;
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, edit->web->bin, "Apache's mod_ssl is not installed");
+    return err_advise(err, "Install it (Fedora and its kin: dnf install mod_ssl; Alpine: apk add "
+                           "apache2-ssl) and run the command again.");
+}
+
+/* The configuration as it will be with those modules. */
+static bool read_awake(struct apache_edit *edit, const struct tls_plan *plan, struct err *err)
+{
+    if (!plan->modules.n && !plan->ssl_module)
+        return true;
+    AUTO_STRLIST assume = STRLIST_INIT;
+    for (size_t i = 0; i < plan->modules.n; i++) {
+        AUTO_FREE char *symbol = mem_fmt("%s_module", plan->modules.v[i]);
+        strlist_add(&assume, symbol);
+    }
+    /* A module that the companion loads comes after all that is there: nothing before it wakes. */
+    if (!plan->modules.n)
+        return true;
+    struct apache_edit awake;
+    if (!apache_edit_begin(edit->web, edit->txn, &assume, &awake, err))
+        return err_context(err, "with TLS turned on");
+    apache_model_clear(&edit->model);
+    edit->model = awake.model;
+    return true;
+}
+
+static bool was_awake(const struct apache_model *before, const struct apache_model *model,
+                      const struct apache_host *host)
+{
+    const struct apache_line *line = &model->tree.lines[host->open];
+    for (size_t i = 0; i + 1 < before->n_hosts; i++) {
+        const struct apache_line *other = &before->tree.lines[before->hosts[i].open];
+        if (other->node == line->node && (other->use == APACHE_NONE) == (line->use == APACHE_NONE) &&
+            strcmp(before->tree.files[other->file]->real, model->tree.files[line->file]->real) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool certificate_is_there(const struct apache_model *model, const struct apache_host *host,
+                                 char **missing)
+{
+    static const char *const directives[] = {"SSLCertificateFile", "SSLCertificateKeyFile"};
+    for (size_t i = 0; i < COUNT_OF(directives); i++) {
+        const struct apache_line *line = apache_host_line(model, host, directives[i]);
+        if (!line)
+            line = apache_host_line(model, apache_main(model), directives[i]);
+        if (!line && i == 0) {
+            *missing = mem_dup("(none is given)");
+            return false;
+        }
+        const char *args = line ? line->args : "";
+        AUTO_FREE char *word = apache_word(&args);
+        if (!word || strncmp(word, "pkcs11:", 7) == 0)
+            continue;
+        AUTO_FREE char *path = apache_path(&model->tree, word);
+        struct stat st;
+        if (stat(path, &st) != 0 || st.st_size == 0) {
+            *missing = mem_dup(path);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -- https for the names -- */
+
+struct https_plan {
+    const struct web_https *https;
+    struct strlist names; /* ordered, wildcards replaced by the names that the hosts know as well */
+    struct apache_host **swaps;
+    size_t n_swaps;
+    struct apache_companion companion;
+};
+
+static void https_plan_clear(struct https_plan *plan)
+{
+    for (size_t i = 0; i < plan->companion.n_sources; i++)
+        strlist_clear(&plan->companion.sources[i].names);
+    free(plan->companion.sources);
+    free(plan->swaps);
+    strlist_clear(&plan->names);
+}
+
+static void add_covered(const struct apache_model *model, const char *wildcard, struct strlist *out)
+{
+    for (size_t i = 0; i < model->n_hosts; i++) {
+        const struct apache_host *host = &model->hosts[i];
+        for (size_t k = 0; k <= host->aliases.n; k++) {
+            const char *name = k < host->aliases.n ? host->aliases.v[k] : host->server_name;
+            if (name && !strpbrk(name, "*?") && name_matches(wildcard, name) && !strlist_has(out, name))
+                strlist_add(out, name);
+        }
+    }
+}
+
+static void plan_names(const struct apache_model *model, const struct strlist *ordered, struct strlist *out)
+{
+    for (size_t i = 0; i < ordered->n; i++) {
+        if (!strlist_has(out, ordered->v[i]))
+            strlist_add(out, ordered->v[i]);
+    }
+    for (size_t i = 0; i < ordered->n; i++) {
+        if (name_is_wildcard(ordered->v[i]))
+            add_covered(model, ordered->v[i], out);
+    }
+}
+
+/* Hosts of a person's that name it on 443. */
+static bool plan_swaps(struct https_plan *plan, const struct apache_model *model, const char *name)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    bool found = false;
+    apache_addresses(model, 443, plan->https->cert_name, &addresses);
+    for (size_t i = 0; i < addresses.n; i++) {
+        struct apache_host *host =
+            apache_owner_at(model, name, addresses.v[i], 443, true, plan->https->cert_name);
+        if (!host || host->open == APACHE_NONE || !apache_host_has(host, name) ||
+            !apache_host_on(host, addresses.v[i], 443))
+            continue;
+        apache_add_host(&plan->swaps, &plan->n_swaps, host);
+        found = true;
+    }
+    return found;
+}
+
+static void plan_source(struct https_plan *plan, const struct apache_model *model, const char *name)
+{
+    const char *ignore = plan->https->cert_name;
+    struct apache_host *host = apache_owner(model, name, 80, true, ignore);
+    bool is_default = !host || !apache_host_has(host, name);
+    if (is_default)
+        host = apache_owner(model, name, 80, false, ignore);
+    if (!host)
+        host = apache_main(model);
+    const struct apache_block *block = NULL;
+    if (host->open != APACHE_NONE)
+        block =
+            apache_block_around(apache_host_file(model, host), model->tree.lines[host->open].node, "port-80");
+    if (block) {
+        host = apache_main(model); /* our own answer to challenges is no site */
+        is_default = true;
+    }
+    for (size_t i = 0; i < plan->companion.n_sources; i++) {
+        struct apache_source *source = &plan->companion.sources[i];
+        if (source->host == host && source->is_default == is_default) {
+            strlist_add(&source->names, name);
+            return;
+        }
+    }
+    struct apache_companion *companion = &plan->companion;
+    companion->sources = mem_resize(companion->sources, companion->n_sources + 1, sizeof *companion->sources);
+    struct apache_source *source = &companion->sources[companion->n_sources++];
+    *source = (struct apache_source){.host = host, .is_default = is_default};
+    strlist_add(&source->names, name);
+}
+
+/* In the order of the hosts: a wildcard alias must not come before the host that names one of its names. */
+static void sort_sources(struct apache_companion *companion)
+{
+    for (size_t i = 1; i < companion->n_sources; i++) {
+        for (size_t k = i; k > 0 && companion->sources[k].host < companion->sources[k - 1].host; k--) {
+            struct apache_source swap = companion->sources[k];
+            companion->sources[k] = companion->sources[k - 1];
+            companion->sources[k - 1] = swap;
+        }
+    }
+}
+
+static void plan_https(struct https_plan *plan, const struct apache_model *model)
+{
+    plan_names(model, plan->https->names, &plan->names);
+    for (size_t i = 0; i < plan->names.n; i++) {
+        if (!plan_swaps(plan, model, plan->names.v[i]))
+            plan_source(plan, model, plan->names.v[i]);
+    }
+    sort_sources(&plan->companion);
+}
+
+static bool is_swapped(const struct https_plan *plan, const struct apache_host *host)
+{
+    for (size_t i = 0; i < plan->n_swaps; i++) {
+        if (plan->swaps[i] == host)
+            return true;
+    }
+    return false;
+}
+
+/* Hosts that wait for mod_ssl come to life with it: one without its certificate would stop the server. */
+static bool check_sleepers(const struct apache_model *before, const struct apache_edit *edit,
+                           const struct https_plan *plan, struct err *err)
+{
+    const struct apache_model *model = &edit->model;
+    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
+        const struct apache_host *host = &model->hosts[i];
+        AUTO_FREE char *missing = NULL;
+        if (was_awake(before, model, host) || !apache_host_is_tls(model, host) || is_swapped(plan, host) ||
+            certificate_is_there(model, host, &missing))
+            continue;
+        AUTO_FREE char *where = apache_host_where(model, host);
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+                "turning on TLS would wake the virtual host in %s, whose certificate does not exist: %s",
+                where, missing);
+        return err_advise(err,
+                          "Disable that virtual host, or give it a certificate, and run the command again.");
+    }
+    return true;
+}
+
+/* -- the certificate of a host that is there -- */
+
+static void drop_block(struct apache_edit *edit, size_t file_index, const struct apache_block *block)
+{
+    const struct apache_file *file = edit->model.tree.files[file_index];
+    size_t begin = file->nodes[block->first].begin;
+    apache_splice(edit, file_index, begin, file->nodes[block->last].end - begin, "");
+}
+
+static const char *const certificate_lines[] = {"SSLCertificateFile", "SSLCertificateKeyFile",
+                                                "SSLCertificateChainFile"};
+
+static bool is_certificate_line(const struct apache_line *line)
+{
+    for (size_t i = 0; i < COUNT_OF(certificate_lines); i++) {
+        if (line->kind == APACHE_DIRECTIVE && strcasecmp(line->name, certificate_lines[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_ours(const struct apache_line *line, const char *live_dir)
+{
+    const char *args = line->args;
+    AUTO_FREE char *word = apache_word(&args);
+    size_t len = strlen(live_dir);
+    return word && strncmp(word, live_dir, len) == 0 &&
+           (strcmp(word + len, "/fullchain.pem") == 0 || strcmp(word + len, "/privkey.pem") == 0);
+}
+
+/* Lines that other hosts read as well are not ours to change. */
+static bool check_shared(const struct apache_edit *edit, const struct apache_host *host,
+                         const struct apache_line *line, struct err *err)
+{
+    const struct apache_tree *tree = &edit->model.tree;
+    const struct apache_file *file = tree->files[line->file];
+    bool own = line->file == tree->lines[host->open].file;
+    if (line->use == APACHE_NONE && (own || file->times == 1))
+        return true;
+    AUTO_FREE char *where = apache_host_where(&edit->model, host);
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+            "the certificate of the virtual host in %s comes from %s:%zu, which %s", where, file->path,
+            file->nodes[line->node].line,
+            line->use != APACHE_NONE ? "is a macro" : "several virtual hosts include");
+    return err_advise(err, "Write SSLCertificateFile and SSLCertificateKeyFile in that virtual host itself, "
+                           "and run the command again.");
+}
+
+static bool covers(const struct strlist *names, const char *name)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        if (strcasecmp(names->v[i], name) == 0 || name_matches(names->v[i], name))
+            return true;
+    }
+    return false;
+}
+
+/* The names in the host's present certificate, when that is valid. */
+static void present_names(const struct apache_edit *edit, const struct apache_host *host, struct strlist *out)
+{
+    const struct apache_line *line = apache_host_line(&edit->model, host, "SSLCertificateFile");
+    const char *args = line ? line->args : "";
+    AUTO_FREE char *word = apache_word(&args);
+    if (!word)
+        return;
+    AUTO_FREE char *path = apache_path(&edit->model.tree, word);
+    AUTO_BUF pem = BUF_INIT;
+    AUTO_CHAIN *chain = NULL;
+    struct cert_info info = CERT_INFO_INIT;
+    struct err ignored = ERR_INIT;
+    if (fs_exists(path) && fs_read(path, 1u << 20, &pem, &ignored) &&
+        cert_chain_parse(buf_str(&pem), pem.len, path, &chain, &ignored) &&
+        cert_chain_info(chain, &info, &ignored) && info.not_after_s > clock_now_s())
+        strlist_copy(out, &info.names);
+    cert_info_clear(&info);
+}
+
+/* A name of the host's that is served well now must not lose its certificate. */
+static bool check_names_kept(const struct apache_edit *edit, const struct apache_host *host,
+                             const struct strlist *names, struct err *err)
+{
+    AUTO_STRLIST present = STRLIST_INIT;
+    AUTO_FREE char *where = apache_host_where(&edit->model, host);
+    present_names(edit, host, &present);
+    for (size_t i = 0; i <= host->aliases.n; i++) {
+        const char *name = i < host->aliases.n ? host->aliases.v[i] : host->server_name;
+        if (!name || covers(names, name))
+            continue;
+        if (covers(&present, name)) {
+            err_set(
+                err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+                "%s serves %s too, with a valid certificate that a new one without that name would replace",
+                where, name);
+            return err_advise(err, "Give all names of that virtual host at once: add %s to the command.",
+                              name);
+        }
+        log_warn("%s also answers for %s, which the new certificate does not cover", where, name);
+    }
+    return true;
+}
+
+/* The old lines stay in the file as comments: nothing of the person's is lost. */
+static void retire_line(struct apache_edit *edit, const struct apache_line *line)
+{
+    const struct apache_file *file = edit->model.tree.files[line->file];
+    if (!apache_is_asked(edit, line->file, file->nodes[line->node].begin, "#replaced by tlsup# "))
+        apache_splice(edit, line->file, file->nodes[line->node].begin, 0, "#replaced by tlsup# ");
+}
+
+static bool swap_certificate(struct apache_edit *edit, const struct https_plan *plan,
+                             struct apache_host *host, struct err *err)
+{
+    const struct apache_tree *tree = &edit->model.tree;
+    size_t from, to, kept = 0, foreign = 0;
+    apache_host_span(&edit->model, host, &from, &to);
+    for (size_t i = from; i < to; i++) {
+        if (!is_certificate_line(&tree->lines[i]))
+            continue;
+        is_ours(&tree->lines[i], plan->https->live_dir) ? kept++ : foreign++;
+    }
+    if (!foreign && kept == 2)
+        return true;
+    AUTO_FREE char *where = apache_host_where(&edit->model, host);
+    if (host->ssl == 0)
+        return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+                       "%s answers on port 443 without TLS (SSLEngine off)", where);
+    if (apache_host_on(host, "*", 80) && !foreign)
+        return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+                       "%s is one virtual host for port 80 and for port 443: split it in two", where);
+    if (tree->lines[host->open].use != APACHE_NONE) {
+        err_set(
+            err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+            "the virtual host on port 443 in %s comes from a macro, whose other uses would change with it",
+            where);
+        return err_advise(
+            err, "Write that virtual host without the macro, or remove it, and run the command again.");
+    }
+    if (!check_names_kept(edit, host, plan->https->names, err))
+        return false;
+    struct apache_spot spot = apache_host_spot(edit, host);
+    for (size_t i = from; i < to; i++) {
+        const struct apache_line *line = &tree->lines[i];
+        if (!is_certificate_line(line) ||
+            apache_block_around(tree->files[line->file], line->node, "certificate"))
+            continue;
+        if (!check_shared(edit, host, line, err))
+            return false;
+        retire_line(edit, line);
+    }
+    const struct apache_block *old = apache_spot_block(edit, &spot, "certificate", NULL);
+    if (old && strcmp(old->id, plan->https->cert_name) != 0)
+        drop_block(edit, spot.file, old);
+    AUTO_FREE char *content =
+        mem_fmt("%sSSLCertificateFile \"%s/fullchain.pem\"\nSSLCertificateKeyFile \"%s/privkey.pem\"\n",
+                host->ssl < 0 && apache_main(&edit->model)->ssl != 1 ? "SSLEngine on\n" : "",
+                plan->https->live_dir, plan->https->live_dir);
+    apache_put_block(edit, &spot, "certificate", plan->https->cert_name, apache_spot_top(edit, &spot),
+                     content);
+    return true;
+}
+
+/* -- the redirect -- */
+
+static bool has_plain_twin(const struct https_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->companion.n_sources; i++) {
+        const struct apache_source *source = &plan->companion.sources[i];
+        if (source->is_default && source->host->open != APACHE_NONE && strlist_has(&source->names, name))
+            return true;
+    }
+    return false;
+}
+
+/* Does a person's host on 443 send it back to http? */
+static bool sends_back(const struct apache_edit *edit, const struct https_plan *plan, const char *name)
+{
+    const struct apache_host *host = apache_owner(&edit->model, name, 443, true, plan->https->cert_name);
+    if (!host || host->open == APACHE_NONE || !apache_host_redirects(&edit->model, host, "http://"))
+        return false;
+    AUTO_FREE char *where = apache_host_where(&edit->model, host);
+    log_warn("%s sends %s from https back to http: no redirect to https is added", where, name);
+    return true;
+}
+
+static bool redirect_in_host(struct apache_edit *edit, const struct https_plan *plan,
+                             struct apache_host *host, const struct strlist *names, struct err *err)
+{
+    const char *id = plan->https->cert_name;
+    struct apache_spot spot = apache_host_spot(edit, host);
+    const struct apache_block *old = apache_spot_block(edit, &spot, "redirect", id);
+    if (!names->n || apache_host_redirects(&edit->model, host, "https://")) {
+        if (old)
+            drop_block(edit, spot.file, old);
+        return true;
+    }
+    AUTO_BUF content = BUF_INIT;
+    apache_redirect_rules(&content, names);
+    if (!apache_check_macro(edit, host, buf_str(&content), err))
+        return false;
+    size_t at = apache_spot_top(edit, &spot);
+    const struct apache_block *challenge = apache_spot_block(edit, &spot, "challenge", "rules");
+    if (challenge)
+        at = edit->model.tree.files[spot.file]->nodes[challenge->last].end;
+    apache_put_block(edit, &spot, "redirect", id, at, buf_str(&content));
+    return true;
+}
+
+/* Every person's host on port 80: those that answer for a name get the redirect, the others lose it. */
+static bool plan_redirects(struct apache_edit *edit, const struct https_plan *plan, struct err *err)
+{
+    const char *id = plan->https->cert_name;
+    for (size_t i = 0; i < edit->model.n_hosts; i++) {
+        struct apache_host *host = &edit->model.hosts[i];
+        if (host->companion && strcmp(host->companion, id) == 0)
+            continue;
+        AUTO_STRLIST names = STRLIST_INIT;
+        for (size_t k = 0; plan->https->redirect && k < plan->https->names->n; k++) {
+            const char *name = plan->https->names->v[k];
+            if (!has_plain_twin(plan, name) && apache_owner(&edit->model, name, 80, false, id) == host &&
+                !sends_back(edit, plan, name))
+                strlist_add(&names, name);
+        }
+        if (!redirect_in_host(edit, plan, host, &names, err))
+            return false;
+    }
+    return true;
+}
+
+/* -- all together -- */
+
+static bool check_plan(const struct apache_edit *edit, const struct https_plan *plan, struct err *err)
+{
+    for (size_t i = 0; i < plan->companion.n_sources; i++) {
+        if (!apache_companion_check(edit, &plan->companion.sources[i], err))
+            return false;
+    }
+    return true;
+}
+
+static bool stage_https(struct apache_edit *edit, struct https_plan *plan, const struct tls_plan *tls,
+                        struct err *err)
+{
+    AUTO_FREE char *link = NULL;
+    AUTO_FREE char *target = NULL;
+    bool ok = plan->companion.n_sources ? apache_companion_stage(edit, &plan->companion, &link, &target, err)
+                                        : apache_companion_remove(edit, plan->https->cert_name, err);
+    for (size_t i = 0; i < plan->n_swaps && ok; i++)
+        ok = swap_certificate(edit, plan, plan->swaps[i], err);
+    return ok && plan_redirects(edit, plan, err) &&
+           apache_link_modules(edit, tls->enabled ? tls->enabled : "", &tls->modules, err) &&
+           apache_edit_stage(edit, err) && (!link || txn_symlink(edit->txn, link, target, err));
+}
+
+static bool edit_https(struct apache_edit *edit, struct https_plan *plan, struct tls_plan *tls,
+                       struct err *err)
+{
+    if (!plan_tls(edit, tls, err))
+        return false;
+    struct apache_model before = {0};
+    bool wakes = tls->modules.n > 0;
+    if (wakes) {
+        struct apache_edit asleep;
+        if (!apache_edit_begin(edit->web, edit->txn, NULL, &asleep, err))
+            return false;
+        before = asleep.model;
+    }
+    plan->companion.ssl_module = tls->ssl_module;
+    bool ok = read_awake(edit, tls, err);
+    if (ok)
+        plan_https(plan, &edit->model);
+    ok = ok && (!wakes || check_sleepers(&before, edit, plan, err)) && check_plan(edit, plan, err) &&
+         stage_https(edit, plan, tls, err);
+    if (wakes)
+        apache_model_clear(&before);
+    return ok;
+}
+
+bool apache_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
+                       struct txn *txn, struct err *err)
+{
+    (void)sites;
+    if (!https->names->n || https->live_dir[0] != '/' || strpbrk(https->live_dir, "\"\\\n$"))
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, https->live_dir,
+                       "cannot write this certificate's path into Apache's files");
+    struct apache_edit edit;
+    if (!apache_edit_begin(web, txn, NULL, &edit, err))
+        return false;
+    struct https_plan plan = {.https = https, .companion.https = https};
+    struct tls_plan tls = {0};
+    bool ok = edit_https(&edit, &plan, &tls, err);
+    https_plan_clear(&plan);
+    tls_plan_clear(&tls);
+    apache_edit_clear(&edit);
+    return ok;
+}

@@ -1,0 +1,184 @@
+/*
+ * fuzz_acme.c - any bytes as what a CA sends; the first byte says as what: a directory, an order, an
+ * authorization, a problem, header lines. Nothing that comes out may be unsafe to use: URLs are https, tokens
+ * are base64url, texts have no terminal escapes.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tlsup/b64.h"
+#include "tlsup/directory.h"
+#include "tlsup/flow.h"
+#include "tlsup/order.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition))                                                                                    \
+            abort();                                                                                         \
+    } while (0)
+
+static void check_text(const char *text, size_t size)
+{
+    CHECK(memchr(text, '\0', size) != NULL);
+    for (const char *c = text; *c != '\0'; c++)
+        CHECK((unsigned char)*c >= 0x20 || *c == '\n' || *c == '\t');
+}
+
+static void check_url(const char *url)
+{
+    CHECK(url[0] == '\0' || url_valid(url));
+}
+
+static void check_err(const struct err *err)
+{
+    CHECK(err_isset(err));
+    CHECK(err->text[0] != '\0');
+    check_text(err->text, sizeof err->text);
+    check_text(err->subject, sizeof err->subject);
+    check_text(err->advice, sizeof err->advice);
+}
+
+static void check_problem(const struct problem *problem)
+{
+    struct err err = ERR_INIT;
+    CHECK(problem->n_sub <= PROBLEM_MAX_SUBPROBLEMS);
+    check_text(problem->type, sizeof problem->type);
+    check_text(problem->detail, sizeof problem->detail);
+    CHECK(!problem_to_err(problem, "subject", 60, &err));
+    CHECK(err.code == ERR_ACME);
+    check_err(&err);
+}
+
+static void as_directory(const char *text, size_t len)
+{
+    static const char base[] = "https://ca.test/dir";
+    struct directory directory = {0};
+    struct err err = ERR_INIT;
+    if (directory_parse(base, text, len, &directory, &err)) {
+        CHECK(url_same_origin(directory.new_nonce, base) && url_same_origin(directory.new_account, base) &&
+              url_same_origin(directory.new_order, base));
+        check_url(directory.revoke_cert);
+        check_url(directory.key_change);
+        check_url(directory.renewal_info);
+        check_url(directory.website);
+        check_text(directory.terms, sizeof directory.terms);
+    } else {
+        check_err(&err);
+    }
+    directory_clear(&directory);
+}
+
+static void as_order(const char *text, size_t len)
+{
+    struct acme_order order = {0};
+    struct err err = ERR_INIT;
+    if (acme_order_parse(text, len, &order, &err)) {
+        CHECK(order.status != ACME_UNKNOWN);
+        CHECK(order.authorizations.n <= ORDER_MAX_AUTHORIZATIONS &&
+              order.names.n <= ORDER_MAX_AUTHORIZATIONS);
+        check_url(order.finalize);
+        check_url(order.certificate);
+        for (size_t i = 0; i < order.authorizations.n; i++)
+            CHECK(url_valid(order.authorizations.v[i]));
+        if (order.has_error)
+            check_problem(&order.error);
+    } else {
+        check_err(&err);
+    }
+    acme_order_clear(&order);
+}
+
+static void as_authorization(const char *text, size_t len)
+{
+    static struct acme_authorization authorization;
+    struct err err = ERR_INIT;
+    if (!acme_authorization_parse(text, len, &authorization, &err)) {
+        check_err(&err);
+        return;
+    }
+    CHECK(authorization.status != ACME_UNKNOWN && authorization.n_challenges <= AUTHORIZATION_MAX_CHALLENGES);
+    check_text(authorization.identifier, sizeof authorization.identifier);
+    check_text(authorization.offered, sizeof authorization.offered);
+    for (size_t i = 0; i < authorization.n_challenges; i++) {
+        const struct acme_challenge *challenge = &authorization.challenges[i];
+        CHECK(challenge->type != CHALLENGE_UNKNOWN && url_valid(challenge->url));
+        CHECK(challenge->token[0] == '\0' || b64url_valid(challenge->token, TOKEN_MAX_BYTES - 1));
+        if (challenge->has_error)
+            check_problem(&challenge->error);
+    }
+}
+
+static void as_problem(const char *text, size_t len)
+{
+    static struct problem problem;
+    problem_parse(len > 0 ? 400 + (text[0] & 0x7F) : 0, text, len, &problem);
+    check_problem(&problem);
+}
+
+static void as_headers(const char *text, size_t len)
+{
+    struct http_response response = {.retry_after_s = -1};
+    for (size_t at = 0; at < len;) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t line = end != NULL ? (size_t)(end - (text + at)) : len - at;
+        http_header_line(&response, text + at, line);
+        at += line + 1;
+    }
+    CHECK(response.retry_after_s >= -1 && response.retry_after_s <= 86400);
+    check_url(response.location);
+    check_url(response.terms);
+    for (size_t i = 0; i < response.alternates.n; i++)
+        CHECK(url_valid(response.alternates.v[i]));
+    CHECK(memchr(response.nonce, '\0', sizeof response.nonce) != NULL);
+    CHECK(memchr(response.content_type, '\0', sizeof response.content_type) != NULL);
+    http_response_clear(&response);
+}
+
+/* The same bytes as the answer to whatever a flow waits for; it may do anything but crash, or forget a
+ * challenge. */
+static void as_answers(const char *text, size_t len)
+{
+    static const enum jws_kind kinds[] = {JWS_NEW_ORDER, JWS_READ, JWS_RESPOND, JWS_FINALIZE};
+    struct strlist names = {0};
+    struct flow flow;
+    struct flow_actions actions = {0};
+    struct http_response response = {.retry_after_s = -1};
+    struct err stop = {.code = ERR_INTERRUPTED};
+    size_t presented = 0, cleaned = 0;
+    strlist_add(&names, "a.test");
+    flow_init(&flow, &names, "https://ca.test/dir", "https://ca.test/new", NULL, CHALLENGE_HTTP_01);
+    flow_step(&flow, &(struct flow_event){.type = FLOW_START}, &actions);
+    memcpy(response.location, "https://ca.test/o", 18);
+    buf_add(&response.body, text, len);
+    for (int i = 0; i < 24; i++) {
+        struct flow_event event = {.type = i % 3 == 2 ? FLOW_PRESENTED : FLOW_RESPONSE,
+                                   .request = kinds[(i / 3) % 4],
+                                   .index = i % 2 ? 0 : FLOW_ORDER_INDEX,
+                                   .response = &response,
+                                   .now_ms = i * 1000};
+        flow_step(&flow, &event, &actions);
+    }
+    flow_step(&flow, &(struct flow_event){.type = FLOW_ABORT, .err = &stop}, &actions);
+    for (size_t i = 0; i < actions.n; i++) {
+        presented += actions.v[i].type == FLOW_PRESENT;
+        cleaned += actions.v[i].type == FLOW_CLEANUP;
+    }
+    CHECK(presented == cleaned);
+    CHECK(flow.state == FLOW_DONE || flow.state == FLOW_FAILED);
+    flow_actions_clear(&actions);
+    flow_clear(&flow);
+    buf_clear(&response.body);
+    strlist_clear(&names);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static void (*const forms[])(const char *, size_t) = {as_directory, as_order,   as_authorization,
+                                                          as_problem,   as_headers, as_answers};
+    if (size > 0)
+        forms[data[0] % (sizeof forms / sizeof forms[0])]((const char *)data + 1, size - 1);
+    return 0;
+}

@@ -1,0 +1,176 @@
+/*
+ * test_policy.c - how long we wait, and when we stop: nobody is locked out by impatience, nobody waits for
+ * ever.
+ */
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tlsup/compat.h"
+#include "tlsup/policy.h"
+
+#define DAY INT64_C(86400)
+
+static void test_decide(void **state)
+{
+    (void)state;
+    static const struct {
+        enum policy_failure failure;
+        int attempt;
+        int64_t retry_after_s, left_ms;
+        bool retry;
+        int64_t wait_ms;
+    } rows[] = {
+        /* another nonce, at once, often, but not for ever; Retry-After has no say in it */
+        {POLICY_BAD_NONCE, 1, -1, 240000, true, 0},
+        {POLICY_BAD_NONCE, 19, -1, 240000, true, 0},
+        {POLICY_BAD_NONCE, 20, -1, 240000, false, 0},
+        {POLICY_BAD_NONCE, 3, 3600, 240000, true, 0},
+        /* doubling */
+        {POLICY_CUT, 1, -1, 240000, true, 500},
+        {POLICY_CUT, 2, -1, 240000, true, 1000},
+        {POLICY_CUT, 3, -1, 240000, true, 2000},
+        {POLICY_CUT, 4, -1, 240000, false, 0},
+        {POLICY_SERVER, 1, -1, 240000, true, 1000},
+        {POLICY_SERVER, 3, -1, 240000, true, 4000},
+        {POLICY_SERVER, 4, -1, 240000, false, 0},
+        /* what the CA asks for, when it is short, and never less than our own */
+        {POLICY_SLOW_DOWN, 1, 0, 240000, true, 2000},
+        {POLICY_SLOW_DOWN, 1, 5, 240000, true, 5000},
+        {POLICY_SLOW_DOWN, 1, 60, 240000, true, 60000},
+        {POLICY_SLOW_DOWN, 1, 61, 240000, false, 0},
+        {POLICY_SLOW_DOWN, 1, 86400, INT64_MAX, false, 0},
+        {POLICY_SLOW_DOWN, 1, INT64_MAX, INT64_MAX, false, 0},
+        {POLICY_SERVER, 2, 10, 240000, true, 10000},
+        /* a wait that would pass the deadline is not begun */
+        {POLICY_SLOW_DOWN, 1, 30, 30000, true, 30000},
+        {POLICY_SLOW_DOWN, 1, 30, 29999, false, 0},
+        {POLICY_CUT, 1, -1, 0, false, 0},
+        {POLICY_CUT, 1, -1, -5, false, 0},
+        {POLICY_CUT, 1, -1, INT64_MIN, false, 0},
+        {POLICY_BAD_NONCE, 1, -1, -1, false, 0},
+        /* nothing helps */
+        {POLICY_FINAL, 1, -1, 240000, false, 0},
+        {POLICY_FINAL, 1, 5, 240000, false, 0},
+        /* senseless counts */
+        {POLICY_CUT, 0, -1, 240000, true, 500},
+        {POLICY_CUT, -7, -1, 240000, true, 500},
+        {POLICY_CUT, INT_MIN, -1, 240000, true, 500},
+        {POLICY_CUT, INT_MAX, -1, 240000, false, 0},
+        {POLICY_BAD_NONCE, INT_MAX, -1, 240000, false, 0},
+        {POLICY_CUT, 1, INT64_MIN, 240000, true, 500},
+        {(enum policy_failure)77, 1, -1, 240000, false, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct policy_verdict got =
+            policy_decide(rows[i].failure, rows[i].attempt, rows[i].retry_after_s, rows[i].left_ms);
+        if (got.retry != rows[i].retry || got.wait_ms != rows[i].wait_ms)
+            fail_msg("row %zu: retry %d after %lld ms", i, got.retry, (long long)got.wait_ms);
+    }
+}
+
+static void test_poll(void **state)
+{
+    (void)state;
+    static const struct {
+        int attempt;
+        int64_t retry_after_s;
+        bool fetched;
+        int64_t wait_ms;
+    } rows[] = {
+        {0, -1, false, 100},          {0, -1, true, 40},
+        {0, 30, false, 100},          {0, 30, true, 40},
+        {1, -1, false, 500},          {1, -1, true, 500},
+        {2, -1, false, 1000},         {5, -1, false, 5000},
+        {6, -1, false, 5000},         {INT_MAX, -1, false, 5000},
+        {INT_MIN, -1, false, 100},    {1, 0, false, 1000},
+        {1, 1, false, 1000},          {1, 3, true, 3000},
+        {1, 60, false, 60000},        {1, 86400, false, 60000},
+        {9, INT64_MAX, false, 60000}, {9, INT64_MIN, false, 5000},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (policy_poll_ms(rows[i].attempt, rows[i].retry_after_s, rows[i].fetched) != rows[i].wait_ms)
+            fail_msg("row %zu: %lld ms", i,
+                     (long long)policy_poll_ms(rows[i].attempt, rows[i].retry_after_s, rows[i].fetched));
+}
+
+static void test_backoff(void **state)
+{
+    (void)state;
+    assert_int_equal(policy_backoff_s(1, -1, 0), 60);
+    assert_int_equal(policy_backoff_s(2, -1, 0), 600);
+    assert_int_equal(policy_backoff_s(3, -1, 0), 6000);
+    assert_int_equal(policy_backoff_s(4, -1, 0), DAY);
+    assert_int_equal(policy_backoff_s(5, -1, 0), DAY);
+    assert_int_equal(policy_backoff_s(INT_MAX, -1, 0), DAY);
+    assert_int_equal(policy_backoff_s(0, -1, 0), 60);
+    assert_int_equal(policy_backoff_s(INT_MIN, -1, 0), 60);
+    assert_int_equal(policy_backoff_s(1, 7200, 0), 7200);
+    assert_int_equal(policy_backoff_s(4, 7200, 0), DAY);
+    assert_int_equal(policy_backoff_s(1, INT64_MIN, 0), 60);
+}
+
+/* The fourth failure never comes sooner after the third than the third after the second, however the dice
+ * fall. */
+static void test_backoff_never_shrinks(void **state)
+{
+    (void)state;
+    static const uint32_t dice[] = {0, 1, 5, 6, 7, 12345, 0x7FFFFFFF, 0xFFFFFFFE, UINT32_MAX};
+    int64_t longest_before_s = 0;
+    for (int failures = 1; failures <= 4; failures++) {
+        int64_t longest_s = 0;
+        for (size_t i = 0; i < COUNT_OF(dice); i++) {
+            int64_t wait_s = policy_backoff_s(failures, -1, dice[i]);
+            int64_t base_s = policy_backoff_s(failures, -1, 0);
+            assert_true(wait_s >= base_s && wait_s <= base_s + base_s / 10);
+            assert_true(wait_s >= longest_before_s);
+            longest_s = wait_s > longest_s ? wait_s : longest_s;
+        }
+        longest_before_s = longest_s;
+    }
+}
+
+static void test_renewal(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t not_before_s, not_after_s, at_s;
+    } rows[] = {
+        {1000 * DAY, 1090 * DAY, 1060 * DAY},          /* 90 days: a third left */
+        {1000 * DAY, 1045 * DAY, 1030 * DAY},          /* 45 days */
+        {1000 * DAY, 1010 * DAY, 1010 * DAY - 288000}, /* ten days are not short */
+        {1000 * DAY, 1006 * DAY, 1003 * DAY},          /* 6 days: half */
+        {1000 * DAY, 1000 * DAY + 160 * 3600, 1000 * DAY + 80 * 3600},
+        {1000 * DAY, 1000 * DAY + 1, 1000 * DAY + 1},
+        {1000 * DAY, 1000 * DAY, 1000 * DAY}, /* no life at all */
+        {1000 * DAY, 900 * DAY, 900 * DAY},   /* less than none */
+        {0, 0, 0},
+        {INT64_MIN, INT64_MAX, INT64_MAX},
+        {INT64_MAX, INT64_MIN, INT64_MIN},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        if (policy_renewal_at_s(rows[i].not_before_s, rows[i].not_after_s) != rows[i].at_s)
+            fail_msg("row %zu", i);
+        assert_true(policy_renewal_due(rows[i].not_before_s, rows[i].not_after_s, rows[i].at_s));
+        if (rows[i].at_s > INT64_MIN)
+            assert_false(policy_renewal_due(rows[i].not_before_s, rows[i].not_after_s, rows[i].at_s - 1));
+        assert_true(policy_renewal_due(rows[i].not_before_s, rows[i].not_after_s, rows[i].not_after_s));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_decide),  cmocka_unit_test(test_poll),
+        cmocka_unit_test(test_backoff), cmocka_unit_test(test_backoff_never_shrinks),
+        cmocka_unit_test(test_renewal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
