@@ -27,6 +27,7 @@ top=$(pwd)
 policy=/usr/sbin/policy-rc.d
 made_policy=no
 scratch=
+background=
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '%s\n' "autogen.sh: $*" >&2; exit 1; }
@@ -34,6 +35,8 @@ die() { printf '%s\n' "autogen.sh: $*" >&2; exit 1; }
 clean_up() {
     status=$?
     trap - EXIT INT TERM HUP
+    # shellcheck disable=SC2086
+    [ -z "$background" ] || kill -KILL $background 2>/dev/null || true # and with each all that lives in its world
     if [ "$made_policy" = yes ]; then rm -f "$policy"; fi
     if [ -n "$scratch" ]; then rm -rf "$scratch"; fi
     # What was built for somebody who called us through sudo is theirs.
@@ -230,13 +233,26 @@ unit_tests() {
     fi
 }
 
-end_to_end() { # build directory, pytest arguments
+# The end-to-end tests mostly wait. Each run has a world of its own, so two of them go on at once behind the compilers.
+begin_end_to_end() { # build directory; more environment
     directory=$1
     shift
-    say "End-to-end tests with $directory/tlsup"
+    say "End-to-end tests with $directory/tlsup: begun, to be seen in $directory/e2e.log"
     rm -f "$directory/e2e.tally"
+    env TLSUP_BIN="$top/$directory/tlsup" E2E_TALLY="$top/$directory/e2e.tally" "$@" tests/e2e/run -q --durations=5 >"$directory/e2e.log" 2>&1 &
+    background="$background $!"
+}
+
+end_end_to_end() { # build directory, in the order of their beginning
+    directory=$1
+    # shellcheck disable=SC2086
+    set -- $background
     status=0
-    TLSUP_BIN=$top/$directory/tlsup E2E_TALLY=$top/$directory/e2e.tally tests/e2e/run -q "$@" || status=$?
+    wait "$1" || status=$?
+    shift
+    background=$*
+    say "End-to-end tests with $directory/tlsup"
+    cat "$directory/e2e.log"
     if [ -s "$directory/e2e.tally" ]; then
         # shellcheck disable=SC2046
         count $(cat "$directory/e2e.tally")
@@ -254,6 +270,10 @@ build_with_clang() {
     (cd build-clang && ../configure --quiet --enable-werror CC=clang && make -s -j"$(nproc)" all && make -s -j"$(nproc)" unit-test-programs)
 }
 
+distcheck() {
+    make -s -C build distcheck >build/distcheck.log 2>&1 || { tail -n 60 build/distcheck.log; return 1; }
+}
+
 # -- what was asked for ------------------------------------------------------------------------------------
 
 case ${1:-} in
@@ -263,11 +283,8 @@ case ${1:-} in
 --demo)
     prepare --demo $BUILD $DEMO
     [ -x configure ] || make_configure
-    [ -x build/tlsup ] && [ -f build/Makefile ] || build build
-    make -s -C build -j"$(nproc)" all || die "the build failed"
-    exec_status=0
-    TLSUP_BIN=$top/build/tlsup tests/demo || exec_status=$?
-    exit $exec_status
+    build build
+    TLSUP_BIN=$top/build/tlsup tests/demo
     ;;
 --check)
     prepare --check $BUILD $CHECK
@@ -276,13 +293,15 @@ case ${1:-} in
     build build --enable-werror
     fetch_newer_pebble
     fetch_stock_configuration
-    unit_tests build
-    end_to_end build
+    begin_end_to_end build
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks
+    begin_end_to_end build-san TLSUP_TEST_HOOKS=1
+    unit_tests build
     unit_tests build-san
-    end_to_end build-san
     step "Compiling everything with clang" build_with_clang
-    step "make distcheck" make -s -C build distcheck
+    step "make distcheck" distcheck
+    end_end_to_end build
+    end_end_to_end build-san
     printf '\nWhole run: %d s\n' $(($(date +%s) - began))
     if [ $skipped -gt 0 ]; then
         echo "$passed passed, $failed failed, $skipped skipped"

@@ -29,10 +29,18 @@ def pytest_sessionfinish(session, exitstatus):
         pathlib.Path(path).write_text(f"{counts['passed']} {counts['failed'] + counts['error']} {counts['skipped']}\n")
 
 
+# Where the protocol itself is tested, every test runs with each Pebble; elsewhere with the newest, unless marked every_pebble.
+PROTOCOL_FILES = ("test_issue", "test_account")
+
+
 def pytest_generate_tests(metafunc):
-    """Tests that ask for `ca` or `make_pebble` run once for each Pebble version."""
-    if "pebble_version" in metafunc.fixturenames:
-        metafunc.parametrize("pebble_version", sorted({pebble.version_of_system(), "2.10"}, reverse=True), scope="session")
+    if "pebble_version" not in metafunc.fixturenames:
+        return
+    versions = [pebble.version_of_system()] + ["2.10"] * (pebble.version_of_system() != "2.10")
+    available = list(pebble.programs())
+    if metafunc.module.__name__ not in PROTOCOL_FILES and not list(metafunc.definition.iter_markers("every_pebble")):
+        versions = available[-1:] or versions[:1]
+    metafunc.parametrize("pebble_version", versions, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 import os
 import re
 
+import pytest
+
 from harness import net, pki, snapshot
 from harness.client import check_store
 
@@ -17,6 +19,7 @@ def assert_served(tlsup, ca, name, cert=None, addresses=("127.0.0.1",)):
         assert net.https(name, ca.roots, address=address).status == 200
 
 
+@pytest.mark.every_pebble
 def test_stock_server(tlsup, ca, server, name, ipv6):
     """A machine fresh from the installer: no site of one's own, 443 off."""
     server.start()
@@ -72,6 +75,7 @@ def test_two_certificates(tlsup, ca, server, new_name):
         assert f"this is {each}" in net.https(each, ca.roots).body
 
 
+@pytest.mark.every_pebble
 def test_redirect(tlsup, ca, server, name):
     server.site(name)
     server.start()
@@ -131,6 +135,7 @@ def test_server_is_chosen_by_flag(tlsup, ca, server, name):
     assert net.leaf(name)[0] == tlsup.sha256(name)
 
 
+@pytest.mark.every_pebble
 def test_forced_renewal_is_served(tlsup, ca, server, name):
     server.site(name)
     server.start()

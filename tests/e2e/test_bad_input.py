@@ -162,6 +162,7 @@ def test_endless_body(tlsup, fake_ca, name):
     assert result.seconds < 60
 
 
+@pytest.mark.every_pebble
 def test_refused_name(tlsup, ca):
     """Pebble's own block list."""
     refused(tlsup, "issue", "www.blocked-domain.example", *STANDALONE, *ca.arguments, status=3, says=[r"blocked-domain\.example", r"reject|refus|polic|block"])
@@ -177,6 +178,7 @@ def test_subproblems_are_told_by_name(tlsup, fake_ca, new_name):
     assert "\x1b" not in result.text, "a CA's text must not reach the terminal raw"
 
 
+@pytest.mark.every_pebble
 def test_validation_that_fails(tlsup, ca, dns, nginx, name):
     """The CA looks at an address where somebody else answers."""
     nginx.start()
@@ -190,6 +192,7 @@ def test_name_that_points_elsewhere(tlsup, ca, dns, name):
     refused(tlsup, "issue", name, *STANDALONE, *ca.arguments, status=3, says=[name, r"192\.0\.2\.1|unreachable|connection|fetch"])
 
 
+@pytest.mark.every_pebble
 def test_one_of_several_names_fails(tlsup, ca, dns, new_name):
     good, bad = new_name(), new_name()
     dns.addresses(bad, v4=["192.0.2.1"])

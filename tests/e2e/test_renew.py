@@ -121,6 +121,7 @@ def test_served_after_renewal(tlsup, fake_ca, server, name):
 
 
 @pytest.mark.slow
+@pytest.mark.every_pebble
 def test_real_ca_with_short_lives(tlsup, make_pebble, name):
     ca = make_pebble(nonce_reject=5, validity_s=30)
     tlsup.ok("issue", name, "--standalone", *ca.arguments)

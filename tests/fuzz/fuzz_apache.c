@@ -1,9 +1,8 @@
 /*
  * fuzz_apache.c - libFuzzer harness for the Apache lexer: the nodes tile the file, words end, blocks are
  * found inside of it.
- *
- *   clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude tests/fuzz/fuzz_apache.c
- * src/install/apache_lexer.c src/install/apache_tree.c src/base/all.c -lcrypto -lidn2
+ * Link it with src/install/apache_lexer.c, src/install/apache_tree.c, the base layer, libcrypto and libidn2,
+ * under clang -fsanitize=fuzzer,address,undefined.
  */
 #include <stdint.h>
 #include <stdlib.h>

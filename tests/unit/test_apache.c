@@ -682,6 +682,19 @@ static void test_edits_compose(void **state)
     fixture_clear(&fixture);
 }
 
+static void edit_file(const char *path, const char *from, const char *to)
+{
+    AUTO_BUF text = BUF_INIT;
+    slurp(path, &text);
+    const char *at = strstr(buf_str(&text), from);
+    assert_non_null(at);
+    AUTO_BUF out = BUF_INIT;
+    buf_add(&out, text.data, (size_t)(at - text.data));
+    buf_adds(&out, to);
+    buf_adds(&out, at + strlen(from));
+    put(path, out.data, out.len);
+}
+
 /* A new account key: the answer is replaced, also in the twin of ours, which still counts as untouched. */
 static void test_another_thumbprint(void **state)
 {
@@ -707,23 +720,18 @@ static void test_another_thumbprint(void **state)
     assert_non_null(strstr(buf_str(&text), "}.another\""));
     assert_null(strstr(buf_str(&text), THUMBPRINT));
     assert_nothing_to_do(&place, &fixture, edit_https);
+    edit_file(place.site, "ServerAdmin", "DirectoryIndex other.html\n\tServerAdmin");
+    struct txn *fourth = apply(&place, &fixture, edit_https, "https"); /* it is still ours to renew */
+    buf_reset(&text);
+    read_companion(&place, &fixture, &text);
+    assert_non_null(strstr(buf_str(&text), "DirectoryIndex other.html"));
+    assert_non_null(strstr(buf_str(&text), "}.another\""));
+    take_back(fourth);
+    edit_file(place.site, "DirectoryIndex other.html\n\tServerAdmin", "ServerAdmin");
     take_back(third);
     take_back(second);
     take_back(first);
     fixture_clear(&fixture);
-}
-
-static void edit_file(const char *path, const char *from, const char *to)
-{
-    AUTO_BUF text = BUF_INIT;
-    slurp(path, &text);
-    const char *at = strstr(buf_str(&text), from);
-    assert_non_null(at);
-    AUTO_BUF out = BUF_INIT;
-    buf_add(&out, text.data, (size_t)(at - text.data));
-    buf_adds(&out, to);
-    buf_adds(&out, at + strlen(from));
-    put(path, out.data, out.len);
 }
 
 /* Another certificate of ours takes the first one's place: one block, and the person's lines stay in

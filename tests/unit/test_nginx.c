@@ -289,7 +289,7 @@ static void check_lines(const char *before, const char *now)
             now += len;
         } else if (memmem(before, len, "ssl_certificate", 15) == NULL) {
             fail_msg("changed: %.*s", (int)len, before);
-        } else if (strspn(now, " ") == strcspn(now, "\n") ||
+        } else if ((*now == ' ' && strspn(now, " ") == strcspn(now, "\n")) ||
                    memmem(before, len, "ssl_protocols", 13) != NULL) {
             now +=
                 strcspn(now, "\n") + 1; /* a line with several directives keeps the rest, be it only blanks */
@@ -855,6 +855,25 @@ static void test_no_redirect_behind_a_tls_proxy(void **state)
     assert_null(strstr(text, "$scheme = http"));
 }
 
+/* Killed between two writes, nginx must still accept its configuration: the new certificate comes before the
+ * old one goes. */
+static void test_order_of_files(void **state)
+{
+    AUTO_BED bed;
+    AUTO_BUF diff = BUF_INIT;
+    (void)state;
+    load_fixture(&bed, "snippet-first.conf");
+    struct txn *txn = begin(&bed);
+    struct web_https https = {.names = &bed.names, .live_dir = bed.live, .cert_name = "example.org"};
+    ok(web_edit_https(&bed.web, NULL, &https, txn, &err));
+    txn_diff(txn, &diff);
+    const char *gains = strstr(buf_str(&diff), "b.conf\n"), *loses = strstr(buf_str(&diff), "shared.inc\n");
+    assert_non_null(gains);
+    assert_non_null(loses);
+    assert_true(gains < loses);
+    txn_free(txn);
+}
+
 static void test_hostile_request(void **state)
 {
     static const struct {
@@ -1209,6 +1228,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_another_certificate_of_ours),
         cmocka_unit_test(test_other_names_are_not_redirected),
         cmocka_unit_test(test_no_redirect_behind_a_tls_proxy),
+        cmocka_unit_test(test_order_of_files),
         cmocka_unit_test(test_hostile_request),
         cmocka_unit_test(test_path_with_strange_characters),
         cmocka_unit_test(test_stream_holds_443),
