@@ -32,6 +32,8 @@ struct web {
     char conf_arg[512];   /* nginx: the -c that the running master was given, "" = none */
     char prefix_arg[512]; /* nginx: likewise -p */
     pid_t master_pid;     /* 0 = not running (in this network and mount namespace) */
+    char token_dir[512];  /* set by the caller: where it writes http-01 answers as files for a server that cannot make them up
+                           * by itself (nginx without its rewrite module); "" = it does not */
     char unit[64];        /* systemd unit whose MainPID is master_pid ("nginx.service"), "" = none */
 };
 
@@ -89,6 +91,8 @@ void sites_clear(struct sites *sites);
  * leaves out the mere default server). NULL = none. */
 const struct site *sites_owner(const struct web *web, const struct sites *sites, const char *name, int port, bool explicit_only);
 
+/* Can this server answer challenges only from files? Then set `token_dir` before web_edit_challenge(). */
+bool web_needs_token_files(const struct web *web);
 /* Stage the permanent answer to http-01 for `names`: any token below /.well-known/acme-challenge/ is answered TOKEN.THUMBPRINT (facts: stateless). Sites that
  * answer already (same thumbprint) are left alone; another thumbprint is replaced. A name without a site of its own: the answer goes into
  * the site that the server would choose (the default server) on port 80, or, where none listens on 80, into a new file. Staging nothing is

@@ -768,19 +768,41 @@ static void add_page(struct buf *out, const struct entry *entry)
 
 /* -- renewals in general ----------------------------------------------------------------------------- */
 
+/* A sentence below the table, within the terminal's width. */
+static void add_sentence(struct buf *out, const char *text)
+{
+    size_t width = output_columns();
+    if (width > 0)
+        output_wrap(out, text, 0, 0, width);
+    else
+        buf_adds(out, text);
+    buf_addc(out, '\n');
+}
+
 static void add_timer(struct buf *out, const struct timer *timer)
 {
+    AUTO_BUF text = BUF_INIT;
     if (timer->active)
-        buf_addf(out, "Renewals are started by %s%s%s.\n", timer->where,
+        buf_addf(&text, "Renewals are started by %s%s%s.", timer->where,
                  timer->next[0] != '\0' ? ", next " : "", timer->next);
     else if (timer->kind == TIMER_SYSTEMD)
-        buf_addf(out, "%s does not run, so nothing is renewed by itself: sudo systemctl enable --now %s\n",
+        buf_addf(&text, "%s does not run, so nothing is renewed by itself: sudo systemctl enable --now %s",
                  timer->where, timer->where);
     else if (timer->kind == TIMER_CRON)
-        buf_addf(out, "%s is there, but no cron daemon runs, so nothing is renewed by itself.\n",
+        buf_addf(&text, "%s is there, but no cron daemon runs, so nothing is renewed by itself.",
                  timer->where);
     else
-        buf_adds(out, "No timer runs tlsup renew here; enable and issue set one up.\n");
+        buf_adds(&text, "No timer runs tlsup renew here; enable and issue set one up.");
+    add_sentence(out, buf_str(&text));
+}
+
+/* How the children are kept apart on this machine. */
+static void add_privileges(struct buf *out)
+{
+    char how[256];
+    AUTO_BUF text = BUF_INIT;
+    buf_addf(&text, "Privileges: %s.", sandbox_describe(how));
+    add_sentence(out, buf_str(&text));
 }
 
 /* -- JSON -------------------------------------------------------------------------------------------- */
@@ -907,8 +929,8 @@ static void print_text(const struct request *request, const struct entries *entr
         add_timer(&out, timer);
     }
     if (request->log_level >= LOG_LEVEL_INFO) {
-        char privileges[256];
-        buf_addf(&out, "%sPrivileges: %s.\n", entries->n > 0 ? "" : "\n", sandbox_describe(privileges));
+        buf_adds(&out, entries->n > 0 ? "" : "\n");
+        add_privileges(&out);
     }
     fwrite(buf_str(&out), 1, out.len, stdout);
 }

@@ -433,7 +433,9 @@ static void challenge_lines(const struct web *web, const char *thumbprint, struc
     }
     /* Without the rewrite module nothing can be answered out of the request: token files it is. */
     AUTO_BUF path = BUF_INIT;
-    nginx_word_encode(TLSUP_STATE_DIR "/challenges/", &path);
+    AUTO_FREE char *dir =
+        mem_fmt("%s/", web->token_dir[0] != '\0' ? web->token_dir : TLSUP_STATE_DIR "/challenges");
+    nginx_word_encode(dir, &path);
     add_line(lines, "location ^~ " CHALLENGE_PATH " { default_type text/plain; alias %s; }", buf_str(&path));
 }
 

@@ -615,3 +615,8 @@ bool web_probe_addresses(const struct web *web, const struct sites *sites, const
                                             "no address is known on which %s answers for %s on port %d",
                                             web_kind_name(web->kind), name, port);
 }
+
+bool web_needs_token_files(const struct web *web)
+{
+    return web->kind == WEB_NGINX && !web->has_rewrite;
+}

@@ -26,6 +26,7 @@
 enum {
     MAX_IN_FLIGHT = 32, /* calls being signed or sent */
     MAX_NONCE_FETCHES = 10,
+    MANY_BAD_NONCES = 3,
     CALL_DEADLINE_MS = 4 * 60 * 1000,
     IDLE_WAIT_MS = 1000,
 };
@@ -220,6 +221,8 @@ static void call_failed(struct call *call, enum policy_failure failure, int64_t 
     int64_t now_ms = clock_mono_ms();
     struct policy_verdict verdict =
         policy_decide(failure, ++call->failed[failure], retry_after_s, call->deadline_ms - now_ms);
+    if (failure == POLICY_BAD_NONCE && call->failed[failure] > MANY_BAD_NONCES)
+        session_drop_all(&call->courier->session); /* by now what else we hold is as suspect */
     if (verdict.retry) {
         log_info("the CA's answer to %s: %s; trying again", jws_kind_name(call->kind), err->text);
         call->state = CALL_WAITING;

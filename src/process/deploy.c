@@ -115,6 +115,10 @@ bool deploy_open(struct store *store, enum web_kind wanted, deploy_progress_fn *
     deploy->progress = progress;
     deploy->ctx = ctx;
     bool ok = web_find(wanted, NULL, &deploy->web, err);
+    if (ok && web_needs_token_files(&deploy->web)) {
+        deploy->token_dir = fs_join(store_state_dir(store), "challenges");
+        snprintf(deploy->web.token_dir, sizeof deploy->web.token_dir, "%s", deploy->token_dir);
+    }
     if (ok) {
         tell(deploy, "testing the web server's configuration");
         ok = web_test(&deploy->web, err);

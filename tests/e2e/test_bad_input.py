@@ -557,15 +557,15 @@ def test_read_only_state(tlsup, fake_ca, name):
         subprocess.run("umount /var/lib/tlsup/ro", shell=True, check=True)
 
 
-def test_two_runs_at_once(tlsup, make_pebble, new_name):
-    ca = make_pebble(nonce_reject=0, sleep_s=5)
-    asked = len(ca.requests())
-    first = tlsup.start("issue", new_name(), *STANDALONE, *ca.arguments)
-    ca.wait_until_asked("order-plz", asked)
-    for words in (["issue", new_name(), *STANDALONE, *ca.arguments], ["renew"], ["delete", "x.test", "-n"]):
+def test_two_runs_at_once(tlsup, fake_ca, new_name):
+    fake_ca.hold = True
+    first = tlsup.start("issue", new_name(), *STANDALONE, *fake_ca.arguments)
+    fake_ca.wait_until_asked("challenge")
+    for words in (["issue", new_name(), *STANDALONE, *fake_ca.arguments], ["renew"], ["delete", "x.test", "-n"]):
         result = tlsup.finish(tlsup.start(*words))
         assert result.status == 5, result
         assert str(first.pid) in result.err, result
+    fake_ca.hold = False
     assert tlsup.finish(first).status == 0
 
 
@@ -585,27 +585,30 @@ def test_clock_that_is_wrong(tlsup, fake_ca, name):
     refused(tlsup, "issue", name, *STANDALONE, *fake_ca.arguments, status=(1, 3), says=r"clock|date|valid")
 
 
-def test_impatient_strangers_do_not_stop_the_responder(tlsup, make_pebble, name):
-    """A hundred open, silent connections to port 80 while the CA comes to look."""
-    ca = make_pebble(nonce_reject=0, sleep_s=4)
-    process = tlsup.start("issue", name, *STANDALONE, *ca.arguments)
+def test_impatient_strangers_do_not_stop_the_responder(tlsup, fake_ca, name):
+    """Hundreds of open, silent connections to port 80 while the CA comes to look."""
+    fake_ca.hold = True
+    process = tlsup.start("issue", name, *STANDALONE, *fake_ca.arguments)
     strangers, stop = [], threading.Event()
 
     def crowd():
         while not stop.is_set():
             try:
                 strangers.append(socket.create_connection(("127.0.0.1", 80), 1))
-                if len(strangers) > 100:
+                if len(strangers) > 200:
                     time.sleep(0.05)
             except OSError:
                 time.sleep(0.02)
 
     thread = threading.Thread(target=crowd, daemon=True)
     thread.start()
+    fake_ca.wait_until_asked("challenge")
+    while len(strangers) < 200:
+        time.sleep(0.01)
+    fake_ca.hold = False
     result = tlsup.finish(process)
     stop.set()
     thread.join()
     for stranger in strangers:
         stranger.close()
     assert result.status == 0, result
-    assert strangers

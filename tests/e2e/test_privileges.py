@@ -31,26 +31,26 @@ class Caught:
     """The three processes of a run that waits for the CA's visit."""
 
     def __init__(self, client, ca, name, **options):
-        asked = len(ca.requests())
+        self.ca, self.client = ca, client
+        ca.hold = True
         self.process = client.start("issue", name, "--standalone", *ca.arguments, **options)
-        ca.wait_until_asked("chalZ", asked)
+        ca.wait_until_asked("challenge")
         self.keeper = self.process.pid
         self.children = machine.children_of(self.keeper)
         uids = {int(status_of(p)["Uid"].split()[1]): p for p in self.children}
         self.courier, self.responder = (uids.get(USERS[u]) for u in ("tlsup-courier", "tlsup-responder"))
 
+    def finish(self):
+        self.ca.hold = False
+        result = self.client.finish(self.process)
+        assert result.status == 0, result
+
 
 @pytest.fixture
-def slow(make_pebble):
-    return make_pebble(nonce_reject=0, sleep_s=5)
-
-
-@pytest.fixture
-def caught(tlsup, slow, name):
-    run = Caught(tlsup, slow, name)
+def caught(tlsup, fake_ca, name):
+    run = Caught(tlsup, fake_ca, name)
     yield run
-    result = tlsup.finish(run.process)
-    assert result.status == 0, result
+    run.finish()
 
 
 def test_each_has_its_own_user(caught):
@@ -146,7 +146,7 @@ def test_no_key_in_a_childs_memory(tlsup, caught):
             assert form not in memory, f"a private key is in the memory of process {pid}"
 
 
-def test_keys_are_never_readable_by_others(tlsup, slow, name):
+def test_keys_are_never_readable_by_others(tlsup, ca, name):
     """umask 0, and somebody who looks all the while."""
     wrong, seen, stop = set(), set(), threading.Event()
 
@@ -171,7 +171,7 @@ def test_keys_are_never_readable_by_others(tlsup, slow, name):
     thread = threading.Thread(target=look)
     thread.start()
     try:
-        tlsup.ok("issue", name, "--standalone", *slow.arguments, umask=0)
+        tlsup.ok("issue", name, "--standalone", *ca.arguments, umask=0)
     finally:
         stop.set()
         thread.join()
@@ -194,12 +194,12 @@ def test_open_calls_never_make_a_readable_key(tlsup, ca, name, tmp_path):
         assert not mode & 0o077, line
 
 
-def test_inherited_descriptors_are_closed(tlsup, slow, name, tmp_path):
+def test_inherited_descriptors_are_closed(tlsup, fake_ca, name, tmp_path):
     """What the caller left open is not the children's, and their standard input is nobody's."""
     with open(tmp_path / "secret", "w") as secret:
-        run = Caught(tlsup, slow, name, pass_fds=[secret.fileno()])
+        run = Caught(tlsup, fake_ca, name, pass_fds=[secret.fileno()])
     held = {p: descriptors(p) for p in run.children}
-    assert tlsup.finish(run.process).status == 0
+    run.finish()
     for targets in held.values():
         assert targets.get(0, "/dev/null") == "/dev/null", held
         assert not [t for t in targets.values() if "secret" in t], held

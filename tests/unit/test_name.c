@@ -2,6 +2,9 @@
  * test_name.c - what a person types becomes exactly the name that goes into an order, or a refusal that tells
  * why.
  */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

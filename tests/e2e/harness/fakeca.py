@@ -94,6 +94,7 @@ class FakeCA:
         self.not_before_ago_s, self.lifetime_s = 3600, 90 * DAY
         self.retry_after = "1"          # on pending, processing
         self.polls_until_valid = 0      # of an order in processing
+        self.hold = False               # leave triggered challenges pending until this is false again
         self.closing = threading.Event()
         cert, key = certificate or authority.server(f"fake-{port}", list(hosts))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -139,6 +140,13 @@ class FakeCA:
 
     def requests(self, step=None):
         return [r for s, r in self.log if step in (None, s)]
+
+    def wait_until_asked(self, step, since=0, seconds=20):
+        """Wait for a request of this step, after the first `since` requests."""
+        deadline = time.monotonic() + seconds
+        while not any(s == step for s, _ in self.log[since:]):
+            assert time.monotonic() < deadline, f"the CA was not asked for {step}: {[s for s, _ in self.log[since:]]}"
+            time.sleep(0.01)
 
     # -- the protocol --
 
@@ -272,6 +280,7 @@ class FakeCA:
 
     def on_authorization(self, request):
         key = int(request.path.rsplit("/", 1)[1])
+        self.visit(key)
         one = self.authorizations[key]
         body = {"status": one["status"], "expires": "2099-01-01T00:00:00Z", "identifier": one["identifier"],
                 "challenges": [{"type": "unheard-of-01", "status": "pending", "url": f"{self.base}/chall/0", "token": None},
@@ -290,13 +299,18 @@ class FakeCA:
         key = int(request.path.rsplit("/", 1)[1])
         if request.payload != {}:
             self.violations.append(f"challenge payload {request.payload!r} is not {{}}")
+        self.authorizations[key]["triggered"] = True
+        self.visit(key)
+        return Reply(body=self.challenge_body(key), headers={"Link": f'<{self.base}/authz/{key}>;rel="up"'})
+
+    def visit(self, key):
+        """Validate a triggered challenge, if it is time to."""
         one = self.authorizations[key]
-        if one["status"] == "pending":
+        if one["status"] == "pending" and one.get("triggered") and not self.hold:
             error = self.fetch(one) if self.validate else None
             one["status"] = "invalid" if error else "valid"
             if error:
                 one["error"] = error
-        return Reply(body=self.challenge_body(key), headers={"Link": f'<{self.base}/authz/{key}>;rel="up"'})
 
     def fetch(self, one):
         path = f"/.well-known/acme-challenge/{one['token']}"

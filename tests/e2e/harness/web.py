@@ -45,9 +45,16 @@ class WebServer:
         self.control("start")
         net.wait_for_port(80)
         deadline = time.monotonic() + 5
-        while not (os.path.exists(self.pid_file) and pathlib.Path(self.pid_file).read_text().strip()) and time.monotonic() < deadline:
+        while not self.runs() and time.monotonic() < deadline:
             time.sleep(0.01)
         return self
+
+    def runs(self):
+        """Does the pid file name a process that is this server? It may still be that of a former test's."""
+        try:
+            return pathlib.Path("/proc", pathlib.Path(self.pid_file).read_text().strip(), "comm").read_text().strip() == self.program
+        except OSError:
+            return False
 
     def master(self):
         return int(pathlib.Path(self.pid_file).read_text())
