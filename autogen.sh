@@ -295,7 +295,7 @@ case ${1:-} in
     fetch_stock_configuration
     begin_end_to_end build
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks
-    begin_end_to_end build-san TLSUP_TEST_HOOKS=1
+    begin_end_to_end build-san TLSUP_TEST_BUILD="sanitizers test-hooks"
     unit_tests build
     unit_tests build-san
     step "Compiling everything with clang" build_with_clang

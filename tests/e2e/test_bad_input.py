@@ -565,7 +565,7 @@ def test_two_runs_at_once(tlsup, fake_ca, new_name):
         result = tlsup.finish(tlsup.start(*words))
         assert result.status == 5, result
         assert str(first.pid) in result.err, result
-    fake_ca.hold = False
+    fake_ca.release()
     assert tlsup.finish(first).status == 0
 
 
@@ -605,7 +605,7 @@ def test_impatient_strangers_do_not_stop_the_responder(tlsup, fake_ca, name):
     fake_ca.wait_until_asked("challenge")
     while len(strangers) < 200:
         time.sleep(0.01)
-    fake_ca.hold = False
+    fake_ca.release()
     result = tlsup.finish(process)
     stop.set()
     thread.join()

@@ -77,7 +77,7 @@ def test_while_another_run_holds_the_lock(tlsup, fake_ca, name):
     fake_ca.wait_until_asked("challenge")
     found = subprocess.run(tlsup.argv(["status"]), capture_output=True, text=True, env=tlsup.env())
     assert found.returncode == 0, found.stderr
-    fake_ca.hold = False
+    fake_ca.release()
     assert tlsup.finish(running).status == 0
 
 

@@ -68,6 +68,7 @@ static pid_t start(const char *const *argv)
         int null = open("/dev/null", O_RDWR);
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         setpgid(0, 0); /* Apache ends its whole process group */
+        signal(SIGHUP, SIG_DFL); /* ignored when the tests themselves run under nohup */
         dup2(null, 0);
         dup2(null, 1);
         dup2(null, 2);

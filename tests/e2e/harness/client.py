@@ -21,6 +21,11 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\a]*\a")
 TRACES = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|UndefinedBehaviorSanitizer|Assertion .* failed|stack smashing")
 
 
+def built_with(feature):
+    """Is the program under test built with "sanitizers", "test-hooks"? Whoever built it says so in TLSUP_TEST_BUILD."""
+    return feature in os.environ.get("TLSUP_TEST_BUILD", "").split()
+
+
 def program():
     wanted = os.environ.get("TLSUP_BIN")
     for path in [wanted] if wanted else [TOP / "tlsup", TOP / "build/tlsup"]:

@@ -141,6 +141,13 @@ class FakeCA:
     def requests(self, step=None):
         return [r for s, r in self.log if step in (None, s)]
 
+    def release(self):
+        """Stop holding: visit now whoever waits for it, as a CA does whether or not somebody is still there."""
+        with self.lock:
+            self.hold = False
+            for key in self.authorizations:
+                self.visit(key)
+
     def wait_until_asked(self, step, since=0, seconds=20):
         """Wait for a request of this step, after the first `since` requests."""
         deadline = time.monotonic() + seconds
