@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -1278,6 +1279,23 @@ static bool said(const struct plan *plan, const struct nginx_node *server, const
            nginx_child(config, nginx_model_of(&plan->editor->sites)->http, directive) != NULL;
 }
 
+/* Distributions ship an http level that still allows TLS 1.0 and 1.1: inheriting those would be no favour. */
+static bool allows_old_protocols(const struct plan *plan)
+{
+    static const char *const old[] = {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"};
+    const struct nginx_config *config = config_of(plan->editor);
+    const struct nginx_node *node =
+        nginx_child(config, nginx_model_of(&plan->editor->sites)->http, "ssl_protocols");
+    for (size_t i = 1; node != NULL && i < node->n_args; i++) {
+        for (size_t k = 0; k < COUNT_OF(old); k++) {
+            if (strcasecmp(node->args[i], old[k]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static bool listen_lines(const struct plan *plan, const struct nginx_server *server, struct lines *lines)
 {
     const struct web *web = plan->editor->web;
@@ -1332,7 +1350,9 @@ static void tls_lines(const struct plan *plan, const struct nginx_node *server, 
         {"ssl_session_tickets", "off"},
     };
     for (size_t i = 0; i < COUNT_OF(table); i++) {
-        if (!said(plan, server, table[i].directive)) {
+        bool in_block = nginx_child(config_of(plan->editor), server, table[i].directive) != NULL;
+        bool replace = i == 0 && !in_block && allows_old_protocols(plan);
+        if (replace || !said(plan, server, table[i].directive)) {
             add_line(lines, "%s %s;", table[i].directive, table[i].value);
         }
     }

@@ -828,6 +828,29 @@ static void test_another_certificate_of_ours(void **state)
     assert_non_null(strstr(text, "listen 443 ssl"));
 }
 
+/* Debian's http level still allows TLS 1.0; what a person has restricted there stays theirs. */
+static void test_old_protocols_are_not_inherited(void **state)
+{
+    static const struct {
+        const char *http;
+        bool ours;
+    } table[] = {{"TLSv1 TLSv1.1 TLSv1.2 TLSv1.3", true}, {"TLSv1.3", false}, {"TLSv1.2 TLSv1.3", false}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        AUTO_BED bed;
+        AUTO_FREE char *http =
+            mem_fmt("    ssl_protocols %s;\n    server {\n        listen 80;\n        server_name "
+                    "example.org;\n    }\n",
+                    table[i].http);
+        bed_http(&bed, http);
+        add_names(&bed, "example.org");
+        AUTO_FREE char *text = edited(&bed, false);
+        const char *block = strstr(text, "server {");
+        assert_non_null(block);
+        assert_int_equal(strstr(block, "ssl_protocols TLSv1.2 TLSv1.3;") != NULL, table[i].ours);
+    }
+}
+
 static void test_other_names_are_not_redirected(void **state)
 {
     AUTO_BED bed;
@@ -1226,6 +1249,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_block_changed_by_hand),
         cmocka_unit_test(test_name_of_a_valid_certificate_is_not_lost),
         cmocka_unit_test(test_another_certificate_of_ours),
+        cmocka_unit_test(test_old_protocols_are_not_inherited),
         cmocka_unit_test(test_other_names_are_not_redirected),
         cmocka_unit_test(test_no_redirect_behind_a_tls_proxy),
         cmocka_unit_test(test_order_of_files),
