@@ -17,6 +17,7 @@
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 #include "tlsup/policy.h"
+#include "tlsup/port.h"
 #include "tlsup/responder.h"
 #include "tlsup/sandbox.h"
 #include "tlsup/spawn.h"
@@ -249,6 +250,11 @@ static bool choose_answer(struct run *run, struct task *task, struct err *err)
         break;
     }
     enum web_kind kind = task->config.install != WEB_NONE ? task->config.install : run->request->web;
+    char holder[PORT_HOLDER_BYTES];
+    if (kind == WEB_NONE && task->deploy == NULL && !port_holder(HTTP_PORT, holder, NULL)) {
+        job->use_responder = true; /* port 80 is free: which web servers might be installed does not matter */
+        return start_responder(run, err);
+    }
     if (task->deploy == NULL && !run_deploy(run, kind, &task->deploy, &no_server)) {
         /* a certificate alone can be had without a web server */
         if (no_server.code != ERR_NOT_FOUND || kind != WEB_NONE) {
