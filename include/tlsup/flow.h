@@ -103,7 +103,7 @@ struct flow_authorization {
     bool presented;         /* a CLEANUP is owed */
     bool asking;            /* a poll is under way */
     bool fetched;           /* our responder has served its token */
-    bool stale;             /* FAILED: deactivated, expired, revoked */
+    bool stale;             /* FAILED, but a fresh order may do: deactivated, expired, revoked, or refused in an earlier run */
     int polls;
     int64_t retry_after_s;
     struct err failure;

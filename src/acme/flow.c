@@ -465,6 +465,9 @@ static void authorization_invalid(struct flow *flow, int index, const struct acm
             problem = parsed->challenges[i].error;
     (void)problem_to_err(&problem, flow->authorizations[index].name, -1, &err);
     err.next = err.next == NEXT_NONE ? NEXT_REFUSED : err.next;
+    /* of an order that an earlier run had begun, this may be the answer to that run, which was not there any
+     * more when the CA came */
+    flow->authorizations[index].stale = flow->resumed;
     fail_authorization(flow, index, &err, now_ms, actions);
 }
 

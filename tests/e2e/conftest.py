@@ -111,7 +111,9 @@ class LongRun:
         self.ca = fakeca.FakeCA(directory, authority, next(PORTS))
         self.ca.preauthorized, self.ca.retry_after, self.name = True, "3", f"{step}.long.test"
         self.client = client.Client(directory / "etc", directory / "var")
-        self.words = ["--webroot", "-w", "/var/www/html", *self.ca.arguments]
+        root = directory / "www"  # its own: the machine's is made afresh before each test
+        root.mkdir(parents=True)
+        self.words = ["--webroot", "-w", str(root), *self.ca.arguments]
         if step == "order-poll":
             self.ca.polls_until_valid = 10**9
         elif step == "authorization":

@@ -460,6 +460,13 @@ static const struct row rows[] = {
     {"a.test", CA "o1", "start order=valid", "error=cut", FLOW_FAILED, "gave up"},
     {"a.test", CA "o1", "start order=processing timer", "order=invalid", FLOW_ORDERING,
      "remember none, new order new-order"},
+    /* of an order that an earlier run began: what that one missed is not this one's failure, but only once */
+    {"a.test", CA "o1", "start order=pending", "auth0=invalid", FLOW_ORDERING,
+     "remember none, new order new-order"},
+    {"a.test", CA "o1", "start order=pending auth0=pending presented0 triggered0 timer0", "auth0=invalid",
+     FLOW_ORDERING, "clean a.test, remember none, new order new-order"},
+    {"a.test", CA "o1", "start order=pending auth0=invalid order=pending", "auth0=invalid", FLOW_FAILED,
+     "remember none, gave up"},
     /* authorizations */
     {"a.test", "", ORDERED, "auth0=pending", FLOW_AUTHORIZING, "present a.test tok1-0"},
     {"a.test", "", ORDERED, "auth0=upper", FLOW_AUTHORIZING, "present a.test tok1-0"},
