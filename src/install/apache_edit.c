@@ -385,13 +385,31 @@ bool apache_module_closure(const char *enabled, const char *module, unsigned dep
     return true;
 }
 
-/* A module's configuration before the line that loads it: it waits in an IfModule. */
+/* Does a module's configuration wait in an IfModule until the module is there? Distributions differ, and
+ * change. */
+static bool waits_for_module(const char *path)
+{
+    AUTO_BUF text = BUF_INIT;
+    struct err ignored = ERR_INIT;
+    if (!fs_read(path, 1u << 20, &text, &ignored))
+        return false;
+    const char *line = buf_str(&text);
+    while (*(line += strspn(line, " \t\r\n")) == '#')
+        line += strcspn(line, "\n");
+    return strncasecmp(line, "<IfModule", strlen("<IfModule")) == 0;
+}
+
+/* Apache must accept its configuration between the two links. A module is complete with its configuration in
+ * place first; where that does not wait for the module, the module has to be there before it. */
 static bool link_module(struct apache_edit *edit, const char *enabled, const char *module, struct err *err)
 {
     static const char *const endings[] = {"conf", "load"};
+    AUTO_FREE char *conf = mem_fmt("%s/../mods-available/%s.conf", enabled, module);
+    bool conf_first = waits_for_module(conf);
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
-        AUTO_FREE char *link = mem_fmt("%s/%s.%s", enabled, module, endings[i]);
-        AUTO_FREE char *target = mem_fmt("../mods-available/%s.%s", module, endings[i]);
+        const char *ending = endings[conf_first ? i : COUNT_OF(endings) - 1 - i];
+        AUTO_FREE char *link = mem_fmt("%s/%s.%s", enabled, module, ending);
+        AUTO_FREE char *target = mem_fmt("../mods-available/%s.%s", module, ending);
         AUTO_FREE char *available = mem_fmt("%s/%s", enabled, target);
         if (!fs_exists(link) && fs_exists(available) && !txn_symlink(edit->txn, link, target, err))
             return false;

@@ -460,13 +460,17 @@ static bool change_over(struct deploy *deploy, const char *cert_name, const stru
            prove_front(deploy, names, before, redirect, err) && txn_note(txn, TXN_VERIFIED, err);
 }
 
-static bool commit(struct deploy *deploy, const char *cert_name, struct txn *txn, struct cert_state *state,
-                   struct err *err)
+/* Proven: from here on it is only written down. What cannot be written now the next run finds in the journal
+ * and finishes. */
+static void commit(struct deploy *deploy, const char *cert_name, struct txn *txn, struct cert_state *state)
 {
-    signals_ignore(); /* proven: from here on it is only finished */
-    return txn_commit(txn, err) &&
-           txn_prune(store_journal_dir(deploy->store), cert_name, KEPT_JOURNALS, err) &&
-           reach(deploy, cert_name, state, DEPLOY_VERIFIED, err);
+    struct err err = ERR_INIT;
+    signals_ignore();
+    if (!deploy_keep(deploy, &err) || !txn_commit(txn, &err) ||
+        !txn_prune(store_journal_dir(deploy->store), cert_name, KEPT_JOURNALS, &err) ||
+        !reach(deploy, cert_name, state, DEPLOY_VERIFIED, &err))
+        log_warn("https is on and proven, but that could not be written down: %s%s%s", err.text,
+                 err.advice[0] != '\0' ? "; " : "", err.advice);
 }
 
 bool deploy_certificate(struct deploy *deploy, const char *cert_name, const struct strlist *names,
@@ -493,7 +497,8 @@ bool deploy_certificate(struct deploy *deploy, const char *cert_name, const stru
         if (!reach(deploy, cert_name, state, DEPLOY_ISSUED, &ignored))
             log_warn("%s", ignored.text);
     }
-    ok = ok && deploy_keep(deploy, err) && commit(deploy, cert_name, txn, state, err);
+    if (ok)
+        commit(deploy, cert_name, txn, state);
     txn_free(txn);
     return ok;
 }
