@@ -239,7 +239,7 @@ begin_end_to_end() { # build directory; more environment
     shift
     say "End-to-end tests with $directory/tlsup: begun, to be seen in $directory/e2e.log"
     rm -f "$directory/e2e.tally"
-    env TLSUP_BIN="$top/$directory/tlsup" E2E_TALLY="$top/$directory/e2e.tally" "$@" tests/e2e/run -q --durations=5 >"$directory/e2e.log" 2>&1 &
+    env TLSUP_BIN="$top/$directory/tlsup" E2E_TALLY="$top/$directory/e2e.tally" "$@" tests/e2e/run --jobs 3 >"$directory/e2e.log" 2>&1 &
     background="$background $!"
 }
 
@@ -295,7 +295,7 @@ case ${1:-} in
     fetch_stock_configuration
     begin_end_to_end build
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks
-    begin_end_to_end build-san TLSUP_TEST_BUILD="sanitizers test-hooks"
+    begin_end_to_end build-san TLSUP_TEST_BUILD="sanitizers test-hooks" E2E_PEBBLE=newest
     unit_tests build
     unit_tests build-san
     step "Compiling everything with clang" build_with_clang

@@ -38,7 +38,8 @@ def pytest_generate_tests(metafunc):
         return
     versions = [pebble.version_of_system()] + ["2.10"] * (pebble.version_of_system() != "2.10")
     available = list(pebble.programs())
-    if metafunc.module.__name__ not in PROTOCOL_FILES and not list(metafunc.definition.iter_markers("every_pebble")):
+    every = metafunc.module.__name__ in PROTOCOL_FILES or list(metafunc.definition.iter_markers("every_pebble"))
+    if not every or os.environ.get("E2E_PEBBLE") == "newest":
         versions = available[-1:] or versions[:1]
     metafunc.parametrize("pebble_version", versions, scope="session")
 
