@@ -87,7 +87,6 @@ static bool obtain(struct run *run, struct task *task, struct err *err)
     if (!run_obtain(run, task, 1, false, err) || err_isset(&task->err)) {
         if (!err_isset(err))
             *err = task->err;
-        output_failed();
         return false;
     }
     output_done("Certificate for %s from %s", names, ca);
@@ -97,12 +96,12 @@ static bool obtain(struct run *run, struct task *task, struct err *err)
 static bool install(struct run *run, struct task *task, struct err *err)
 {
     bool web = task->config.install != WEB_NONE;
-    output_step(web ? "Switching on https in %s" : "Putting the certificate in place (%s)",
-                web_kind_name(task->config.install));
-    if (!run_install(run, task, err)) {
-        output_failed();
+    if (web)
+        output_step("Switching on https in %s", web_kind_name(task->config.install));
+    else
+        output_step("Putting the certificate in place");
+    if (!run_install(run, task, err))
         return false;
-    }
     if (web)
         output_done("https is on in %s, proven: %s", web_kind_name(task->config.install),
                     deploy_proof(task->deploy));
@@ -132,10 +131,8 @@ static bool work(struct run *run, struct task *task, struct err *err)
     if (run->request->command == COMMAND_ENABLE) {
         output_step("Looking at the web server");
         enum web_kind kind = run->request->web != WEB_NONE ? run->request->web : task->config.install;
-        if (!run_deploy(run, kind, &task->deploy, err)) {
-            output_failed();
+        if (!run_deploy(run, kind, &task->deploy, err))
             return false;
-        }
         const struct web *web = deploy_web(task->deploy);
         task->config.install = web->kind;
         output_done("Found %s %s%s", web_kind_name(web->kind), web->version,
@@ -150,24 +147,12 @@ static bool work(struct run *run, struct task *task, struct err *err)
     return true;
 }
 
-static bool enable_or_issue(const struct request *request, struct err *err)
-{
-    struct run run;
-    struct task task = {0};
-    if (!run_open(request, &run, err))
-        return false;
-    bool ok = work(&run, &task, err);
-    run_close(&run);
-    task_clear(&task);
-    return ok;
-}
-
 bool cmd_enable(const struct request *request, struct err *err)
 {
-    return enable_or_issue(request, err);
+    return run_one(request, work, err);
 }
 
 bool cmd_issue(const struct request *request, struct err *err)
 {
-    return enable_or_issue(request, err);
+    return run_one(request, work, err);
 }

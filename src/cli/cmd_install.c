@@ -42,14 +42,5 @@ static bool work(struct run *run, struct task *task, struct err *err)
 
 bool cmd_install(const struct request *request, struct err *err)
 {
-    struct run run;
-    struct task task = {0};
-    if (!run_open(request, &run, err))
-        return false;
-    bool ok = work(&run, &task, err);
-    if (!ok)
-        output_failed();
-    run_close(&run);
-    task_clear(&task);
-    return ok;
+    return run_one(request, work, err);
 }

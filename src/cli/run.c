@@ -66,6 +66,20 @@ void task_clear(struct task *task)
     *task = (struct task){0};
 }
 
+bool run_one(const struct request *request, run_work_fn *work, struct err *err)
+{
+    struct run run;
+    struct task task = {0};
+    if (!run_open(request, &run, err))
+        return false;
+    bool ok = work(&run, &task, err);
+    if (!ok)
+        output_failed(); /* nothing where no step is running */
+    run_close(&run);
+    task_clear(&task);
+    return ok;
+}
+
 /* -- configuration ------------------------------------------------------------------------------------------
  */
 

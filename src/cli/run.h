@@ -40,6 +40,10 @@ void task_clear(struct task *task);
 MUST_CHECK bool run_open(const struct request *request, struct run *run, struct err *err);
 void run_close(struct run *run);
 
+/* The whole frame of a command about one certificate: open, `work`, and whatever comes of it, close. */
+typedef bool run_work_fn(struct run *run, struct task *task, struct err *err);
+MUST_CHECK bool run_one(const struct request *request, run_work_fn *work, struct err *err);
+
 /* The configuration of a certificate: defaults, its file where there is one, the command line on top. */
 MUST_CHECK bool run_config(struct run *run, const char *cert_name, struct task *task, struct err *err);
 /* The web server of a kind, opened once. Borrowed. */
