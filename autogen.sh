@@ -13,7 +13,7 @@ umask 022
 
 BUILD="autoconf automake make gcc libc6-dev pkg-config libcurl4-openssl-dev libssl-dev libjansson-dev libidn2-dev libseccomp-dev"
 DEMO="pebble nginx openssl curl iproute2 util-linux mount python3 ca-certificates"
-CHECK="$DEMO apache2 python3-pytest libcmocka-dev clang xz-utils"
+CHECK="$DEMO apache2 python3-pytest libcmocka-dev clang strace xz-utils"
 
 # The same by the names of other systems. Pebble is packaged by Debian and Ubuntu alone.
 FEDORA="autoconf automake make gcc pkgconf-pkg-config libcurl-devel openssl-devel jansson-devel libidn2-devel libseccomp-devel nginx openssl curl iproute util-linux python3"
