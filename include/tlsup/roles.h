@@ -4,7 +4,7 @@
  *   keeper      (root or the calling user)   configuration, keys, store, web-server files, hooks
  *     |-- courier    (own uid)    the network to the CA; no keys, no files but the roots it trusts
  *     |-- responder  (own uid)    inherited listening sockets; tokens; no outgoing network
- *     `-- prober     (own uid)    short-lived: one question to this machine's own web server
+ *     `-- prober     (own uid)    questions to this machine's own web server, as a visitor would ask them
  */
 #ifndef TLSUP_ROLES_H
 #define TLSUP_ROLES_H
@@ -28,8 +28,10 @@ MUST_CHECK bool role_start_responder(const int *listeners, size_t n, struct role
 /* Close the socket (the child ends by itself at that), wait up to two seconds, then kill. */
 void role_stop(struct role *role);
 
-/* probe.h's questions asked by an unprivileged child. The child holds copies of our keys' memory for that long: it executes nothing but the probe,
- * on this machine's own addresses, and cannot be traced or dumped. */
+/* The prober, one for the whole run: started before any key is read, as the others. */
+MUST_CHECK bool role_start_prober(struct err *err);
+void role_stop_prober(void);
+/* probe.h's questions, asked by the prober. ERR_CHILD when it is not running or dies. */
 MUST_CHECK bool role_probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
                                struct err *err);
 MUST_CHECK bool role_probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,

@@ -6,9 +6,10 @@
 
 #include "tlsup/err.h"
 
-/* The system users of the two children; where they do not exist "nobody" serves for both. */
+/* The system users of the children; one that does not exist is replaced by "nobody". */
 #define SANDBOX_COURIER_USER "tlsup-courier"
 #define SANDBOX_RESPONDER_USER "tlsup-responder"
+#define SANDBOX_PROBER_USER "tlsup-prober"
 
 /* In this order: close every descriptor but standard error and `keep` (sorted or not); working directory "/"; no core dumps, not dumpable, no new privileges, die with the parent; as root: no supplementary
  * groups, the user's gid and uid for real, effective and saved, and a check that there is no way back. Landlock and seccomp belong at the end of this function.
@@ -18,7 +19,7 @@ MUST_CHECK bool sandbox_enter(const char *user, const int *keep, size_t n_keep, 
 /* For the keeper itself, which will hold keys: no core dumps, no tracing by others of the same user. */
 void sandbox_keep_secrets(void);
 
-/* For `status --verbose`: how the children are kept apart here, one line, e.g. "own users tlsup-courier and tlsup-responder". Returns `out`. */
+/* For `status --verbose`: how the children are kept apart here, one line. Returns `out`. */
 const char *sandbox_describe(char out[256]);
 
 #endif

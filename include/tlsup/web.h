@@ -31,7 +31,7 @@ struct web {
     char prefix[512];     /* nginx -p (with final '/'), apache HTTPD_ROOT */
     char conf_arg[512];   /* nginx: the -c that the running master was given, "" = none */
     char prefix_arg[512]; /* nginx: likewise -p */
-    pid_t master_pid;     /* 0 = not running (in this network and mount namespace) */
+    pid_t master_pid;     /* 0 = not running (on this machine: containers are others) */
     char token_dir[512];  /* set by the caller: where it writes http-01 answers as files for a server that cannot make them up
                            * by itself (nginx without its rewrite module); "" = it does not */
     char unit[64];        /* systemd unit whose MainPID is master_pid ("nginx.service"), "" = none */
@@ -46,7 +46,7 @@ struct web_hints {
 
 /* Find the web server to work with. `wanted` WEB_NONE: the one that is running (the owner of port 80 when both run), else the only
  * one installed; both installed and neither running -> ERR_WEBSERVER asking for --nginx or --apache. None: ERR_NOT_FOUND, with the way to
- * install one as advice. A server that is installed but stopped is returned with master_pid 0. Processes in other namespaces (containers) are not ours. */
+ * install one as advice. A server that is installed but stopped is returned with master_pid 0. Processes in containers are not ours. */
 MUST_CHECK bool web_find(enum web_kind wanted, const struct web_hints *hints, struct web *out, struct err *err);
 /* The server's own configuration test. On failure the error's text has the server's own words. */
 MUST_CHECK bool web_test(const struct web *web, struct err *err);

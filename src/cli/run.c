@@ -36,7 +36,7 @@ bool run_open(const struct request *request, struct run *run, struct err *err)
     sandbox_keep_secrets();
     if (!store_open(request->config_dir, request->state_dir, STORE_WRITE, &run->store, err))
         return false;
-    bool ok = deploy_recover(run->store, &messages, err);
+    bool ok = role_start_prober(err) && deploy_recover(run->store, &messages, err);
     for (size_t i = 0; i < messages.n; i++)
         output_warning("%s", messages.v[i]);
     if (!ok)
@@ -55,6 +55,7 @@ void run_close(struct run *run)
     free(run->keepers);
     free(run->keeper_urls);
     role_stop(&run->responder);
+    role_stop_prober();
     store_close(run->store);
     *run = (struct run)RUN_INIT;
 }

@@ -28,7 +28,7 @@ extern const struct web_driver nginx_driver;
 extern const struct web_driver apache_driver;
 
 /* The master process of a program: a process whose executable's base name is one of `names` (NULL-terminated), whose parent is not such a
- * process, in our own network and mount namespace. 0 = none. `several` (may be NULL) is set when there is more than one. web.c */
+ * process, in our own network namespace and root directory (so not in a container). 0 = none. `several` (may be NULL) is set when there is more than one. web.c */
 pid_t web_master(const char *const *names, bool *several);
 /* All of them, at most `max`; returns how many. */
 size_t web_masters(const char *const *names, pid_t *out, size_t max);

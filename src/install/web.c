@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,20 +60,20 @@ static void proc_link(const char *path, char *out, size_t size)
     out[n > 0 ? n : 0] = '\0';
 }
 
-static bool same_namespaces(long pid)
+/* A process of this machine, not of a container: our network, and our root directory. A mount namespace of
+ * its own is no reason to doubt: systemd gives one to every service with a private /tmp, Debian's Apache
+ * among them. */
+static bool same_machine(long pid)
 {
-    static const char *const kinds[] = {"net", "mnt"};
-    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-        char ours[128], theirs[128];
-        AUTO_FREE char *own_path = mem_fmt("/proc/self/ns/%s", kinds[i]);
-        AUTO_FREE char *path = mem_fmt("/proc/%ld/ns/%s", pid, kinds[i]);
-        proc_link(own_path, ours, sizeof ours);
-        proc_link(path, theirs, sizeof theirs);
-        if (theirs[0] == '\0' || strcmp(ours, theirs) != 0) {
-            return false;
-        }
-    }
-    return true;
+    char ours[128], theirs[128];
+    struct stat our_root, their_root;
+    AUTO_FREE char *net = mem_fmt("/proc/%ld/ns/net", pid);
+    AUTO_FREE char *root = mem_fmt("/proc/%ld/root/.", pid);
+    proc_link("/proc/self/ns/net", ours, sizeof ours);
+    proc_link(net, theirs, sizeof theirs);
+    return theirs[0] != '\0' && strcmp(ours, theirs) == 0 && stat("/", &our_root) == 0 &&
+           stat(root, &their_root) == 0 && our_root.st_dev == their_root.st_dev &&
+           our_root.st_ino == their_root.st_ino;
 }
 
 /* State letter and parent out of /proc/PID/stat; the name in it may hold anything, so it is read from the
@@ -141,7 +142,7 @@ static size_t processes_of(const char *const *names, struct process *out, size_t
             continue;
         }
         long pid = strtol(entries.v[i], NULL, 10);
-        if (is_program(pid, names) && same_namespaces(pid) && read_stat(pid, &state, &out[n].parent)) {
+        if (is_program(pid, names) && same_machine(pid) && read_stat(pid, &state, &out[n].parent)) {
             out[n++].pid = (pid_t)pid;
         }
     }

@@ -4,12 +4,16 @@
 #include "tlsup/roles.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef HAVE_SYS_PRCTL_H
+#include <sys/prctl.h>
+#endif
 
 #include "tlsup/clock.h"
 #include "tlsup/key.h"
@@ -27,7 +31,7 @@ static void ignore_terminal_signals(void)
 }
 
 /* Fork with a socket pair; true in both processes, `out->pid` 0 in the child, whose end is in `out->fd`. */
-static bool fork_role(struct role *out, struct err *err)
+static bool fork_role(const char *title, struct role *out, struct err *err)
 {
     int pair[2];
     if (key_count() > 0)
@@ -44,15 +48,21 @@ static bool fork_role(struct role *out, struct err *err)
     }
     close(pair[pid == 0 ? 0 : 1]);
     *out = (struct role){.pid = pid, .fd = pair[pid == 0 ? 1 : 0]};
-    if (pid == 0)
+    if (pid == 0) {
         ignore_terminal_signals();
+#ifdef HAVE_SYS_PRCTL_H
+        (void)prctl(PR_SET_NAME, title, 0, 0, 0); /* for ps and top */
+#else
+        (void)title;
+#endif
+    }
     return true;
 }
 
 bool role_start_courier(const struct http_options *options, struct role *out, struct err *err)
 {
     struct role role;
-    if (!fork_role(&role, err))
+    if (!fork_role("tlsup-courier", &role, err))
         return false;
     if (role.pid == 0)
         courier_main(role.fd, options);
@@ -63,7 +73,7 @@ bool role_start_courier(const struct http_options *options, struct role *out, st
 bool role_start_responder(const int *listeners, size_t n, struct role *out, struct err *err)
 {
     struct role role;
-    bool ok = fork_role(&role, err);
+    bool ok = fork_role("tlsup-responder", &role, err);
     if (ok && role.pid == 0)
         responder_main(role.fd, listeners, n);
     for (size_t i = 0; i < n; i++)
@@ -106,7 +116,18 @@ void role_stop(struct role *role)
 /* -- the prober ---------------------------------------------------------------------------------------------
  */
 
-/* The answer as it crosses the pipe: flat, of one size. */
+/* Question and answer cross the socket as they are: flat, of one size each, between two processes of one
+ * program. */
+struct probe_question {
+    bool handshake;
+    bool tls;
+    int port;
+    int timeout_ms;
+    char address[64];
+    char name[256];
+    char path[512];
+};
+
 struct probe_answer {
     bool ok;
     struct err err;
@@ -116,19 +137,10 @@ struct probe_answer {
     } result;
 };
 
-struct probe_question {
-    bool handshake;
-    const char *address;
-    int port;
-    bool tls;
-    const char *name;
-    const char *path;
-    int timeout_ms;
-};
+static struct role prober = ROLE_INIT;
 
-static void ask(const struct probe_question *question, struct probe_answer *answer)
+static void ask(const struct probe_question *q, struct probe_answer *answer)
 {
-    const struct probe_question *q = question;
     if (q->handshake)
         answer->ok =
             probe_tls(q->address, q->port, q->name, q->timeout_ms, &answer->result.tls, &answer->err);
@@ -137,16 +149,42 @@ static void ask(const struct probe_question *question, struct probe_answer *answ
                                 &answer->result.http, &answer->err);
 }
 
-static NORETURN void prober_main(int fd, const struct probe_question *question)
+static NORETURN void prober_main(int fd)
 {
+    struct err err = ERR_INIT;
+    struct probe_question question;
     struct probe_answer answer;
-    memset(&answer, 0, sizeof answer); /* padding too: nothing of our memory crosses by accident */
-    ignore_terminal_signals();
-    if (sandbox_enter(SANDBOX_COURIER_USER, &fd, 1, &answer.err))
-        ask(question, &answer);
-    ssize_t ignored = write(fd, &answer, sizeof answer);
-    (void)ignored;
-    _exit(0);
+    if (!sandbox_enter(SANDBOX_PROBER_USER, &fd, 1, &err))
+        _exit(1);
+    for (;;) {
+        ssize_t n = recv(fd, &question, sizeof question, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n != (ssize_t)sizeof question)
+            _exit(0); /* the keeper has ended, and so do we */
+        memset(&answer, 0, sizeof answer);
+        ask(&question, &answer);
+        if (send(fd, &answer, sizeof answer, MSG_NOSIGNAL) != (ssize_t)sizeof answer)
+            _exit(0);
+    }
+}
+
+bool role_start_prober(struct err *err)
+{
+    if (prober.pid > 0)
+        return true;
+    struct role role;
+    if (!fork_role("tlsup-prober", &role, err))
+        return false;
+    if (role.pid == 0)
+        prober_main(role.fd);
+    prober = role;
+    return true;
+}
+
+void role_stop_prober(void)
+{
+    role_stop(&prober);
 }
 
 /* What a child wrote into fixed arrays must end within them. */
@@ -168,32 +206,30 @@ static void terminate(struct probe_answer *answer, bool handshake)
     }
 }
 
+/* Wait for the answer; the prober has deadlines of its own, ours is for one that died or lies. */
+static bool hear(struct probe_answer *answer, int timeout_ms)
+{
+    int64_t deadline_ms = clock_mono_ms() + timeout_ms + PROBE_GRACE_MS;
+    for (int64_t left_ms; (left_ms = deadline_ms - clock_mono_ms()) > 0;) {
+        struct pollfd pfd = {.fd = prober.fd, .events = POLLIN};
+        if (poll(&pfd, 1, (int)left_ms) > 0)
+            return recv(prober.fd, answer, sizeof *answer, MSG_DONTWAIT) == (ssize_t)sizeof *answer;
+    }
+    return false;
+}
+
 static bool probe(const struct probe_question *question, struct probe_answer *answer, struct err *err)
 {
-    int fds[2];
-    size_t got = 0;
-    ssize_t n;
     memset(answer, 0, sizeof *answer);
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return err_errno(err, errno, NULL, "cannot make a pipe");
-    pid_t pid = fork();
-    if (pid == 0)
-        prober_main(fds[1], question);
-    int saved = errno;
-    close(fds[1]);
-    if (pid < 0) {
-        close(fds[0]);
-        return err_errno(err, saved, NULL, "cannot start a process");
-    }
-    /* the child has deadlines of its own, and its end closes the pipe */
-    while (got < sizeof *answer &&
-           ((n = read(fds[0], (char *)answer + got, sizeof *answer - got)) > 0 || (n < 0 && errno == EINTR)))
-        got += n > 0 ? (size_t)n : 0;
-    close(fds[0]);
-    reap(pid, PROBE_GRACE_MS);
-    if (got != sizeof *answer)
+    if (prober.fd < 0)
+        return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, question->name,
+                       "the process that looks at the web server is not running");
+    if (send(prober.fd, question, sizeof *question, MSG_NOSIGNAL) != (ssize_t)sizeof *question ||
+        !hear(answer, question->timeout_ms)) {
+        role_stop(&prober); /* what it may still say belongs to no question */
         return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, question->name,
                        "the process that looks at the web server died");
+    }
     terminate(answer, question->handshake);
     if (!answer->ok && !err_isset(&answer->err))
         return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, question->name,
@@ -203,12 +239,27 @@ static bool probe(const struct probe_question *question, struct probe_answer *an
     return answer->ok;
 }
 
+static bool make_question(const char *address, int port, const char *name, const char *path, int timeout_ms,
+                          struct probe_question *out, struct err *err)
+{
+    memset(out, 0, sizeof *out); /* padding too: nothing of our memory crosses by accident */
+    out->port = port;
+    out->timeout_ms = timeout_ms;
+    if ((size_t)snprintf(out->address, sizeof out->address, "%s", address) >= sizeof out->address ||
+        (size_t)snprintf(out->name, sizeof out->name, "%s", name) >= sizeof out->name ||
+        (size_t)snprintf(out->path, sizeof out->path, "%s", path) >= sizeof out->path)
+        return err_set(err, ERR_INTERNAL, NEXT_LOCAL_FAULT, name, "a question to the web server is too long");
+    return true;
+}
+
 bool role_probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
                     struct err *err)
 {
-    struct probe_question question = {
-        .handshake = true, .address = address, .port = port, .name = name, .timeout_ms = timeout_ms};
+    struct probe_question question;
     struct probe_answer answer;
+    if (!make_question(address, port, name, "", timeout_ms, &question, err))
+        return false;
+    question.handshake = true;
     if (!probe(&question, &answer, err))
         return false;
     *out = answer.result.tls;
@@ -218,9 +269,11 @@ bool role_probe_tls(const char *address, int port, const char *name, int timeout
 bool role_probe_http(const char *address, int port, bool tls, const char *name, const char *path,
                      int timeout_ms, struct probe_http *out, struct err *err)
 {
-    struct probe_question question = {
-        .address = address, .port = port, .tls = tls, .name = name, .path = path, .timeout_ms = timeout_ms};
+    struct probe_question question;
     struct probe_answer answer;
+    if (!make_question(address, port, name, path, timeout_ms, &question, err))
+        return false;
+    question.tls = tls;
     if (!probe(&question, &answer, err))
         return false;
     *out = answer.result.http;

@@ -111,18 +111,21 @@ bool sandbox_enter(const char *user, const int *keep, size_t n_keep, struct err 
 
 const char *sandbox_describe(char out[256])
 {
-    bool own = getpwnam(SANDBOX_COURIER_USER) != NULL && getpwnam(SANDBOX_RESPONDER_USER) != NULL;
+    bool own = getpwnam(SANDBOX_COURIER_USER) != NULL && getpwnam(SANDBOX_RESPONDER_USER) != NULL &&
+               getpwnam(SANDBOX_PROBER_USER) != NULL;
     if (geteuid() != 0)
-        snprintf(out, 256,
-                 "three processes; not root, so all run as the calling user, with closed descriptors and "
-                 "without new privileges");
-    else if (own)
-        snprintf(out, 256, "three processes; the network ones run as %s and %s", SANDBOX_COURIER_USER,
-                 SANDBOX_RESPONDER_USER);
-    else
         snprintf(
             out, 256,
-            "three processes; the network ones run as nobody (make the users %s and %s to tell them apart)",
-            SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER);
+            "the network is left to child processes without keys; not root, so they run as the calling user, "
+            "with closed descriptors and without new privileges");
+    else if (own)
+        snprintf(out, 256, "the network is left to child processes without keys, run as %s, %s and %s",
+                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER);
+    else
+        snprintf(out, 256,
+                 "the network is left to child processes without keys, run as nobody (make the users %s, %s "
+                 "and %s to tell "
+                 "them apart)",
+                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER);
     return out;
 }

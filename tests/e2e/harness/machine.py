@@ -42,7 +42,7 @@ STOCK = {"nginx": ("nginx-common", "/etc/nginx", NGINX_LINKS), "apache2": ("apac
 STOCK_EMPTY_DIRS = {"nginx": ["conf.d", "modules-enabled", "modules-available", "sites-enabled"],
                     "apache2": ["sites-enabled", "mods-enabled", "conf-enabled"]}
 
-USERS = {"tlsup-courier": 64801, "tlsup-responder": 64802}
+USERS = {"tlsup-courier": 64801, "tlsup-responder": 64802, "tlsup-prober": 64803}
 PAGE = "<!DOCTYPE html>\n<title>plain page</title>\n<p>served by the web server under test</p>\n"
 
 
@@ -235,6 +235,11 @@ def processes():
         if rest[0] != "Z":
             found.append((int(entry), int(rest[1]), name, [a.decode(errors="replace") for a in argv if a]))
     return found
+
+
+def name_of(pid):
+    """What ps calls it."""
+    return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def children_of(pid):
