@@ -86,7 +86,7 @@ static pid_t start(const char *const *argv)
 static void wait_ready(pid_t pid)
 {
     AUTO_FREE char *path = mem_fmt("/proc/%ld/task/%ld/children", (long)pid, (long)pid);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 1500; i++) {
         AUTO_BUF text = BUF_INIT;
         struct err err = ERR_INIT;
         if (fs_read(path, 4096, &text, &err) && text.len > 0) {
