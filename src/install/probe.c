@@ -118,7 +118,8 @@ static bool connect_to(struct conn *conn, const struct addrinfo *to, struct err 
     socklen_t size = sizeof(errnum);
     if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &errnum, &size) != 0)
         errnum = errno;
-    return errnum == 0 || connect_error(conn, errnum, err);
+    /* a reset that comes as early as this: it did connect, and reading tells that it was closed */
+    return errnum == 0 || errnum == ECONNRESET || connect_error(conn, errnum, err);
 }
 
 /* "[::1]" and "::1" are both fine. */
