@@ -475,7 +475,7 @@ static struct answer ask(const char *address, int port, const char *name, const 
                          bool new_leaf)
 {
     struct answer answer = {0};
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 800; i++) { /* a busy machine takes its time over a reload */
         if (fetch(address, port, name, path, &answer) && answer.status == status &&
             answer.new_leaf == new_leaf) {
             break;
@@ -505,7 +505,7 @@ static void check_secure(const struct bed *bed, const struct sites *sites, const
     struct answer answer = {0};
     ok(web_probe_addresses(&bed->web, sites, name, 443, &addresses, &err));
     for (size_t i = 0; i < addresses.n; i++) {
-        for (int n = 0; n < 100 && !answer.new_leaf; n++) {
+        for (int n = 0; n < 800 && !answer.new_leaf; n++) {
             fetch(addresses.v[i], 443, name, "/", &answer);
             usleep(answer.new_leaf ? 0 : 50000);
         }
