@@ -36,7 +36,7 @@ enum {
 /* What the running command lets the courier have signed: a bit for each jws_kind. */
 #define GRANT(kind) (1u << (kind))
 enum {
-    GRANTS_ACCOUNT = GRANT(JWS_NEW_ACCOUNT) | GRANT(JWS_FIND_ACCOUNT),
+    GRANTS_ACCOUNT = GRANT(JWS_NEW_ACCOUNT),
     GRANTS_ORDER = GRANT(JWS_READ) | GRANT(JWS_NEW_ORDER) | GRANT(JWS_RESPOND) | GRANT(JWS_FINALIZE),
 };
 
