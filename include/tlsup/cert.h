@@ -21,6 +21,7 @@ struct cert_info {
     char issuer[128];  /* issuer CN, else O, else "" (made printable) */
     char key_type[32]; /* "ecdsa-p256", "rsa-2048", … */
     char sha256[65];   /* lower-case hex of the leaf's DER */
+    char spki[KEY_SPKI_BYTES]; /* key_spki_sha256() of its key */
     char ari_id[128];  /* RFC 9773 4.1: b64url(AKI) "." b64url(serial), "" when there is no AKI */
 };
 #define CERT_INFO_INIT {0}
@@ -44,6 +45,11 @@ MUST_CHECK bool cert_chain_check(const struct cert_chain *chain, const struct ke
 MUST_CHECK bool cert_chain_info(const struct cert_chain *chain, struct cert_info *info,
                                 struct err *err); /* clears `info` first */
 void cert_info_clear(struct cert_info *info);
+/* The issuer names of the whole chain, leaf first: the CN, else the O, of each certificate's issuer (made printable). The last is the root that the
+ * chain leads to. Appends. */
+MUST_CHECK bool cert_chain_issuers(const struct cert_chain *chain, struct strlist *out, struct err *err);
+/* The leaf's DER. Appends. */
+MUST_CHECK bool cert_chain_leaf_der(const struct cert_chain *chain, struct buf *out, struct err *err);
 /* Re-encoded PEM, one final newline each. Any of the outputs may be NULL; all append. */
 MUST_CHECK bool cert_chain_pem(const struct cert_chain *chain, struct buf *cert, struct buf *rest,
                                struct buf *full, struct err *err);

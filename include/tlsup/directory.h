@@ -20,8 +20,10 @@ struct directory {
     char terms[URL_MAX_BYTES];        /* meta.termsOfService; may be a data: URL */
     char website[URL_MAX_BYTES];
     bool external_account_required;
-    struct strlist caa_identities;
-    struct strlist profiles;          /* names only */
+    struct strlist caa_identities;    /* lower-cased; what is no domain name is left out */
+    struct strlist profiles;          /* names only, of printable ASCII without spaces; others are left out */
+    struct strlist issuer_names;      /* meta.issuerDomainNames (dns-persist-01, draft 2), lower-cased, at most 10 */
+    char account_hash_prefix[256];    /* meta.accountHashPrefix (the same), "" = none */
 };
 
 /* Parse one. Unknown members are ignored; newNonce, newAccount and newOrder must be there and be https URLs of `url`'s origin;

@@ -30,7 +30,21 @@ MUST_CHECK bool key_generate(enum key_type type, struct key **out, struct err *e
  */
 MUST_CHECK bool key_from_pem(const char *pem, size_t len, const char *subject, struct key **out,
                              struct err *err);
+/* From a private JWK (RFC 7517: "EC" with P-256 or P-384, "RSA"), as other clients keep account keys. */
+MUST_CHECK bool key_from_jwk(const char *json, size_t len, const char *subject, struct key **out,
+                             struct err *err);
+/* Either of the two, told apart by the first character that is not white space. */
+MUST_CHECK bool key_from_text(const char *text, size_t len, const char *subject, struct key **out,
+                              struct err *err);
+/* A key that never leaves its token: "pkcs11:..." (RFC 7512) through the OpenSSL provider "pkcs11" or else the engine of that name,
+ * "handle:..." (a TPM's persistent handle) or a "tss2" file's path behind "tpm2:" through the provider "tpm2". The PIN comes from the URI's pin-value or pin-source.
+ * ERR_CRYPTO says which of module, token, PIN, object is missing, and what package brings the module. Checked by a signature that verifies. */
+bool key_is_uri(const char *text); /* does it look like one of these? */
+MUST_CHECK bool key_open_uri(const char *uri, struct key **out, struct err *err);
+/* The URI that it was opened by, with any PIN in it; NULL for a key in memory. Borrowed. */
+const char *key_uri(const struct key *key);
 /* Append PKCS#8 PEM; `out` must be a secret buffer. */
+/* A token's key cannot be written: ERR_CRYPTO. */
 MUST_CHECK bool key_to_pem(const struct key *key, struct buf *out, struct err *err);
 void key_free(struct key *key); /* NULL is fine */
 void key_free_ptr(struct key **key);
@@ -43,6 +57,9 @@ MUST_CHECK bool key_jwk(const struct key *key, struct buf *out, struct err *err)
 /* base64url(SHA-256(JWK)), 43 characters and NUL. */
 #define KEY_THUMBPRINT_BYTES 44
 MUST_CHECK bool key_thumbprint(const struct key *key, char out[KEY_THUMBPRINT_BYTES], struct err *err);
+/* SHA-256 of the DER SubjectPublicKeyInfo, lower-case hex: says whether two things have the same key. */
+#define KEY_SPKI_BYTES 65
+MUST_CHECK bool key_spki_sha256(const struct key *key, char out[KEY_SPKI_BYTES], struct err *err);
 /* The JWS "alg" that goes with the key: ES256, ES384, RS256 (RFC 7518 3.1). */
 const char *key_jws_alg(const struct key *key);
 /* Sign for JWS: ECDSA as raw R||S of fixed width (RFC 7518 3.4), RSA PKCS#1 v1.5 with SHA-256. Appends raw

@@ -26,5 +26,9 @@ bool name_is_ip(const char *name);
 bool name_is_wildcard(const char *name);
 /* Does `pattern` (a certificate name, maybe "*.x") cover `name`? RFC 9525: one leftmost label only. */
 bool name_matches(const char *pattern, const char *name);
+/* The domain that somebody registered, of a normalised name: by the public suffix list where the build has libpsl, else its last two labels, or three below a well-known suffix
+ * ("co.uk"). A wildcard counts as what is below it, a public suffix as itself. An IPv4 address is its own; an IPv6 address gives its network, "2001:db8::/64".
+ * false when it is no name. */
+bool name_registered_domain(const char *name, char out[NAME_MAX_BYTES]);
 
 #endif

@@ -11,8 +11,8 @@
 enum policy_failure {
     POLICY_BAD_NONCE,     /* urn:ietf:params:acme:error:badNonce: sign again, at once */
     POLICY_CUT,           /* the connection failed or broke */
-    POLICY_SERVER,        /* 5xx, or an answer that is none */
-    POLICY_SLOW_DOWN,     /* 429 or 503 with Retry-After short enough to sit out */
+    POLICY_SERVER,        /* 5xx, or an answer that is none; 429 and 503 that do not say how long */
+    POLICY_SLOW_DOWN,     /* 429 or 503 with Retry-After: as often as the deadline lets, while it is short enough (60 s) to sit out */
     POLICY_FINAL,         /* everything else: asking again cannot help */
 };
 

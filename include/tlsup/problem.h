@@ -7,13 +7,15 @@
 #include <stdint.h>
 
 #include "tlsup/err.h"
+#include "tlsup/policy.h"
 
-#define PROBLEM_MAX_SUBPROBLEMS 16
+#define PROBLEM_MAX_SUBPROBLEMS 100 /* as many names as the largest order of a public CA */
 
 struct problem {
     char type[64];        /* "rateLimited": without its URN prefix; the whole URI when it is not ACME's; "" when there is none */
-    char detail[640];     /* for people; a plain-text or HTML answer's beginning when it was no JSON */
-    char instance[256];   /* a URL to read or visit, or "" */
+    char detail[1280];    /* for people (may end in a long URL to visit); a plain-text or HTML answer's beginning when it was no JSON */
+    char instance[1024];  /* a URL to read or visit, or "" */
+    char terms[1024];     /* not of the document: the caller copies http_response.terms here, "" = none */
     char identifier[256]; /* the name it is about, or "" */
     int status;           /* the HTTP status, 0 = unknown */
     size_t n_sub;
@@ -32,5 +34,13 @@ void problem_parse_json(const char *json, struct problem *out);
  * that was looked at, or the URL of the request that was refused (the advice differs);
  * `retry_after_s` -1 when the CA did not say. */
 bool problem_to_err(const struct problem *problem, const char *subject, int64_t retry_after_s, struct err *err);
+/* One of its subproblems as an error about `subject`, a name. */
+bool problem_sub_to_err(const struct problem *problem, size_t sub, const char *subject, struct err *err);
+
+/* Has the CA paused the account's orders for a name until a person visits a URL that it gives? Waiting does not end that. */
+bool problem_paused(const struct problem *problem, int64_t retry_after_s);
+/* What policy_decide() is to be asked about a request that was answered so. A rate limit without an end in sight is POLICY_FINAL; 429 and 503 of something else
+ * than the ACME server (no type) are POLICY_SERVER. */
+enum policy_failure problem_failure(const struct problem *problem, int64_t retry_after_s);
 
 #endif

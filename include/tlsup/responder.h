@@ -30,11 +30,12 @@ struct responder; /* heap */
  * not free the responder. */
 typedef void responder_served_fn(void *ctx, const char *token, const char *peer);
 
-/* Bind http-01's listeners, one per family that exists here: IPv6 (V6ONLY) and IPv4 on `port` (80), SO_REUSEADDR,
- * CLOEXEC, non-blocking. Only a family that this machine lacks may be missing: one that is taken fails both. fds[2] is
- * filled, *n is 1 or 2. ERR_PORT when the port is taken: the text names the program and pid that holds it where /proc
- * tells ("port 80 is taken by nginx (pid 812)"), the advice what to do. ERR_PERMISSION below port 1024 without the
- * right to. ERR_NETWORK when there is no IP here at all. Port 0 lets the kernel choose (tests), per family. */
+/* Bind a responder's listeners, http-01's (port 80) or tls-alpn-01's (port 443), one per family that exists here: IPv6
+ * (V6ONLY) and IPv4 on `port`, SO_REUSEADDR, CLOEXEC, non-blocking. Only a family that this machine lacks may be missing:
+ * one that is taken fails both. fds[2] is filled, *n is 1 or 2. ERR_PORT when the port is taken: the text names the program
+ * and pid that holds it where /proc tells ("port 443 is taken by nginx (pid 812)"), the advice what to do, for the challenge
+ * that the port is needed for. ERR_PERMISSION below port 1024 without the right to. ERR_NETWORK when there is no IP here at
+ * all. Port 0 lets the kernel choose (tests), per family. */
 MUST_CHECK bool responder_listen(int port, int fds[2], size_t *n, struct err *err);
 
 /* Takes the listening descriptors over, makes them non-blocking (they may come from a parent), closes them on free.

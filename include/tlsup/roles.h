@@ -4,6 +4,7 @@
  *   keeper      (root or the calling user)   configuration, keys, store, web-server files, hooks
  *     |-- courier    (own uid)    the network to the CA; no keys, no files but the roots it trusts
  *     |-- responder  (own uid)    inherited listening sockets; tokens; no outgoing network
+ *     |-- resolver   (own uid)    questions to the domain name system (resolver.h); no keys
  *     `-- prober     (own uid)    questions to this machine's own web server, as a visitor would ask them
  */
 #ifndef TLSUP_ROLES_H
@@ -23,8 +24,16 @@ struct role {
 
 /* Start one. Fails with ERR_INTERNAL when a private key is in memory already (key_count()): a child must not inherit it. */
 MUST_CHECK bool role_start_courier(const struct http_options *options, struct role *out, struct err *err);
-/* Takes the listening sockets over: they are closed here in any case. */
-MUST_CHECK bool role_start_responder(const int *listeners, size_t n, struct role *out, struct err *err);
+/* Takes the listening sockets over: they are closed here in any case. `tls`: those for tls-alpn-01, the others for http-01. */
+struct responder_sockets {
+    int http[2];
+    size_t n_http;
+    int tls[2];
+    size_t n_tls;
+};
+MUST_CHECK bool role_start_responder(const struct responder_sockets *sockets, struct role *out, struct err *err);
+/* For resolver.c, which holds the other end. */
+MUST_CHECK bool role_start_resolver(struct role *out, struct err *err);
 /* Close the socket (the child ends by itself at that), wait up to two seconds, then kill. */
 void role_stop(struct role *role);
 
@@ -37,9 +46,9 @@ MUST_CHECK bool role_probe_tls(const char *address, int port, const char *name, 
 MUST_CHECK bool role_probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,
                                 struct probe_http *out, struct err *err);
 
-/* The children's main loops; they never return. courier.c, responder_role.c */
+/* The children's main loops; they never return. courier.c, responder_role.c, resolver_role.c */
 NORETURN void courier_main(int fd, const struct http_options *options);
-NORETURN void responder_main(int fd, const int *listeners, size_t n);
+NORETURN void responder_main(int fd, const struct responder_sockets *sockets);
 
 /* -- signals of the keeper -- */
 

@@ -10,6 +10,7 @@
 #define SANDBOX_COURIER_USER "tlsup-courier"
 #define SANDBOX_RESPONDER_USER "tlsup-responder"
 #define SANDBOX_PROBER_USER "tlsup-prober"
+#define SANDBOX_RESOLVER_USER "tlsup-resolver"
 
 /* In this order: close every descriptor but standard error and `keep` (sorted or not); working directory "/"; no core dumps, not dumpable, no new privileges, die with the parent; as root: no supplementary
  * groups, the user's gid and uid for real, effective and saved, and a check that there is no way back. Landlock and seccomp belong at the end of this function.

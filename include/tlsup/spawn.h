@@ -12,7 +12,7 @@
 
 struct spawn_options {
     int64_t timeout_ms;          /* 0 = 60 s. On expiry the whole process group is killed. */
-    const char *const *env;      /* NULL-terminated "NAME=value", added to the clean environment; may be NULL */
+    const char *const *env;      /* NULL-terminated "NAME=value", added to the clean environment, where the same name is replaced; may be NULL */
     const char *dir;             /* working directory, NULL = "/" */
     bool inherit_output;         /* stdout and stderr of the child are ours, nothing is captured */
 };
@@ -30,6 +30,19 @@ struct spawn_result {
 MUST_CHECK bool spawn_run(const char *const *argv, const struct spawn_options *options, struct spawn_result *result,
                           struct err *err);
 void spawn_result_clear(struct spawn_result *result);
+
+/* -- the same without waiting: for a caller that has a loop of its own -- */
+struct spawn; /* heap: a program that runs */
+/* Starts it; errors as spawn_run(). argv, options and env are not needed afterwards. inherit_output cannot be had here. */
+MUST_CHECK bool spawn_start(const char *const *argv, const struct spawn_options *options, struct spawn **out, struct err *err);
+/* Readable when spawn_step() has something to do: output, the end, the deadline. -1 where the system cannot tell all that by one
+ * descriptor: then ask spawn_step() every 20 ms or so. Ours; it may not be read or closed. */
+int spawn_fd(const struct spawn *spawn);
+/* Take what it has printed, see whether it has ended or its time is up; never blocks. True when it is over: `result` is filled then (what it
+ * held before is overwritten), and the handle freed. At the deadline the process group is killed; it is over as soon as that has taken effect. */
+bool spawn_step(struct spawn *spawn, struct spawn_result *result);
+/* Kill its process group, reap it, free the handle. NULL is fine. */
+void spawn_kill(struct spawn *spawn);
 /* Is a program of this name to be found in the clean PATH? */
 bool spawn_find(const char *program);
 

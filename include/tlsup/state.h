@@ -15,18 +15,42 @@
 /* How far the live version has come. A step that failed is tried again by the next run. */
 enum deploy_step { DEPLOY_NONE, DEPLOY_ISSUED, DEPLOY_INSTALLED, DEPLOY_RELOADED, DEPLOY_VERIFIED };
 
+/* An order in flight, `url` "" = none. */
+struct order_state {
+    char url[512];
+    char ca[512];              /* the directory URL it belongs to */
+    char account[512];         /* the account's URL */
+    struct strlist names;
+    int64_t created_s;
+};
+
+/* What the CA says of when to renew (RFC 9773). */
+struct ari_state {
+    char cert_id[128];         /* of the certificate that this is about; "" = nothing known */
+    char ca[512];
+    int64_t start_s, end_s;    /* the window; 0 = none */
+    int64_t chosen_s;          /* the instant within it */
+    int64_t next_check_s;
+    int failures;              /* look-ups that failed in a row */
+    char explanation_url[512];
+};
+
 struct cert_state {
-    /* the order in flight, "" = none */
-    char order_url[512];
-    char order_ca[512];        /* the directory URL it belongs to */
-    struct strlist order_names;
-    int64_t order_created_s;
+    struct order_state orders[2]; /* [1]: that of the second key of a dual certificate */
     /* the live certificate */
     int version;               /* the version that `step` speaks of; 0 = none */
     enum deploy_step step;
     int64_t issued_s;
     int64_t verified_s;
     char issued_by[512];       /* the directory URL that issued it */
+    char issued_account[512];  /* and the account */
+    char replaced_id[128];     /* ARI id of a certificate whose `replaces` has been used */
+    bool revoked;              /* the live one is, by us */
+    struct strlist missing;    /* names wanted that the live certificate lacks (partial) */
+    int64_t missing_try_s;     /* when they are tried again */
+    int missing_failures;
+    int64_t persist_until_s;   /* the earliest persistUntil among its dns-persist-01 records, 0 = none known */
+    struct ari_state ari;
     /* failures since the last success */
     int failures;
     int64_t failed_s;
@@ -43,7 +67,12 @@ void state_encode(const struct cert_state *state, struct buf *out);
 MUST_CHECK bool state_decode(const char *json, size_t len, const char *subject, struct cert_state *out, struct err *err);
 
 struct account_record {
+    char server[512];     /* the directory URL */
     char url[512];        /* the account URL (kid), "" = not registered */
+    char status[16];      /* "valid", "deactivated" */
+    char eab_kid[256];    /* external account binding that it was registered with: for registering again */
+    char eab_hmac_key[512];
+    char eab_alg[8];
     char email[256];      /* contact last sent, "" = none */
     char tos[512];        /* terms of service URL agreed to */
     int64_t created_s;

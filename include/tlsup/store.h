@@ -11,6 +11,7 @@
 
 #include "tlsup/cert.h"
 #include "tlsup/config.h"
+#include "tlsup/ledger.h"
 #include "tlsup/state.h"
 
 struct store; /* heap */
@@ -46,27 +47,74 @@ MUST_CHECK bool store_cert_config(struct store *store, const char *name, struct 
 MUST_CHECK bool store_cert_config_save(struct store *store, const struct cert_config *config, struct err *err);
 
 /* -- accounts -- */
-/* The one account key for all CAs (accounts/key.pem), or the CA's own (accounts/CA/key.pem) when that exists. Made when missing
- * (P-256) only with `create`; else ERR_NOT_FOUND. */
-MUST_CHECK bool store_account_key(struct store *store, const char *ca_url, bool create, struct key **out, struct err *err);
+/* `account` is the name of one of several accounts at a CA (accounts/CA/NAME/, always with a key of its own), NULL or "default" = the default one (accounts/CA/).
+ * Names: [A-Za-z0-9_-]{1,64}; others are ERR_CONFIG. */
+bool store_account_name_valid(const char *account);
+/* The key of a named account; else the CA's own (accounts/CA/key.pem) when that exists, else the one for all CAs (accounts/key.pem). Made when missing (P-256) only with `create`;
+ * else ERR_NOT_FOUND. In place of key.pem there may be key.uri: the key is on a token. While a key change is under way (store_account_next_*), the key whose thumbprint the
+ * account's record has. */
+MUST_CHECK bool store_account_key(struct store *store, const char *ca_url, const char *account, bool create, struct key **out,
+                                  struct err *err);
+/* Is it the one for all CAs? */
+bool store_account_key_shared(struct store *store, const char *ca_url, const char *account);
+/* Make `key` (or the token's key of `uri`, the other is NULL) the account's own key; one that is there is kept beside it as key-old-N.pem. */
+MUST_CHECK bool store_account_key_import(struct store *store, const char *ca_url, const char *account, const struct key *key,
+                                         const char *uri, struct err *err);
+/* The new key of a key change (RFC 8555 section 7.3.5), beside the present one (key-next.pem, 0600): written before the CA is told. For the key of all CAs, one for all.
+ * Load: ERR_NOT_FOUND. Commit: it becomes the key, in one rename; the old one is gone. Save the records with the new thumbprint before it: while that of another
+ * CA goes by the old key for all CAs, it is refused (ERR_MISMATCH). Save: while another next key is there, which the CA may have taken already, ERR_EXISTS. */
+MUST_CHECK bool store_account_next_load(struct store *store, const char *ca_url, const char *account, struct key **out,
+                                        struct err *err);
+MUST_CHECK bool store_account_next_save(struct store *store, const char *ca_url, const char *account, const struct key *key,
+                                        struct err *err);
+MUST_CHECK bool store_account_next_commit(struct store *store, const char *ca_url, const char *account, struct err *err);
+MUST_CHECK bool store_account_next_drop(struct store *store, const char *ca_url, const char *account, struct err *err);
 /* A missing record gives a zeroed one and true. A record whose thumbprint is not that of the current key is for the caller to notice. */
-MUST_CHECK bool store_account_load(struct store *store, const char *ca_url, struct account_record *out, struct err *err);
-MUST_CHECK bool store_account_save(struct store *store, const char *ca_url, const struct account_record *record, struct err *err);
-MUST_CHECK bool store_account_forget(struct store *store, const char *ca_url, struct err *err); /* removes account.json, keeps keys */
+MUST_CHECK bool store_account_load(struct store *store, const char *ca_url, const char *account, struct account_record *out,
+                                   struct err *err);
+/* account.json, 0600: it may hold an EAB key. `server` is filled in. */
+MUST_CHECK bool store_account_save(struct store *store, const char *ca_url, const char *account,
+                                   const struct account_record *record, struct err *err);
+MUST_CHECK bool store_account_forget(struct store *store, const char *ca_url, const char *account,
+                                     struct err *err); /* removes account.json, keeps keys */
+/* All accounts that have a record, sorted by CA and name. Free with store_accounts_free(). Records without `server` (of an older version) get it from the presets, or are left out. */
+struct store_account {
+    char ca_url[512];
+    char account[72]; /* "" = the default one */
+    struct account_record record;
+};
+MUST_CHECK bool store_accounts(struct store *store, struct store_account **out, size_t *n, struct err *err);
+void store_accounts_free(struct store_account *accounts);
+/* What was asked of a CA lately (ledger.h): accounts/CA/ledger.json. Missing or unreadable: empty, with a warning in the log. */
+void store_ledger_load(struct store *store, const char *ca_url, struct ledger *out);
+MUST_CHECK bool store_ledger_save(struct store *store, const char *ca_url, const struct ledger *ledger, struct err *err);
 /* The CA's directory document as it was received, with the time of receipt. Missing or unreadable: *fetched_s = 0, empty. */
 void store_directory_load(struct store *store, const char *ca_url, struct buf *json, int64_t *fetched_s);
 MUST_CHECK bool store_directory_save(struct store *store, const char *ca_url, const char *json, size_t len, int64_t now_s, struct err *err);
 
 /* -- certificate versions -- */
-/* The key waiting for a certificate of an order in flight (certs/NAME/pending.pem, 0600). Load: ERR_NOT_FOUND when none. */
-MUST_CHECK bool store_pending_key_load(struct store *store, const char *name, struct key **out, struct err *err);
-MUST_CHECK bool store_pending_key_save(struct store *store, const char *name, const struct key *key, struct err *err);
-MUST_CHECK bool store_pending_key_drop(struct store *store, const char *name, struct err *err);
+/* `part` is 0 for the certificate, 1 for the second one of a dual entry. */
+#define STORE_PARTS 2
+/* The key waiting for a certificate of an order in flight (certs/NAME/pending.pem, pending-2.pem, 0600). Load: ERR_NOT_FOUND when none. A token's key is never saved here. */
+MUST_CHECK bool store_pending_key_load(struct store *store, const char *name, int part, struct key **out, struct err *err);
+MUST_CHECK bool store_pending_key_save(struct store *store, const char *name, int part, const struct key *key, struct err *err);
+MUST_CHECK bool store_pending_key_drop(struct store *store, const char *name, int part, struct err *err);
+/* The private key of a version. ERR_NOT_FOUND where none is held (csr). A token's key is opened (privkey.uri). */
+MUST_CHECK bool store_version_key(struct store *store, const char *name, int version, int part, struct key **out, struct err *err);
+/* Keys that are known to others (revoked for keyCompromise), by key_spki_sha256(): never to be used again. STATE/compromised, one a line. */
+MUST_CHECK bool store_key_compromised_add(struct store *store, const char *spki, struct err *err);
+MUST_CHECK bool store_key_compromised(struct store *store, const char *spki, bool *compromised, struct err *err);
+/* One certificate of a version: `key` NULL = not held (no privkey.pem, but a privkey.elsewhere that says so), a token's key is written as its URI (privkey.uri, 0600). Those of the second part get "-rsa" or "-ecdsa" behind
+ * their names: privkey-rsa.pem, cert-rsa.pem, chain-rsa.pem, fullchain-rsa.pem. */
+struct store_part {
+    const struct key *key;
+    const struct cert_chain *chain;
+};
 /* Write certs/NAME/NNNN/{privkey,cert,chain,fullchain}.pem (built as a hidden directory, renamed when whole); *version is its number (1…),
  * above every version there is and above the state's, so that a number never means two things. Directories 0755, privkey.pem 0600, the rest 0644.
  * `live` is not touched. */
-MUST_CHECK bool store_version_add(struct store *store, const char *name, const struct key *key, const struct cert_chain *chain,
-                                  int *version, struct err *err);
+MUST_CHECK bool store_version_add(struct store *store, const char *name, const struct store_part *parts, size_t n, int *version,
+                                  struct err *err);
 MUST_CHECK bool store_version_drop(struct store *store, const char *name, int version, struct err *err); /* refuses the live one */
 /* Keep the newest `keep` versions and the live one. */
 MUST_CHECK bool store_version_prune(struct store *store, const char *name, int keep, struct err *err);
@@ -75,7 +123,8 @@ MUST_CHECK bool store_live_switch(struct store *store, const char *name, int ver
 MUST_CHECK bool store_live_version(struct store *store, const char *name, int *version, struct err *err);
 /* The live chain. ERR_NOT_FOUND when nothing is live. */
 MUST_CHECK bool store_live_chain(struct store *store, const char *name, struct cert_chain **out, struct err *err);
-MUST_CHECK bool store_version_chain(struct store *store, const char *name, int version, struct cert_chain **out, struct err *err);
+MUST_CHECK bool store_version_chain(struct store *store, const char *name, int version, int part, struct cert_chain **out,
+                                    struct err *err); /* ERR_NOT_FOUND: no such version, or no second part */
 /* Paths, caller frees; NULL when `name` is not a valid certificate name. live: STATE/live/NAME; version: STATE/certs/NAME/0001; link target as stored in the symlink ("../certs/NAME/0001"). */
 char *store_live_path(const struct store *store, const char *name);
 char *store_version_path(const struct store *store, const char *name, int version);

@@ -7,11 +7,15 @@
 #include <string.h>
 
 #include "json.h"
+#include "tlsup/order.h"
+
+enum { MAX_CAA_IDENTITIES = 32, MAX_ISSUERS = 10, MAX_PROFILES = 64, PROFILE_MAX_BYTES = 64 };
 
 void directory_clear(struct directory *directory)
 {
     strlist_clear(&directory->caa_identities);
     strlist_clear(&directory->profiles);
+    strlist_clear(&directory->issuer_names);
     *directory = (struct directory){0};
 }
 
@@ -33,12 +37,41 @@ static bool resource(const json_t *json, const char *base, const char *key, bool
     return true;
 }
 
+/* Domain names by which an issuer is known; what is not one is not used. */
+static void parse_issuers(const json_t *array, size_t max, struct strlist *out)
+{
+    char name[ISSUER_NAME_BYTES];
+    for (size_t i = 0; i < json_array_size(array) && out->n < max; i++) {
+        const char *text = json_string_value(acme_json_at(array, i));
+        if (text != NULL && acme_issuer_name(text, name) && !strlist_has(out, name))
+            strlist_add(out, name);
+    }
+}
+
+static bool profile_name_valid(const char *name)
+{
+    size_t len = strlen(name);
+    for (const char *c = name; *c != '\0'; c++)
+        if (*c <= ' ' || *c > '~')
+            return false;
+    return len > 0 && len < PROFILE_MAX_BYTES;
+}
+
+static void parse_profiles(json_t *profiles, struct strlist *out)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(profiles, name, value)
+    {
+        if (out->n < MAX_PROFILES && profile_name_valid(name))
+            strlist_add(out, name);
+    }
+}
+
 static void parse_meta(const json_t *meta, struct directory *out)
 {
     const char *terms = acme_json_string(meta, "termsOfService");
-    const json_t *caa = json_object_get(meta, "caaIdentities");
-    const char *name;
-    json_t *value;
+    const char *prefix = acme_json_string(meta, "accountHashPrefix");
     if (terms != NULL && strlen(terms) < sizeof out->terms) {
         snprintf(out->terms, sizeof out->terms, "%s", terms);
         printable(out->terms);
@@ -46,15 +79,11 @@ static void parse_meta(const json_t *meta, struct directory *out)
     if (!acme_json_url(meta, "website", out->website, sizeof out->website))
         out->website[0] = '\0';
     out->external_account_required = json_is_true(json_object_get(meta, "externalAccountRequired"));
-    for (size_t i = 0; i < json_array_size(caa) && i < 32; i++)
-        if (json_is_string(acme_json_at(caa, i)))
-            strlist_add(&out->caa_identities, json_string_value(acme_json_at(caa, i)));
-    json_t *profiles = json_object_get(meta, "profiles");
-    json_object_foreach(profiles, name, value)
-    {
-        if (out->profiles.n < 64)
-            strlist_add(&out->profiles, name);
-    }
+    parse_issuers(json_object_get(meta, "caaIdentities"), MAX_CAA_IDENTITIES, &out->caa_identities);
+    parse_issuers(json_object_get(meta, "issuerDomainNames"), MAX_ISSUERS, &out->issuer_names);
+    parse_profiles(json_object_get(meta, "profiles"), &out->profiles);
+    if (prefix != NULL && acme_issuer_value(prefix, sizeof out->account_hash_prefix))
+        snprintf(out->account_hash_prefix, sizeof out->account_hash_prefix, "%s", prefix);
 }
 
 bool directory_parse(const char *url, const char *json, size_t len, struct directory *out, struct err *err)

@@ -8,14 +8,17 @@
 #include <string.h>
 
 #include "tlsup/mem.h"
+#include "tlsup/name.h"
 #include "tlsup/policy.h"
 
 enum {
-    MAX_RESTARTS = 1,    /* orders given up for a fresh one */
-    MAX_FINALIZES = 2,   /* an order that stays ready is finalized once more */
-    READY_POLLS = 3,     /* polls of a ready order before that */
-    MAX_VALID_POLLS = 5, /* a valid order without a certificate URL */
-    REFUSED_POLLS = 4,   /* a challenge that the CA refused to begin may be under way all the same */
+    MAX_ALTERNATES = 8,      /* chains beside the default one */
+    MAX_LISTED_BYTES = 1200, /* of an error's text that goes through many names */
+    MAX_RESTARTS = 1,        /* orders given up for a fresh one */
+    MAX_FINALIZES = 2,       /* an order that stays ready is finalized once more */
+    READY_POLLS = 3,         /* polls of a ready order before that */
+    MAX_VALID_POLLS = 5,     /* a valid order without a certificate URL */
+    REFUSED_POLLS = 4,       /* a challenge that the CA refused to begin may be under way all the same */
 };
 
 static const char *const kind_names[JWS_KINDS] = {
@@ -23,8 +26,15 @@ static const char *const kind_names[JWS_KINDS] = {
     [JWS_FIND_ACCOUNT] = "account look-up",
     [JWS_READ] = "read",
     [JWS_NEW_ORDER] = "new order",
+    [JWS_NEW_ORDER_NO_REPLACES] = "new order without replaces",
+    [JWS_NEW_ORDER_PLAIN] = "plain new order",
     [JWS_RESPOND] = "challenge",
     [JWS_FINALIZE] = "finalize",
+    [JWS_UPDATE_ACCOUNT] = "account update",
+    [JWS_DEACTIVATE] = "account deactivation",
+    [JWS_KEY_CHANGE] = "key change",
+    [JWS_REVOKE] = "revocation",
+    [JWS_REVOKE_BY_KEY] = "revocation by the certificate's key",
 };
 
 const char *jws_kind_name(enum jws_kind kind)
@@ -40,18 +50,30 @@ const char *flow_state_name(enum flow_state state)
     return (size_t)state < COUNT_OF(names) ? names[state] : "unknown";
 }
 
-void flow_init(struct flow *flow, const struct strlist *names, const char *directory_url,
-               const char *new_order_url, const char *resume_url, enum challenge_type challenge)
+void flow_init(struct flow *flow, const struct flow_options *options)
 {
-    *flow = (struct flow){.challenge = challenge, .retry_after_s = -1};
-    strlist_copy(&flow->names, names);
-    snprintf(flow->directory_url, sizeof flow->directory_url, "%s", directory_url);
-    snprintf(flow->new_order_url, sizeof flow->new_order_url, "%s", new_order_url);
+    const char *resume_url = options->resume_url;
+    *flow = (struct flow){.retry_after_s = -1,
+                          .order_kind = JWS_NEW_ORDER,
+                          .has_replaces = options->has_replaces,
+                          .may_drop_profile = options->may_drop_profile,
+                          .all_chains = options->all_chains,
+                          .n_challenges = options->n_challenges};
+    if (flow->n_challenges > COUNT_OF(flow->challenges))
+        flow->n_challenges = COUNT_OF(flow->challenges);
+    memcpy(flow->challenges, options->challenges, sizeof flow->challenges);
+    strlist_copy(&flow->names, options->names);
+    snprintf(flow->directory_url, sizeof flow->directory_url, "%s", options->directory_url);
+    snprintf(flow->new_order_url, sizeof flow->new_order_url, "%s", options->new_order_url);
     snprintf(flow->order_url, sizeof flow->order_url, "%s", resume_url != NULL ? resume_url : "");
 }
 
 static void drop_authorizations(struct flow *flow)
 {
+    for (size_t i = 0; i < flow->n_authorizations; i++) {
+        free(flow->authorizations[i].offers);
+        buf_clear(&flow->authorizations[i].tried);
+    }
     free(flow->authorizations);
     flow->authorizations = NULL;
     flow->n_authorizations = 0;
@@ -61,7 +83,9 @@ void flow_clear(struct flow *flow)
 {
     strlist_clear(&flow->names);
     strlist_clear(&flow->alternates);
-    buf_clear(&flow->pem);
+    for (size_t i = 0; i < flow->n_chains; i++)
+        buf_clear(&flow->chains[i]);
+    free(flow->chains);
     drop_authorizations(flow);
     *flow = (struct flow){0};
 }
@@ -101,15 +125,36 @@ static void remember_order(struct flow_actions *actions, const char *url)
     snprintf(action->url, sizeof action->url, "%s", url);
 }
 
+/* PRESENT or CLEANUP of the present offer. */
+static struct flow_action *about_offer(const struct flow *flow, int index, enum flow_action_type type,
+                                       struct flow_actions *actions)
+{
+    const struct flow_authorization *auth = &flow->authorizations[index];
+    const struct acme_challenge *offer = &auth->offers[auth->offer];
+    struct flow_action *action = add(actions, type, index);
+    action->challenge = offer->type;
+    snprintf(action->name, sizeof action->name, "%s", auth->name);
+    snprintf(action->token, sizeof action->token, "%s", offer->token);
+    action->persist.draft = offer->draft;
+    snprintf(action->persist.issuers, sizeof action->persist.issuers, "%s", offer->issuers);
+    snprintf(action->persist.account_uri, sizeof action->persist.account_uri, "%s", offer->account_uri);
+    return action;
+}
+
+static void present(struct flow *flow, int index, struct flow_actions *actions)
+{
+    flow->authorizations[index].state = AUTH_PRESENTING;
+    flow->authorizations[index].presented = true; /* even a failed attempt is cleaned up */
+    about_offer(flow, index, FLOW_PRESENT, actions);
+}
+
 static void clean_up(struct flow *flow, int index, struct flow_actions *actions)
 {
     struct flow_authorization *auth = &flow->authorizations[index];
     if (!auth->presented)
         return;
     auth->presented = false;
-    struct flow_action *action = add(actions, FLOW_CLEANUP, index);
-    snprintf(action->name, sizeof action->name, "%s", auth->name);
-    snprintf(action->token, sizeof action->token, "%s", auth->token);
+    about_offer(flow, index, FLOW_CLEANUP, actions)->failed = auth->state != AUTH_VALID;
 }
 
 static void clean_up_all(struct flow *flow, struct flow_actions *actions)
@@ -148,6 +193,120 @@ static void give_up_text(struct flow *flow, enum err_code code, enum err_next ne
     give_up(flow, &err, actions);
 }
 
+/* -- refusals ---------------------------------------------------------------------------------------------
+ */
+
+static void name_failed(struct flow_actions *actions, const char *name, const struct err *err)
+{
+    struct flow_action *action = add(actions, FLOW_NAME_FAILED, FLOW_ORDER_INDEX);
+    snprintf(action->name, sizeof action->name, "%s", name);
+    action->err = *err;
+}
+
+/* The name of ours that a CA means by an identifier, NULL when it is none of them. A wildcard may go by its
+ * bare name. */
+static const char *ordered_name(const struct flow *flow, const char *identifier)
+{
+    struct err ignored = ERR_INIT;
+    char name[NAME_MAX_BYTES], wildcard[NAME_MAX_BYTES + 2];
+    if (!name_normalize(identifier, name, &ignored))
+        return NULL;
+    snprintf(wildcard, sizeof wildcard, "*.%s", name);
+    for (size_t i = 0; i < flow->names.n; i++)
+        if (strcmp(flow->names.v[i], name) == 0)
+            return flow->names.v[i];
+    for (size_t i = 0; i < flow->names.n; i++)
+        if (strcmp(flow->names.v[i], wildcard) == 0)
+            return flow->names.v[i];
+    return NULL;
+}
+
+/* Some CAs, with but one name to complain about, have it only in the text, in quotes. */
+static bool quoted_in(const struct problem *problem, const char *name)
+{
+    static const char *const types[] = {
+        "caa", "dns", "malformed", "rateLimited", "rejectedIdentifier", "unsupportedIdentifier"};
+    AUTO_FREE char *quoted = mem_fmt("\"%s\"", name);
+    for (size_t i = 0; i < COUNT_OF(types); i++)
+        if (strcmp(problem->type, types[i]) == 0)
+            return strstr(problem->detail, quoted) != NULL;
+    return false;
+}
+
+/* The names of the subproblems. */
+static size_t names_of_subproblems(const struct flow *flow, const struct problem *problem,
+                                   const struct err *whole, struct flow_actions *actions)
+{
+    AUTO_STRLIST told = STRLIST_INIT;
+    for (size_t i = 0; i < problem->n_sub; i++) {
+        const char *name = ordered_name(flow, problem->sub[i].identifier);
+        struct err err = ERR_INIT;
+        if (name == NULL || strlist_has(&told, name))
+            continue;
+        (void)problem_sub_to_err(problem, i, name, &err);
+        err.wait_s = err.next == NEXT_RETRY_LATER ? whole->wait_s : 0;
+        name_failed(actions, name, &err);
+        strlist_add(&told, name);
+    }
+    return told.n;
+}
+
+/* Tell which names the CA has refused: those of the subproblems, else the one that the problem is about. */
+static void names_of_problem(const struct flow *flow, const struct problem *problem, const struct err *whole,
+                             struct flow_actions *actions)
+{
+    if (names_of_subproblems(flow, problem, whole, actions) > 0)
+        return;
+    const char *identifier = ordered_name(flow, problem->identifier);
+    for (size_t i = 0; i < flow->names.n; i++) {
+        const char *name = flow->names.v[i];
+        struct err err = *whole;
+        if (identifier != NULL ? strcmp(name, identifier) != 0 : !quoted_in(problem, name))
+            continue;
+        snprintf(err.subject, sizeof err.subject, "%.255s", name);
+        name_failed(actions, name, &err);
+    }
+}
+
+/* What may do after a refusal. */
+enum remedy { WITHOUT_REPLACES = 1, WITHOUT_PROFILE = 2, FRESH_ORDER = 4, ANYTHING = 7 };
+
+/* A row for each type of problem that rules something out; of the others anything may be the cause. */
+static const struct {
+    const char *type;
+    unsigned remedies;
+} refusals[] = {
+    {"accountDoesNotExist", 0},
+    {"alreadyReplaced", WITHOUT_REPLACES},
+    {"badNonce", 0},
+    {"badPublicKey", 0},
+    {"badSignatureAlgorithm", 0},
+    {"caa", FRESH_ORDER},
+    {"compound", FRESH_ORDER},
+    {"conflict", WITHOUT_REPLACES},
+    {"connection", FRESH_ORDER},
+    {"dns", FRESH_ORDER},
+    {"externalAccountRequired", 0},
+    {"invalidProfile", WITHOUT_PROFILE},
+    {"rateLimited", 0},
+    {"rejectedIdentifier", WITHOUT_PROFILE | FRESH_ORDER},
+    {"serverInternal", WITHOUT_REPLACES},
+    {"unsupportedIdentifier", WITHOUT_PROFILE | FRESH_ORDER},
+    {"userActionRequired", 0},
+};
+
+static unsigned remedies_of(const struct flow_event *event)
+{
+    const char *type = event->problem != NULL ? event->problem->type : event->err->type;
+    int status = event->problem != NULL ? event->problem->status : 0;
+    if (event->err->code != ERR_ACME || status == 429 || status > 500) /* busy, or down */
+        return 0;
+    for (size_t i = 0; i < COUNT_OF(refusals); i++)
+        if (strcmp(type, refusals[i].type) == 0)
+            return refusals[i].remedies;
+    return ANYTHING;
+}
+
 /* -- the order --------------------------------------------------------------------------------------------
  */
 
@@ -158,7 +317,30 @@ static void start_order(struct flow *flow, struct flow_actions *actions)
     if (flow->resumed)
         request(actions, JWS_READ, FLOW_ORDER_INDEX, flow->order_url);
     else
-        request(actions, JWS_NEW_ORDER, FLOW_ORDER_INDEX, flow->new_order_url);
+        request(actions, flow->order_kind, FLOW_ORDER_INDEX, flow->new_order_url);
+}
+
+/* The next simpler form of newOrder, when that may help and has not been tried. */
+static bool simplify_order(struct flow *flow, unsigned remedies)
+{
+    if (flow->order_kind == JWS_NEW_ORDER && flow->has_replaces && (remedies & WITHOUT_REPLACES) != 0)
+        flow->order_kind = JWS_NEW_ORDER_NO_REPLACES;
+    else if (flow->order_kind != JWS_NEW_ORDER_PLAIN && flow->may_drop_profile &&
+             (remedies & WITHOUT_PROFILE) != 0)
+        flow->order_kind = JWS_NEW_ORDER_PLAIN;
+    else
+        return false;
+    return true;
+}
+
+static void begin_again(struct flow *flow, struct flow_actions *actions)
+{
+    clean_up_all(flow, actions);
+    drop_authorizations(flow);
+    flow->order_url[0] = flow->finalize_url[0] = '\0';
+    flow->finalizes = flow->polls = flow->empty_polls = 0;
+    remember_order(actions, "");
+    start_order(flow, actions);
 }
 
 /* Give the order up for a fresh one; false when that has been done already. */
@@ -167,12 +349,17 @@ static bool restart(struct flow *flow, struct flow_actions *actions)
     if (flow->restarts >= MAX_RESTARTS)
         return false;
     flow->restarts++;
-    clean_up_all(flow, actions);
-    drop_authorizations(flow);
-    flow->order_url[0] = flow->finalize_url[0] = '\0';
-    flow->finalizes = flow->polls = flow->empty_polls = 0;
-    remember_order(actions, "");
-    start_order(flow, actions);
+    begin_again(flow, actions);
+    return true;
+}
+
+/* The CA has dropped the order's profile since it took the order: give it up for one without. */
+static bool profile_vanished(struct flow *flow, const struct problem *problem, struct flow_actions *actions)
+{
+    if (problem == NULL || strcmp(problem->type, "invalidProfile") != 0 ||
+        !simplify_order(flow, WITHOUT_PROFILE))
+        return false;
+    begin_again(flow, actions);
     return true;
 }
 
@@ -201,6 +388,7 @@ static void ask_order(struct flow *flow, struct flow_actions *actions)
 static void download(struct flow *flow, const char *url, struct flow_actions *actions)
 {
     flow->state = FLOW_DOWNLOADING;
+    snprintf(flow->certificate_url, sizeof flow->certificate_url, "%s", url);
     request(actions, JWS_READ, FLOW_ORDER_INDEX, url);
 }
 
@@ -208,9 +396,13 @@ static void order_invalid(struct flow *flow, const struct acme_order *order, str
 {
     struct err err = ERR_INIT;
     struct problem none = {.detail = "the CA has declared the order invalid and gives no reason"};
+    if (order->has_error && profile_vanished(flow, &order->error, actions))
+        return;
     if (flow->resumed && restart(flow, actions))
         return;
     (void)problem_to_err(order->has_error ? &order->error : &none, first_name(flow), -1, &err);
+    if (order->has_error)
+        names_of_problem(flow, &order->error, &err, actions);
     give_up_order(flow, &err, actions);
 }
 
@@ -292,7 +484,7 @@ static void order_received(struct flow *flow, const struct flow_event *event, st
 {
     struct err err = ERR_INIT;
     struct acme_order order = {0};
-    bool fresh = event->request == JWS_NEW_ORDER;
+    bool fresh = flow->state == FLOW_ORDERING && !flow->resumed;
     flow->retry_after_s = event->response->retry_after_s;
     flow->asking = false;
     if (!acme_order_parse(buf_str(&event->response->body), event->response->body.len, &order, &err) ||
@@ -313,14 +505,43 @@ static void order_received(struct flow *flow, const struct flow_event *event, st
     acme_order_clear(&order);
 }
 
+/* The alternates that are worth asking for: at the CA's own address, none of them twice. */
+static void choose_alternates(struct flow *flow, const struct strlist *links)
+{
+    for (size_t i = 0; i < links->n && flow->alternates.n < MAX_ALTERNATES; i++)
+        if (url_same_origin(links->v[i], flow->directory_url) &&
+            strcmp(links->v[i], flow->certificate_url) != 0 && !strlist_has(&flow->alternates, links->v[i]))
+            strlist_add(&flow->alternates, links->v[i]);
+}
+
+static void next_chain(struct flow *flow, struct flow_actions *actions)
+{
+    struct strlist *left = &flow->alternates;
+    if (left->n == 0) {
+        clean_up_all(flow, actions);
+        flow->state = FLOW_DONE;
+        add(actions, FLOW_FINISHED, FLOW_ORDER_INDEX);
+        return;
+    }
+    request(actions, JWS_READ, FLOW_ORDER_INDEX, left->v[0]);
+    free(left->v[0]);
+    memmove(left->v, left->v + 1, --left->n * sizeof *left->v);
+}
+
 static void downloaded(struct flow *flow, const struct flow_event *event, struct flow_actions *actions)
 {
-    buf_reset(&flow->pem);
-    buf_add(&flow->pem, event->response->body.data, event->response->body.len);
-    strlist_copy(&flow->alternates, &event->response->alternates);
-    clean_up_all(flow, actions);
-    flow->state = FLOW_DONE;
-    add(actions, FLOW_FINISHED, FLOW_ORDER_INDEX);
+    const struct buf *body = &event->response->body;
+    bool first = flow->n_chains == 0;
+    /* the default is taken as it is, to be judged by who can tell a person about it */
+    if (first || strstr(buf_str(body), "-----BEGIN CERTIFICATE-----") != NULL) {
+        flow->chains = mem_resize(flow->chains, flow->n_chains + 1, sizeof *flow->chains);
+        struct buf *chain = &flow->chains[flow->n_chains++];
+        *chain = (struct buf)BUF_INIT;
+        buf_add(chain, body->data, body->len);
+    }
+    if (first && flow->all_chains)
+        choose_alternates(flow, &event->response->alternates);
+    next_chain(flow, actions);
 }
 
 /* -- authorizations ---------------------------------------------------------------------------------------
@@ -349,14 +570,33 @@ static bool all_failures_stale(const struct flow *flow)
     return true;
 }
 
+/* "name: why" for each, as many as there is room for. */
+static void list_failures(const struct flow *flow, struct buf *text)
+{
+    size_t left = count(flow, AUTH_FAILED);
+    for (size_t i = 0; i < flow->n_authorizations; i++) {
+        const struct flow_authorization *auth = &flow->authorizations[i];
+        if (auth->state != AUTH_FAILED)
+            continue;
+        AUTO_FREE char *line =
+            mem_fmt("\n%s: %s", auth->name[0] != '\0' ? auth->name : auth->url, auth->failure.text);
+        if (text->len + strlen(line) > MAX_LISTED_BYTES && text->len > 0) {
+            buf_addf(text, "\nand %zu more", left);
+            return;
+        }
+        buf_adds(text, line);
+        left--;
+    }
+}
+
 /* One error for all names that failed, the first of them in front. No request of theirs is under way here. */
 static void authorizations_failed(struct flow *flow, struct flow_actions *actions)
 {
     struct err err = ERR_INIT;
-    AUTO_BUF text = BUF_INIT;
     size_t failed = count(flow, AUTH_FAILED);
-    bool order_dead = false;
-    if (all_failures_stale(flow) && restart(flow, actions))
+    AUTO_STRLIST told = STRLIST_INIT;
+    bool order_dead = false, all_stale = all_failures_stale(flow);
+    if (all_stale && restart(flow, actions))
         return;
     for (size_t i = 0; i < flow->n_authorizations; i++) {
         const struct flow_authorization *auth = &flow->authorizations[i];
@@ -365,12 +605,16 @@ static void authorizations_failed(struct flow *flow, struct flow_actions *action
         if (!err_isset(&err))
             err = auth->failure;
         order_dead |= auth->failure.next == NEXT_REFUSED;
-        if (failed > 1)
-            buf_addf(&text, "%s%s: %s", text.len > 0 ? "\n" : "",
-                     auth->name[0] != '\0' ? auth->name : auth->url, auth->failure.text);
+        if (auth->blameless || auth->name[0] == '\0' || strlist_has(&told, auth->name) ||
+            (auth->stale && !all_stale)) /* a fresh order may do for that one */
+            continue;
+        name_failed(actions, auth->name, &auth->failure);
+        strlist_add(&told, auth->name);
     }
     if (failed > 1) {
-        snprintf(err.text, sizeof err.text, "%zu of %zu names could not be proven\n%.1200s", failed,
+        AUTO_BUF text = BUF_INIT;
+        list_failures(flow, &text);
+        snprintf(err.text, sizeof err.text, "%zu of %zu names could not be proven%s", failed,
                  flow->n_authorizations, buf_str(&text));
         snprintf(err.subject, sizeof err.subject, "%s", first_name(flow));
     }
@@ -388,7 +632,7 @@ static void trigger_all(struct flow *flow, int64_t now_ms, struct flow_actions *
         if (auth->state != AUTH_PRESENTED)
             continue;
         auth->state = AUTH_TRIGGERING;
-        request(actions, JWS_RESPOND, (int)i, auth->challenge_url);
+        request(actions, JWS_RESPOND, (int)i, auth->offers[auth->offer].url);
     }
 }
 
@@ -418,36 +662,126 @@ static void fail_authorization(struct flow *flow, int index, const struct err *e
     advance(flow, now_ms, actions);
 }
 
-static const struct acme_challenge *choose(const struct flow *flow, const struct acme_authorization *auth)
+/* -- which challenge --------------------------------------------------------------------------------------
+ */
+
+static bool answerable(const struct acme_challenge *challenge)
 {
-    for (size_t i = 0; i < auth->n_challenges; i++)
-        if (auth->challenges[i].type == flow->challenge && auth->challenges[i].token[0] != '\0')
-            return &auth->challenges[i];
-    return NULL;
+    if (challenge->status == ACME_INVALID)
+        return false;
+    return challenge->type == CHALLENGE_DNS_PERSIST_01 ? challenge->draft != 0 : challenge->token[0] != '\0';
 }
 
-static void present(struct flow *flow, int index, const struct acme_authorization *parsed, int64_t now_ms,
-                    struct flow_actions *actions)
+/* Keep what can be answered here, the type that we prefer first. */
+static void collect_offers(const struct flow *flow, const struct acme_authorization *parsed,
+                           struct flow_authorization *auth)
+{
+    bool taken[CHALLENGE_TYPES] = {false};
+    auth->offers = mem_array(parsed->n_challenges, sizeof *auth->offers);
+    for (size_t i = 0; i < flow->n_challenges; i++) {
+        enum challenge_type type = flow->challenges[i];
+        if (!challenge_type_fits(type, auth->name) || taken[type])
+            continue;
+        taken[type] = true;
+        for (size_t k = 0; k < parsed->n_challenges; k++)
+            if (parsed->challenges[k].type == type && answerable(&parsed->challenges[k]))
+                auth->offers[auth->n_offers++] = parsed->challenges[k];
+    }
+}
+
+/* The types that are set up here and fit the name (or do not): "http-01 or dns-01". */
+static void list_types(const struct flow *flow, const char *name, bool fitting, struct buf *out)
+{
+    for (size_t i = 0; i < flow->n_challenges; i++)
+        if (challenge_type_fits(flow->challenges[i], name) == fitting)
+            buf_addf(out, "%s%s", out->len > 0 ? " or " : "", challenge_type_name(flow->challenges[i]));
+}
+
+static bool offered(const struct flow *flow, const struct acme_authorization *parsed, const char *name)
+{
+    for (size_t i = 0; i < parsed->n_challenges; i++)
+        for (size_t k = 0; k < flow->n_challenges; k++)
+            if (parsed->challenges[i].type == flow->challenges[k] &&
+                challenge_type_fits(flow->challenges[k], name))
+                return true;
+    return false;
+}
+
+static void no_offer(const struct flow *flow, const struct acme_authorization *parsed, const char *name,
+                     struct err *err)
+{
+    AUTO_BUF ours = BUF_INIT, others = BUF_INIT;
+    const char *offers = parsed->offered[0] != '\0' ? parsed->offered : "nothing";
+    list_types(flow, name, true, &ours);
+    list_types(flow, name, false, &others);
+    if (ours.len == 0) {
+        (void)err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, name, "%s cannot be proven by %s",
+                      name_is_ip(name)         ? "an IP address"
+                      : name_is_wildcard(name) ? "a wildcard name"
+                                               : "it",
+                      others.len > 0 ? buf_str(&others) : "nothing");
+        (void)err_advise(err, "choose a way that can prove it with --challenge; the CA offers: %s", offers);
+    } else if (offered(flow, parsed, name)) {
+        (void)err_set(
+            err, ERR_PROTOCOL, NEXT_REFUSED, name,
+            "the CA offers %s for it, but without what it takes to answer (a token, or the names of "
+            "issuers)",
+            buf_str(&ours));
+    } else {
+        (void)err_set(err, ERR_PROTOCOL, NEXT_REFUSED, name, "the CA does not offer %s for it, only: %s",
+                      buf_str(&ours), offers);
+        (void)err_advise(err, "choose another way to prove it with --challenge");
+    }
+}
+
+static void begin_authorization(struct flow *flow, int index, const struct acme_authorization *parsed,
+                                int64_t now_ms, struct flow_actions *actions)
 {
     struct flow_authorization *auth = &flow->authorizations[index];
-    const struct acme_challenge *challenge = choose(flow, parsed);
     struct err err = ERR_INIT;
-    if (challenge == NULL) {
-        (void)err_set(&err, ERR_PROTOCOL, NEXT_REFUSED, auth->name,
-                      "the CA does not offer %s for it, only: %s", challenge_type_name(flow->challenge),
-                      parsed->offered[0] != '\0' ? parsed->offered : "nothing");
-        fail_authorization(flow, index, &err, now_ms, actions);
+    collect_offers(flow, parsed, auth);
+    if (auth->n_offers > 0) {
+        present(flow, index, actions);
         return;
     }
-    auth->state = AUTH_PRESENTING;
-    auth->presented = true; /* even a failed attempt is cleaned up */
-    snprintf(auth->token, sizeof auth->token, "%s", challenge->token);
-    snprintf(auth->challenge_url, sizeof auth->challenge_url, "%s", challenge->url);
-    struct flow_action *action = add(actions, FLOW_PRESENT, index);
-    action->challenge = challenge->type;
-    snprintf(action->name, sizeof action->name, "%s", auth->name);
-    snprintf(action->token, sizeof action->token, "%s", auth->token);
+    no_offer(flow, parsed, auth->name, &err);
+    fail_authorization(flow, index, &err, now_ms, actions);
 }
+
+/* What was tried, and what came of each; for the rest, the preferred one leads. */
+static void none_left(const struct flow_authorization *auth, struct err *err)
+{
+    const struct err first = auth->failure;
+    err_clear(err);
+    (void)err_set(err, first.code, first.next, auth->name,
+                  "no challenge that the CA offers could be prepared%s", buf_str(&auth->tried));
+    err->wait_s = first.wait_s;
+    if (first.advice[0] != '\0')
+        (void)err_advise(err, "%s", first.advice);
+}
+
+/* The present offer could not be provisioned: on to the next, if there is one. */
+static void not_presented(struct flow *flow, int index, const struct err *err, int64_t now_ms,
+                          struct flow_actions *actions)
+{
+    struct flow_authorization *auth = &flow->authorizations[index];
+    struct err failure = *err;
+    clean_up(flow, index, actions);
+    buf_addf(&auth->tried, "\n%s: %s", challenge_type_name(auth->offers[auth->offer].type), err->text);
+    if (auth->offer == 0)
+        auth->failure = *err;
+    if (auth->offer + 1 < auth->n_offers) {
+        auth->offer++;
+        present(flow, index, actions);
+        return;
+    }
+    if (auth->n_offers > 1)
+        none_left(auth, &failure);
+    fail_authorization(flow, index, &failure, now_ms, actions);
+}
+
+/* -- reading them -----------------------------------------------------------------------------------------
+ */
 
 static void poll_authorization(struct flow *flow, int index, bool fetched, struct flow_actions *actions)
 {
@@ -455,16 +789,52 @@ static void poll_authorization(struct flow *flow, int index, bool fetched, struc
     set_timer(actions, index, policy_poll_ms(auth->polls, auth->retry_after_s, fetched));
 }
 
+/* What a problem means for the challenges that problem.c does not speak of. */
+static const struct {
+    enum challenge_type challenge;
+    const char *types, *advice;
+} advices[] = {
+    {CHALLENGE_TLS_ALPN_01, "connection",
+     "the CA could not reach this server: open port 443 in every firewall and router on the way, and check "
+     "that the name's A and AAAA records are this server's addresses"},
+    {CHALLENGE_TLS_ALPN_01, "unauthorized incorrectResponse tls",
+     "something other than tlsup answered on port 443: check that the name's A and AAAA records point to "
+     "this "
+     "server, and that nothing that ends TLS stands before it"},
+    {CHALLENGE_DNS_01, "unauthorized incorrectResponse dns connection",
+     "the CA did not find the right TXT record: check that all servers of the zone show it, to questions "
+     "from "
+     "everywhere, and that no CNAME leads elsewhere"},
+    {CHALLENGE_DNS_ACCOUNT_01, "unauthorized incorrectResponse dns connection",
+     "the CA did not find the right TXT record: check that all servers of the zone show it, to questions "
+     "from "
+     "everywhere, and that no CNAME leads elsewhere"},
+    {CHALLENGE_DNS_PERSIST_01, "unauthorized incorrectResponse dns connection",
+     "the CA found no TXT record at _validation-persist of the name that lets this account have a "
+     "certificate "
+     "from it: compare it with the one that is asked for"},
+};
+
+static void advise_by_challenge(enum challenge_type challenge, struct err *err)
+{
+    for (size_t i = 0; i < COUNT_OF(advices); i++) {
+        AUTO_STRLIST types = STRLIST_INIT;
+        strlist_split(&types, advices[i].types, " ");
+        if (advices[i].challenge == challenge && strlist_has(&types, err->type))
+            snprintf(err->advice, sizeof err->advice, "%s", advices[i].advice);
+    }
+}
+
 static void authorization_invalid(struct flow *flow, int index, const struct acme_authorization *parsed,
                                   int64_t now_ms, struct flow_actions *actions)
 {
     struct err err = ERR_INIT;
-    struct problem problem = {.detail = "the CA could not prove that it is yours, and gives no reason"};
-    for (size_t i = 0; i < parsed->n_challenges; i++)
-        if (parsed->challenges[i].has_error)
-            problem = parsed->challenges[i].error;
-    (void)problem_to_err(&problem, flow->authorizations[index].name, -1, &err);
+    struct problem none = {.detail = "the CA could not prove that it is yours, and gives no reason"};
+    (void)problem_to_err(parsed->has_error ? &parsed->error : &none, flow->authorizations[index].name, -1,
+                         &err);
+    advise_by_challenge(parsed->has_error ? parsed->error_type : CHALLENGE_UNKNOWN, &err);
     err.next = err.next == NEXT_NONE ? NEXT_REFUSED : err.next;
+    flow->authorizations[index].blameless = false;
     /* of an order that an earlier run had begun, this may be the answer to that run, which was not there any
      * more when the CA came */
     flow->authorizations[index].stale = flow->resumed;
@@ -476,6 +846,7 @@ static void authorization_stale(struct flow *flow, int index, const struct acme_
 {
     struct err err = ERR_INIT;
     flow->authorizations[index].stale = true;
+    flow->authorizations[index].blameless = false;
     (void)err_set(&err, ERR_PROTOCOL, NEXT_RETRY_LATER, flow->authorizations[index].name,
                   "its authorization is %s", acme_status_name(parsed->status));
     fail_authorization(flow, index, &err, now_ms, actions);
@@ -495,12 +866,14 @@ static bool name_it(const struct flow *flow, const struct acme_authorization *pa
 }
 
 /* The CA refused to begin, and still has not begun: it never will. */
-static bool never_triggered(const struct flow *flow, const struct flow_authorization *auth,
-                            const struct acme_authorization *parsed)
+static bool never_triggered(const struct flow_authorization *auth, const struct acme_authorization *parsed)
 {
-    const struct acme_challenge *challenge = choose(flow, parsed);
-    return err_isset(&auth->failure) && auth->polls >= REFUSED_POLLS && challenge != NULL &&
-           challenge->status == ACME_PENDING;
+    if (!auth->refused || auth->polls < REFUSED_POLLS)
+        return false;
+    for (size_t i = 0; i < parsed->n_challenges; i++)
+        if (parsed->challenges[i].type == auth->offers[auth->offer].type)
+            return parsed->challenges[i].status == ACME_PENDING;
+    return false;
 }
 
 static void authorization_received(struct flow *flow, const struct flow_event *event,
@@ -528,8 +901,8 @@ static void authorization_received(struct flow *flow, const struct flow_event *e
     case ACME_PENDING:
     case ACME_PROCESSING:
         if (auth->state == AUTH_READING)
-            present(flow, event->index, &parsed, event->now_ms, actions);
-        else if (never_triggered(flow, auth, &parsed))
+            begin_authorization(flow, event->index, &parsed, event->now_ms, actions);
+        else if (never_triggered(auth, &parsed))
             fail_authorization(flow, event->index, &auth->failure, event->now_ms, actions);
         else
             poll_authorization(flow, event->index, false, actions);
@@ -557,7 +930,7 @@ static bool awaited(const struct flow *flow, enum jws_kind request)
 {
     switch (flow->state) {
     case FLOW_ORDERING:
-        return request == (flow->resumed ? JWS_READ : JWS_NEW_ORDER);
+        return request == (flow->resumed ? JWS_READ : flow->order_kind);
     case FLOW_FINALIZING:
         return request == JWS_FINALIZE;
     case FLOW_PROCESSING:
@@ -604,10 +977,13 @@ static void on_authorization_error(struct flow *flow, const struct flow_event *e
          * tells */
         auth->state = AUTH_POLLING;
         auth->failure = *event->err;
+        auth->refused = true;
+        auth->blameless = remedies_of(event) == 0;
         auth->polls = 1;
         set_timer(actions, event->index, 0);
         return;
     }
+    auth->blameless = true;
     fail_authorization(flow, event->index, event->err, event->now_ms, actions);
 }
 
@@ -619,15 +995,31 @@ static void on_error(struct flow *flow, const struct flow_event *event, struct f
     }
     if (event->index != FLOW_ORDER_INDEX || !awaited(flow, event->request))
         return;
-    bool acme = event->err->code == ERR_ACME, refused = acme && event->err->next == NEXT_REFUSED;
-    /* not when the CA has but trouble of its own: the order is still good then */
-    if (flow->state == FLOW_ORDERING && flow->resumed && refused && restart(flow, actions))
+    if (flow->state == FLOW_DOWNLOADING && flow->n_chains > 0) {
+        next_chain(flow, actions);
         return;
+    }
+    bool acme = event->err->code == ERR_ACME, refused = acme && event->err->next == NEXT_REFUSED;
+    unsigned remedies = remedies_of(event);
+    if (flow->state == FLOW_ORDERING && flow->resumed) {
+        /* not when the CA has but trouble of its own, or with the account: the order is still good then */
+        if (!refused || (remedies & FRESH_ORDER) == 0 || !restart(flow, actions))
+            give_up(flow, event->err, actions);
+        return;
+    }
+    if (flow->state == FLOW_ORDERING && simplify_order(flow, remedies)) {
+        start_order(flow, actions);
+        return;
+    }
     if (flow->state == FLOW_FINALIZING && acme && strcmp(event->err->type, "orderNotReady") == 0) {
         flow->retry_after_s = -1;
         poll_order(flow, event->now_ms, actions);
         return;
     }
+    if (flow->state == FLOW_FINALIZING && profile_vanished(flow, event->problem, actions))
+        return;
+    if (event->problem != NULL && (flow->state == FLOW_ORDERING || flow->state == FLOW_FINALIZING))
+        names_of_problem(flow, event->problem, event->err, actions);
     /* a certificate that two runs could not fetch is lost */
     if (refused && (flow->state == FLOW_FINALIZING || (flow->state == FLOW_DOWNLOADING && flow->resumed)))
         give_up_order(flow, event->err, actions);
@@ -640,7 +1032,7 @@ static void on_presented(struct flow *flow, const struct flow_event *event, stru
     if (!about_authorization(flow, event) || flow->authorizations[event->index].state != AUTH_PRESENTING)
         return;
     if (event->type == FLOW_NOT_PRESENTED) {
-        fail_authorization(flow, event->index, event->err, event->now_ms, actions);
+        not_presented(flow, event->index, event->err, event->now_ms, actions);
         return;
     }
     flow->authorizations[event->index].state = AUTH_PRESENTED;
@@ -651,7 +1043,7 @@ static void on_fetched(struct flow *flow, const char *token, struct flow_actions
 {
     for (size_t i = 0; i < flow->n_authorizations; i++) {
         struct flow_authorization *auth = &flow->authorizations[i];
-        if (auth->token[0] == '\0' || strcmp(auth->token, token) != 0)
+        if (auth->n_offers == 0 || token[0] == '\0' || strcmp(auth->offers[auth->offer].token, token) != 0)
             continue;
         /* only the first time: a CA looks from several places, and each would put the poll off */
         if (auth->state == AUTH_POLLING && auth->polls == 0 && !auth->asking && !auth->fetched)

@@ -12,6 +12,9 @@
 #include "tlsup/b64.h"
 #include "tlsup/clock.h"
 #include "tlsup/mem.h"
+#include "tlsup/name.h"
+
+enum { MAX_CHALLENGES_READ = 64, MAX_ISSUERS = 10, LABEL_MAX_BYTES = 63 };
 
 static const char *const status_names[] = {
     [ACME_UNKNOWN] = "unknown",
@@ -30,6 +33,18 @@ static const char *const type_names[] = {
     [CHALLENGE_HTTP_01] = "http-01",
     [CHALLENGE_TLS_ALPN_01] = "tls-alpn-01",
     [CHALLENGE_DNS_01] = "dns-01",
+    [CHALLENGE_DNS_ACCOUNT_01] = "dns-account-01",
+    [CHALLENGE_DNS_PERSIST_01] = "dns-persist-01",
+};
+_Static_assert(COUNT_OF(type_names) == CHALLENGE_TYPES, "every type has a name");
+
+/* What a type can prove beside plain DNS names, which all can. */
+static const struct {
+    bool wildcards, addresses;
+} abilities[CHALLENGE_TYPES] = {
+    [CHALLENGE_HTTP_01] = {.addresses = true},        [CHALLENGE_TLS_ALPN_01] = {.addresses = true},
+    [CHALLENGE_DNS_01] = {.wildcards = true},         [CHALLENGE_DNS_ACCOUNT_01] = {.wildcards = true},
+    [CHALLENGE_DNS_PERSIST_01] = {.wildcards = true},
 };
 
 const char *acme_status_name(enum acme_status status)
@@ -40,6 +55,14 @@ const char *acme_status_name(enum acme_status status)
 const char *challenge_type_name(enum challenge_type type)
 {
     return (size_t)type < COUNT_OF(type_names) ? type_names[type] : type_names[CHALLENGE_UNKNOWN];
+}
+
+bool challenge_type_fits(enum challenge_type type, const char *name)
+{
+    if (type == CHALLENGE_UNKNOWN || (size_t)type >= COUNT_OF(abilities))
+        return false;
+    return (abilities[type].wildcards || !name_is_wildcard(name)) &&
+           (abilities[type].addresses || !name_is_ip(name));
 }
 
 /* The index of a whole word in a table whose first row is "unknown". */
@@ -75,12 +98,22 @@ static void lower_case(char *text)
         *c = (char)tolower((unsigned char)*c);
 }
 
+/* A name as we write it: an IPv6 address has many texts, and a CA may choose another one. */
+static void canonical(const char *value, char *out, size_t size)
+{
+    struct err ignored = ERR_INIT;
+    char address[NAME_MAX_BYTES];
+    bool is_address = strchr(value, ':') != NULL && name_normalize(value, address, &ignored);
+    snprintf(out, size, "%s", is_address ? address : value);
+    lower_case(out);
+}
+
 static void add_identifier(struct acme_order *out, const char *value)
 {
-    AUTO_FREE char *lower = mem_dup(value);
-    lower_case(lower);
-    if (!strlist_has(&out->names, lower)) /* twice the same must not stand for one that is missing */
-        strlist_add(&out->names, lower);
+    char name[256];
+    canonical(value, name, sizeof name);
+    if (!strlist_has(&out->names, name)) /* twice the same must not stand for one that is missing */
+        strlist_add(&out->names, name);
 }
 
 void acme_order_clear(struct acme_order *order)
@@ -144,6 +177,66 @@ static void add_offered(struct acme_authorization *out, const char *type)
     printable(out->offered);
 }
 
+bool acme_issuer_name(const char *text, char out[ISSUER_NAME_BYTES])
+{
+    size_t len = strlen(text), label = 0;
+    if (len == 0 || len >= ISSUER_NAME_BYTES)
+        return false;
+    for (size_t i = 0; i <= len; i++) {
+        char c = text[i];
+        bool end = c == '.' || c == '\0';
+        if (end && (label == 0 || label > LABEL_MAX_BYTES || text[i - 1] == '-'))
+            return false;
+        if (!end && !isalnum((unsigned char)c) && (c != '-' || label == 0))
+            return false;
+        label = end ? 0 : label + 1;
+    }
+    memcpy(out, text, len + 1);
+    lower_case(out);
+    return true;
+}
+
+bool acme_issuer_value(const char *text, size_t size)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        if (*c <= ' ' || *c > '~' || *c == ';')
+            return false;
+    return strlen(text) < size;
+}
+
+/* All of them must be in order, as one that is not may be a try to smuggle something into a record. */
+static bool parse_issuers(const json_t *array, char *out, size_t size)
+{
+    char name[ISSUER_NAME_BYTES];
+    size_t n = json_array_size(array), len = 0;
+    if (n < 1 || n > MAX_ISSUERS)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(acme_json_at(array, i));
+        if (text == NULL || !acme_issuer_name(text, name))
+            return false;
+        if (len + strlen(name) + 2 <= size) /* any one of them will do */
+            len += (size_t)snprintf(out + len, size - len, "%s%s", len > 0 ? " " : "", name);
+    }
+    return true;
+}
+
+static void parse_persist(const json_t *object, struct acme_challenge *out)
+{
+    const json_t *first = json_object_get(object, "issuer-domain-names");
+    const json_t *second = json_object_get(object, "issuerDomainNames");
+    const char *account = acme_json_string(object, "accounturi");
+    int draft = json_is_array(first) ? 1 : 2;
+    if (!parse_issuers(draft == 1 ? first : second, out->issuers, sizeof out->issuers)) {
+        out->issuers[0] = '\0';
+        return;
+    }
+    out->draft = draft;
+    if (draft == 1 && account != NULL && url_valid(account) &&
+        acme_issuer_value(account, sizeof out->account_uri))
+        snprintf(out->account_uri, sizeof out->account_uri, "%s", account);
+}
+
 static void parse_challenge(const json_t *object, struct acme_authorization *out)
 {
     const char *type = acme_json_string(object, "type");
@@ -153,20 +246,25 @@ static void parse_challenge(const json_t *object, struct acme_authorization *out
         return;
     add_offered(out, type);
     challenge.type = (enum challenge_type)word_index(type, type_names, COUNT_OF(type_names));
+    if (!out->has_error && error_of(object, &out->error)) {
+        out->has_error = true;
+        out->error_type = challenge.type;
+    }
     if (challenge.type == CHALLENGE_UNKNOWN || out->n_challenges == AUTHORIZATION_MAX_CHALLENGES ||
         !acme_json_url(object, "url", challenge.url, sizeof challenge.url))
         return;
     challenge.status = status_of(object);
-    challenge.has_error = error_of(object, &challenge.error);
     /* the token becomes part of paths and answers: nothing but its alphabet may come further than here */
     if (token != NULL && b64url_valid(token, TOKEN_MAX_BYTES - 1))
         snprintf(challenge.token, sizeof challenge.token, "%s", token);
+    if (challenge.type == CHALLENGE_DNS_PERSIST_01)
+        parse_persist(object, &challenge);
     out->challenges[out->n_challenges++] = challenge;
 }
 
 bool acme_authorization_parse(const char *json, size_t len, struct acme_authorization *out, struct err *err)
 {
-    *out = (struct acme_authorization){0};
+    memset(out, 0, sizeof *out);
     AUTO_JSON *object = acme_json(json, len, "the authorization", err);
     if (object == NULL)
         return false;
@@ -175,12 +273,11 @@ bool acme_authorization_parse(const char *json, size_t len, struct acme_authoriz
     if (out->status == ACME_UNKNOWN || value == NULL)
         return err_set(err, ERR_PROTOCOL, NEXT_RETRY_LATER, NULL,
                        "the authorization has no known status or no identifier");
-    snprintf(out->identifier, sizeof out->identifier, "%s", value);
+    canonical(value, out->identifier, sizeof out->identifier);
     printable(out->identifier);
-    lower_case(out->identifier);
     out->wildcard = json_is_true(json_object_get(object, "wildcard"));
     const json_t *challenges = json_object_get(object, "challenges");
-    for (size_t i = 0; i < json_array_size(challenges) && i < 64; i++)
+    for (size_t i = 0; i < json_array_size(challenges) && i < MAX_CHALLENGES_READ; i++)
         parse_challenge(acme_json_at(challenges, i), out);
     return true;
 }

@@ -3,9 +3,17 @@
 #endif
 #include "tlsup/policy.h"
 
+#include <limits.h>
+
 #include "tlsup/compat.h"
 
-enum { MINUTE_S = 60, DAY_S = 86400, SHORT_LIFE_S = 10 * DAY_S, SIT_OUT_S = 60 };
+enum {
+    MINUTE_S = 60,
+    DAY_S = 86400,
+    SHORT_LIFE_S = 10 * DAY_S,
+    SIT_OUT_S = 60,
+    LONGEST_OWN_WAIT_MS = 30 * 1000
+};
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
@@ -18,17 +26,30 @@ static const struct {
     int64_t first_wait_ms;
 } rows[] = {
     /* a CA that refuses half of all nonces still lets all but one request in a million through */
-    [POLICY_BAD_NONCE] = {20, 0},   [POLICY_CUT] = {4, 500}, [POLICY_SERVER] = {4, 1000},
-    [POLICY_SLOW_DOWN] = {4, 2000}, [POLICY_FINAL] = {0, 0},
+    [POLICY_BAD_NONCE] = {20, 0},
+    [POLICY_CUT] = {4, 500},
+    [POLICY_SERVER] = {4, 1000},
+    /* a CA that asks for patience is not one that fails: the deadline alone ends it */
+    [POLICY_SLOW_DOWN] = {INT_MAX, 2000},
+    [POLICY_FINAL] = {0, 0},
 };
+
+static int64_t own_wait_ms(enum policy_failure failure, int attempt)
+{
+    int doublings = (int)clamp(attempt - INT64_C(1), 0, 10);
+    return clamp(rows[failure].first_wait_ms << doublings, 0, LONGEST_OWN_WAIT_MS);
+}
 
 struct policy_verdict policy_decide(enum policy_failure failure, int attempt, int64_t retry_after_s,
                                     int64_t left_ms)
 {
     static const struct policy_verdict stop = {false, 0};
-    if ((unsigned)failure >= COUNT_OF(rows) || attempt >= rows[failure].attempts)
+    if ((unsigned)failure >= COUNT_OF(rows))
         return stop;
-    int64_t wait_ms = rows[failure].first_wait_ms << (attempt > 0 ? attempt - 1 : 0);
+    bool for_ever = rows[failure].attempts == INT_MAX;
+    if (attempt >= rows[failure].attempts && !for_ever)
+        return stop;
+    int64_t wait_ms = own_wait_ms(failure, attempt);
     if (failure != POLICY_BAD_NONCE && retry_after_s >= 0) {
         if (retry_after_s > SIT_OUT_S) /* a person, or the next run, waits better than we do */
             return stop;

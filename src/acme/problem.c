@@ -10,9 +10,12 @@
 #include "tlsup/buf.h"
 #include "tlsup/url.h"
 
+/* Of an error's text, which has an end, and to which outer layers add. */
+enum { SHOWN_BYTES = 1400, ADDRESSES_BYTES = 1100 };
+
 static const char urn[] = "urn:ietf:params:acme:error:";
 
-/* What each type means for the person, RFC 8555 section 6.7 and later registrations.. */
+/* What each type means for the person, RFC 8555 section 6.7 and later registrations. */
 static const struct meaning {
     const char *type;
     enum err_next next;
@@ -20,12 +23,15 @@ static const struct meaning {
 } meanings[] = {
     {"accountDoesNotExist", NEXT_RETRY_NOW,
      "the CA does not know this account any more; run `tlsup account register` and try again"},
+    {"alreadyReplaced", NEXT_REFUSED, NULL},
     {"alreadyRevoked", NEXT_NONE, "nothing is left to do: it is revoked"},
     {"badCSR", NEXT_REFUSED, "the CA does not like the certificate request; another --key-type may help"},
     {"badNonce", NEXT_RETRY_NOW,
      "run the same command again; if it keeps failing, something between here and the CA repeats old "
      "answers"},
     {"badPublicKey", NEXT_REFUSED, "the CA does not accept this kind of key; choose another --key-type"},
+    {"badRevocationReason", NEXT_REFUSED,
+     "the CA does not take this reason; leave --reason out, or give another"},
     {"badSignatureAlgorithm", NEXT_REFUSED, "the CA does not accept signatures by this kind of account key"},
     {"caa", NEXT_REFUSED,
      "a CAA record of the domain forbids this CA; add one that names the CA, or choose another CA with "
@@ -44,6 +50,8 @@ static const struct meaning {
      "point "
      "to this server, and that no proxy stands before it"},
     {"invalidContact", NEXT_REFUSED, "give an e-mail address that exists with -m"},
+    {"invalidProfile", NEXT_REFUSED,
+     "the CA does not offer this profile, or not for these names: leave the profile out, or choose another"},
     {"malformed", NEXT_REFUSED, NULL},
     {"orderNotReady", NEXT_RETRY_NOW, "run the same command again"},
     {"rateLimited", NEXT_RETRY_LATER,
@@ -58,7 +66,9 @@ static const struct meaning {
      "to this server, and that no proxy stands before it"},
     {"unsupportedContact", NEXT_REFUSED, "give an e-mail address with -m"},
     {"unsupportedIdentifier", NEXT_REFUSED, "this CA does not issue for this kind of name"},
-    {"userActionRequired", NEXT_REFUSED, "the CA wants a person to visit the address above"},
+    {"userActionRequired", NEXT_REFUSED,
+     "open the address that the CA gives and do what it asks; new terms of service can also be agreed to "
+     "with `tlsup account update --agree-tos`. Then run the same command again"},
 };
 
 static const struct meaning *meaning_of(const char *type)
@@ -168,18 +178,62 @@ static void describe_one(const char *detail, const char *type, struct buf *text)
         buf_adds(text, "no reason given");
 }
 
-static void describe(const struct problem *problem, struct buf *text)
+/* As many subproblems as there is room for, each whole. */
+static void describe_subs(const struct problem *problem, size_t room, struct buf *text)
 {
-    describe_one(problem->detail, problem->type, text);
-    if (problem->type[0] == '\0' && problem->status > 0)
-        buf_addf(text, " (HTTP status %d)", problem->status);
     for (size_t i = 0; i < problem->n_sub; i++) {
+        AUTO_BUF line = BUF_INIT;
         bool named = problem->sub[i].identifier[0] != '\0';
-        buf_addf(text, "\n%s%s", problem->sub[i].identifier, named ? ": " : "");
-        describe_one(problem->sub[i].detail, problem->sub[i].type, text);
+        buf_addf(&line, "\n%s%s", problem->sub[i].identifier, named ? ": " : "");
+        describe_one(problem->sub[i].detail, problem->sub[i].type, &line);
+        if (text->len + line.len > room) {
+            buf_addf(text, "\nand %zu more", problem->n_sub - i);
+            return;
+        }
+        buf_adds(text, buf_str(&line));
     }
+}
+
+/* What is to be read or visited: it must not be lost at the end of a long text. */
+static void describe_addresses(const struct problem *problem, struct buf *text)
+{
+    bool terms = strcmp(problem->type, "userActionRequired") == 0 && problem->terms[0] != '\0' &&
+                 strcmp(problem->terms, problem->instance) != 0;
     if (problem->instance[0] != '\0')
         buf_addf(text, "\nsee %s", problem->instance);
+    if (terms && text->len + strlen(problem->terms) < ADDRESSES_BYTES)
+        buf_addf(text, "\nthe terms of service are at %s", problem->terms);
+}
+
+static void describe(const struct problem *problem, struct buf *text)
+{
+    AUTO_BUF what = BUF_INIT, addresses = BUF_INIT;
+    describe_one(problem->detail, problem->type, &what);
+    if (problem->type[0] == '\0' && problem->status > 0)
+        buf_addf(&what, " (HTTP status %d)", problem->status);
+    describe_addresses(problem, &addresses);
+    size_t room = SHOWN_BYTES - addresses.len;
+    buf_add(text, what.data, what.len < room ? what.len : room);
+    describe_subs(problem, room, text);
+    buf_add(text, addresses.data, addresses.len);
+}
+
+bool problem_paused(const struct problem *problem, int64_t retry_after_s)
+{
+    return strcmp(problem->type, "rateLimited") == 0 && retry_after_s < 0 &&
+           (strstr(problem->detail, "unpause") != NULL || strstr(problem->instance, "unpause") != NULL);
+}
+
+enum policy_failure problem_failure(const struct problem *problem, int64_t retry_after_s)
+{
+    bool busy = problem->status == 429 || problem->status == 503;
+    if (strcmp(problem->type, "badNonce") == 0)
+        return POLICY_BAD_NONCE;
+    if (busy && retry_after_s >= 0)
+        return POLICY_SLOW_DOWN;
+    if (problem->status == 429)
+        return problem->type[0] == '\0' ? POLICY_SERVER : POLICY_FINAL;
+    return problem->status >= 500 ? POLICY_SERVER : POLICY_FINAL;
 }
 
 bool problem_to_err(const struct problem *problem, const char *subject, int64_t retry_after_s,
@@ -193,9 +247,8 @@ bool problem_to_err(const struct problem *problem, const char *subject, int64_t 
     const char *about = problem->identifier[0] != '\0' ? problem->identifier : subject;
     /* the same type means one thing about a name that was looked at, another about a request that was made */
     bool not_allowed = strcmp(problem->type, "unauthorized") == 0 && subject != NULL && url_valid(subject);
-    /* a paused account: waiting does not help, visiting the address does */
-    if (strcmp(problem->type, "rateLimited") == 0 && retry_after_s < 0 &&
-        strstr(problem->detail, "unpause") != NULL)
+    bool paused = problem_paused(problem, retry_after_s);
+    if (paused)
         next = NEXT_REFUSED;
     describe(problem, &text);
     err_set(err, ERR_ACME, next, about, "%s", buf_str(&text));
@@ -210,7 +263,19 @@ bool problem_to_err(const struct problem *problem, const char *subject, int64_t 
     /* several names may have failed for several reasons: the advice of the first that is known */
     for (size_t i = 0; i < problem->n_sub && (meaning == NULL || meaning->advice == NULL); i++)
         meaning = meaning_of(problem->sub[i].type);
-    if (next == NEXT_REFUSED && meaning != NULL && strcmp(meaning->type, "rateLimited") == 0)
+    if (paused)
         return err_advise(err, "visit the address that the CA gives, then run the same command again");
+    return meaning != NULL && meaning->advice != NULL ? err_advise(err, "%s", meaning->advice) : false;
+}
+
+bool problem_sub_to_err(const struct problem *problem, size_t sub, const char *subject, struct err *err)
+{
+    AUTO_BUF text = BUF_INIT;
+    const struct meaning *meaning = meaning_of(problem->sub[sub].type);
+    if (err_isset(err))
+        return false;
+    describe_one(problem->sub[sub].detail, problem->sub[sub].type, &text);
+    err_set(err, ERR_ACME, meaning != NULL ? meaning->next : NEXT_REFUSED, subject, "%s", buf_str(&text));
+    snprintf(err->type, sizeof err->type, "%s", problem->sub[sub].type);
     return meaning != NULL && meaning->advice != NULL ? err_advise(err, "%s", meaning->advice) : false;
 }

@@ -15,6 +15,9 @@
 #ifdef HAVE_LIBIDN2
 #include <idn2.h>
 #endif
+#ifdef HAVE_LIBPSL
+#include <libpsl.h>
+#endif
 
 #include "tlsup/mem.h"
 
@@ -470,4 +473,74 @@ bool name_matches(const char *pattern, const char *name)
     const char *dot = strchr(name, '.');
     return name_is_wildcard(pattern) && pattern[WILDCARD_LEN] != '\0' && dot != NULL && dot > name &&
            name[0] != '*' && strcasecmp(pattern + 1, dot) == 0;
+}
+
+/* -- registered domains ---------------------------------------------------------------------------------- */
+
+/* The start of the last `count` labels; the whole name when it has no more. */
+static const char *last_labels(const char *name, int count)
+{
+    const char *start = name + strlen(name);
+    while (start > name)
+        if (*--start == '.' && --count == 0)
+            return start + 1;
+    return name;
+}
+
+/* Without libpsl: the suffixes of two labels below which most registrations are made. */
+static const char *by_table(const char *name)
+{
+    static const char *const suffixes[] = {
+        "ac.at",  "co.at",  "or.at",  "asn.au", "com.au", "edu.au", "gov.au", "id.au",  "net.au", "org.au",
+        "com.ar", "com.bd", "com.br", "net.br", "org.br", "com.cn", "net.cn", "org.cn", "com.co", "com.cy",
+        "com.ec", "com.eg", "com.es", "com.gr", "com.hk", "org.hk", "co.hu",  "co.id",  "or.id",  "web.id",
+        "ac.il",  "co.il",  "org.il", "ac.in",  "co.in",  "net.in", "org.in", "ac.jp",  "co.jp",  "go.jp",
+        "ne.jp",  "or.jp",  "co.ke",  "ac.kr",  "co.kr",  "or.kr",  "com.mx", "org.mx", "com.my", "com.ng",
+        "ac.nz",  "co.nz",  "net.nz", "org.nz", "com.pe", "com.ph", "com.pk", "com.pl", "net.pl", "org.pl",
+        "com.pt", "com.py", "com.ru", "com.sa", "com.sg", "edu.sg", "ac.th",  "co.th",  "com.tr", "org.tr",
+        "com.tw", "org.tw", "com.ua", "co.ug",  "ac.uk",  "co.uk",  "gov.uk", "ltd.uk", "me.uk",  "net.uk",
+        "nhs.uk", "org.uk", "plc.uk", "com.uy", "com.ve", "com.vn", "ac.za",  "co.za",  "org.za",
+    };
+    const char *two = last_labels(name, 2);
+    for (size_t i = 0; i < COUNT_OF(suffixes); i++)
+        if (strcmp(two, suffixes[i]) == 0)
+            return last_labels(name, 3);
+    return two;
+}
+
+#ifdef HAVE_LIBPSL
+/* Loaded once and kept: the list has ten thousand rules. */
+static const char *by_list(const char *name)
+{
+    static psl_ctx_t *list;
+    if (list == NULL)
+        list = psl_latest(NULL);
+    if (list == NULL)
+        return by_table(name);
+    const char *domain = psl_registrable_domain(list, name);
+    return domain != NULL ? domain : name; /* a suffix itself */
+}
+#else
+static const char *by_list(const char *name)
+{
+    return by_table(name);
+}
+#endif
+
+bool name_registered_domain(const char *name, char out[NAME_MAX_BYTES])
+{
+    struct in6_addr address;
+    char domain[NAME_MAX_BYTES];
+    const char *base = name + (name_is_wildcard(name) ? WILDCARD_LEN : 0);
+    size_t len = strlen(base);
+    if (len == 0 || len >= sizeof domain || base[0] == '.' || base[len - 1] == '.' || !ascii_only(base))
+        return false;
+    if (inet_pton(AF_INET6, base, &address) == 1) {
+        memset(address.s6_addr + 8, 0, 8);
+        format_ipv6(&address, domain);
+        snprintf(out, NAME_MAX_BYTES, "%.*s/64", NAME_MAX_BYTES - 4, domain);
+        return true;
+    }
+    snprintf(out, NAME_MAX_BYTES, "%s", name_is_ip(base) ? base : by_list(base));
+    return true;
 }

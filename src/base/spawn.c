@@ -10,13 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tlsup/clock.h"
 #include "tlsup/mem.h"
 
-enum { OUTPUT_LIMIT_BYTES = 65536, DEFAULT_TIMEOUT_MS = 60000 };
+enum {
+    OUTPUT_LIMIT_BYTES = 65536,
+    TAKE_AT_ONCE_BYTES = 2 << 20, /* more than a pipe holds */
+    DEFAULT_TIMEOUT_MS = 60000
+};
 
 static const char *const path_dirs[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                         "/usr/bin",        "/sbin",          "/bin"};
@@ -50,15 +59,27 @@ bool spawn_find(const char *program)
     return path != NULL && is_program(path);
 }
 
+/* Does one of these give the variable of `entry` ("NAME=value") another value? */
+static bool overridden(const char *entry, const char *const *extra)
+{
+    size_t len = strcspn(entry, "=") + 1;
+    for (size_t i = 0; extra != NULL && extra[i] != NULL; i++)
+        if (strncmp(extra[i], entry, len) == 0)
+            return true;
+    return false;
+}
+
 static const char **make_env(const char *const *extra)
 {
-    size_t n = 0;
-    while (extra != NULL && extra[n] != NULL)
-        n++;
-    const char **env = mem_array(n + COUNT_OF(clean_env) + 1, sizeof *env);
-    memcpy(env, clean_env, sizeof clean_env);
-    if (n > 0)
-        memcpy(env + COUNT_OF(clean_env), extra, n * sizeof *env);
+    size_t n = 0, n_extra = 0;
+    while (extra != NULL && extra[n_extra] != NULL)
+        n_extra++;
+    const char **env = mem_array(n_extra + COUNT_OF(clean_env) + 1, sizeof *env);
+    for (size_t i = 0; i < COUNT_OF(clean_env); i++)
+        if (!overridden(clean_env[i], extra))
+            env[n++] = clean_env[i];
+    for (size_t i = 0; i < n_extra; i++)
+        env[n++] = extra[i];
     return env;
 }
 
@@ -71,6 +92,27 @@ static void close_from(int lowest)
     long most = sysconf(_SC_OPEN_MAX);
     for (int fd = lowest; fd < (most > 0 && most < 65536 ? (int)most : 65536); fd++)
         close(fd);
+}
+
+/* A child that cannot be asked after (somebody else has reaped it) has not succeeded. */
+enum { STATUS_UNKNOWN = 255 };
+
+struct spawn {
+    pid_t pid;
+    int out_fd;   /* the child's output; -1 when there is none any more */
+    int exit_fd;  /* readable when the child has ended (pidfd), or -1 */
+    int timer_fd; /* readable at the deadline, or -1 */
+    int wake_fd;  /* all of them in one, or -1 where the system cannot do that */
+    int64_t deadline_ms;
+    bool timed_out;
+    struct buf output;
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
 /* In the child, between fork and exec: only async-signal-safe calls. Reports errno through `status_fd`. */
@@ -100,60 +142,6 @@ static NORETURN void run_child(const char *path, const char *const *argv, const 
     _exit(127);
 }
 
-/* Has the child ended? It stays to be reaped. */
-static bool ended(pid_t pid)
-{
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
-}
-
-/* Read the output until all writers are gone or the deadline passes; false on the deadline. A daemon that the
- * child left behind may hold the pipe for ever: once the child has ended, silence is enough. */
-static bool collect(int fd, pid_t pid, int64_t deadline_ms, struct buf *output)
-{
-    for (;;) {
-        char block[4096];
-        int64_t left_ms = deadline_ms - clock_mono_ms();
-        struct pollfd pfd = {.fd = fd, .events = POLLIN};
-        if (left_ms <= 0)
-            return false;
-        bool was_over = ended(pid);
-        if (poll(&pfd, 1, was_over ? 0 : left_ms > 50 ? 50 : (int)left_ms) <= 0) {
-            if (was_over)
-                return true;
-            continue;
-        }
-        ssize_t n = read(fd, block, sizeof block);
-        if (n == 0 || (n < 0 && errno != EINTR))
-            return true;
-        size_t room = OUTPUT_LIMIT_BYTES - output->len;
-        if (n > 0)
-            buf_add(output, block,
-                    (size_t)n < room ? (size_t)n : room); /* what is beyond is read and dropped */
-    }
-}
-
-/* Wait for the end; kills the process group at the deadline. */
-static int reap(pid_t pid, int64_t deadline_ms, bool *timed_out)
-{
-    int status = 0, pause_us = 500;
-    for (;;) {
-        pid_t done = waitpid(pid, &status, *timed_out ? 0 : WNOHANG);
-        if (done == pid || (done < 0 && errno != EINTR))
-            break;
-        if (!*timed_out && clock_mono_ms() >= deadline_ms) {
-            *timed_out = true;
-            kill(-pid, SIGKILL);
-            kill(pid, SIGKILL);
-        }
-        if (!*timed_out) {
-            usleep((useconds_t)pause_us);
-            pause_us = pause_us < 20000 ? pause_us * 2 : pause_us;
-        }
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 /* Text without NUL bytes and control characters. */
 static void clean_output(struct buf *output)
 {
@@ -166,9 +154,8 @@ static void clean_output(struct buf *output)
 
 static void close_pair(int pair[2])
 {
-    for (int i = 0; i < 2; i++)
-        if (pair[i] >= 0)
-            close(pair[i]);
+    close_fd(&pair[0]);
+    close_fd(&pair[1]);
 }
 
 /* Started with SIGCHLD ignored, which exec passes on, we would never learn how a child has ended. */
@@ -187,55 +174,257 @@ static bool cannot_run(const char *path, int errnum, struct err *err)
     return err_advise(err, "is it a program, and may it be executed (chmod +x)?");
 }
 
-bool spawn_run(const char *const *argv, const struct spawn_options *options, struct spawn_result *result,
-               struct err *err)
+static pid_t start_child(const char *path, const char *const *argv, const char *const *env, const char *dir,
+                         int out[2], int status[2])
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        run_child(path, argv, env, dir, out[1], status[1]);
+    int saved = errno;
+    close_fd(&status[1]);
+    close_fd(&out[1]);
+    errno = saved;
+    return pid;
+}
+
+/* The errno of a failed exec; 0 when the program runs, which closes its end of the pipe. */
+static int exec_errno(int status_fd)
+{
+    int child_errno = 0;
+    ssize_t n;
+    do
+        n = read(status_fd, &child_errno, sizeof child_errno);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)sizeof child_errno ? child_errno : 0;
+}
+
+static int reap(pid_t pid)
+{
+    int status = 0;
+    pid_t done;
+    do
+        done = waitpid(pid, &status, 0);
+    while (done < 0 && errno == EINTR);
+    if (done != pid)
+        return STATUS_UNKNOWN;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+#ifdef __linux__
+static int open_exit_fd(pid_t pid)
+{
+#ifdef SYS_pidfd_open
+    return (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself */
+#else
+    (void)pid;
+    return -1;
+#endif
+}
+
+static int open_timer_fd(int64_t wait_ms)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(wait_ms / 1000), .tv_nsec = (long)(wait_ms % 1000) * 1000000 + 1}};
+    if (fd >= 0 && timerfd_settime(fd, 0, &when, NULL) != 0)
+        close_fd(&fd);
+    return fd;
+}
+
+static bool watch(int wake_fd, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    return epoll_ctl(wake_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* One descriptor for output, end and deadline; without it the caller has to ask now and then. */
+static void open_wake_fd(struct spawn *spawn)
+{
+    spawn->exit_fd = open_exit_fd(spawn->pid);
+    if (spawn->exit_fd < 0)
+        return;
+    spawn->timer_fd = open_timer_fd(spawn->deadline_ms - clock_mono_ms());
+    if (spawn->timer_fd < 0)
+        return;
+    spawn->wake_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (spawn->wake_fd < 0)
+        return;
+    if (!watch(spawn->wake_fd, spawn->exit_fd) || !watch(spawn->wake_fd, spawn->timer_fd) ||
+        (spawn->out_fd >= 0 && !watch(spawn->wake_fd, spawn->out_fd)))
+        close_fd(&spawn->wake_fd);
+}
+#else
+static void open_wake_fd(struct spawn *spawn)
+{
+    (void)spawn;
+}
+#endif
+
+static void spawn_free(struct spawn *spawn)
+{
+    close_fd(&spawn->wake_fd);
+    close_fd(&spawn->out_fd);
+    close_fd(&spawn->exit_fd);
+    close_fd(&spawn->timer_fd);
+    buf_clear(&spawn->output);
+    free(spawn);
+}
+
+static struct spawn *spawn_new(pid_t pid, int out_fd, int64_t deadline_ms)
+{
+    struct spawn *spawn = mem_alloc(sizeof *spawn);
+    *spawn = (struct spawn){.pid = pid,
+                            .out_fd = out_fd,
+                            .exit_fd = -1,
+                            .timer_fd = -1,
+                            .wake_fd = -1,
+                            .deadline_ms = deadline_ms};
+    if (out_fd >= 0)
+        fcntl(out_fd, F_SETFL, O_NONBLOCK);
+    open_wake_fd(spawn);
+    return spawn;
+}
+
+static bool start(const char *const *argv, const struct spawn_options *options, bool capture,
+                  struct spawn **made, struct err *err)
 {
     static const struct spawn_options defaults = {0};
     const struct spawn_options *opt = options != NULL ? options : &defaults;
     int64_t deadline_ms = clock_mono_ms() + (opt->timeout_ms > 0 ? opt->timeout_ms : DEFAULT_TIMEOUT_MS);
-    int out[2] = {-1, -1}, status[2] = {-1, -1}, child_errno = 0;
+    int out[2] = {-1, -1}, status[2] = {-1, -1};
     AUTO_FREE char *path = resolve(argv[0]);
-    *result = (struct spawn_result){0};
     forget_inherited_sigchld();
     if (path == NULL)
         return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, argv[0], "there is no program %s in %s", argv[0],
                        clean_env[0] + strlen("PATH="));
-    if (pipe2(status, O_CLOEXEC) != 0 || (!opt->inherit_output && pipe2(out, O_CLOEXEC) != 0)) {
+    if (pipe2(status, O_CLOEXEC) != 0 || (capture && pipe2(out, O_CLOEXEC) != 0)) {
         int saved = errno;
         close_pair(status);
         return err_errno(err, saved, path, "cannot make a pipe for %s", path);
     }
     AUTO_FREE const char **env = make_env(opt->env);
-    pid_t pid = fork();
-    if (pid == 0)
-        run_child(path, argv, env, opt->dir != NULL ? opt->dir : "/", out[1], status[1]);
+    pid_t pid = start_child(path, argv, env, opt->dir != NULL ? opt->dir : "/", out, status);
     int fork_errno = errno;
-    close(status[1]);
-    status[1] = -1;
-    if (out[1] >= 0)
-        close(out[1]);
-    out[1] = -1;
-    if (pid < 0) {
-        close_pair(status);
-        close_pair(out);
-        return err_errno(err, fork_errno, path, "cannot start %s", path);
-    }
-    ssize_t n;
-    do
-        n = read(status[0], &child_errno, sizeof child_errno); /* EOF as soon as exec has succeeded */
-    while (n < 0 && errno == EINTR);
-    if (!opt->inherit_output && n == 0 && !collect(out[0], pid, deadline_ms, &result->output))
-        result->timed_out = true;
-    if (result->timed_out)
-        kill(-pid, SIGKILL);
-    result->status = reap(pid, deadline_ms, &result->timed_out);
+    int child_errno = pid < 0 ? 0 : exec_errno(status[0]);
     close_pair(status);
-    close_pair(out);
-    clean_output(&result->output);
-    if (n > 0) {
-        spawn_result_clear(result);
-        return cannot_run(path, child_errno, err);
+    if (pid > 0 && child_errno == 0) {
+        *made = spawn_new(pid, out[0], deadline_ms);
+        return true;
     }
+    close_pair(out);
+    if (pid < 0)
+        return err_errno(err, fork_errno, path, "cannot start %s", path);
+    reap(pid);
+    return cannot_run(path, child_errno, err);
+}
+
+bool spawn_start(const char *const *argv, const struct spawn_options *options, struct spawn **out,
+                 struct err *err)
+{
+    return start(argv, options, true, out, err);
+}
+
+int spawn_fd(const struct spawn *spawn)
+{
+    return spawn->wake_fd;
+}
+
+/* Has the child ended? It stays to be reaped. */
+static bool ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+        return errno != EINTR;
+    return info.si_pid == pid;
+}
+
+/* Take what is there. Bounded, since others than the child may write without end; what a child that has ended
+ * left in the pipe is always less. What goes beyond the limit is read and dropped. */
+static void collect(struct spawn *spawn)
+{
+    char block[4096];
+    for (size_t taken = 0; spawn->out_fd >= 0 && taken < TAKE_AT_ONCE_BYTES;) {
+        ssize_t n = read(spawn->out_fd, block, sizeof block);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n <= 0) {
+            close_fd(&spawn->out_fd);
+            return;
+        }
+        size_t room = OUTPUT_LIMIT_BYTES - spawn->output.len;
+        buf_add(&spawn->output, block, (size_t)n < room ? (size_t)n : room);
+        taken += (size_t)n;
+    }
+}
+
+static void kill_family(pid_t pid)
+{
+    kill(-pid, SIGKILL);
+    kill(pid, SIGKILL);
+}
+
+static void finish(struct spawn *spawn, struct spawn_result *result)
+{
+    clean_output(&spawn->output);
+    *result = (struct spawn_result){
+        .status = reap(spawn->pid), .timed_out = spawn->timed_out, .output = spawn->output};
+    spawn->output = (struct buf){0};
+    spawn_free(spawn);
+}
+
+bool spawn_step(struct spawn *spawn, struct spawn_result *result)
+{
+    /* Asked before the last look at the pipe, so that nothing of what it said is lost. A daemon that it left
+     * behind may hold the pipe for ever, and is none of our business. */
+    bool over = ended(spawn->pid);
+    collect(spawn);
+    if (over) {
+        finish(spawn, result);
+        return true;
+    }
+    if (!spawn->timed_out && clock_mono_ms() >= spawn->deadline_ms) {
+        spawn->timed_out = true;
+        close_fd(&spawn->timer_fd); /* told its only news */
+        kill_family(spawn->pid);
+    }
+    return false;
+}
+
+void spawn_kill(struct spawn *spawn)
+{
+    if (spawn == NULL)
+        return;
+    kill_family(spawn->pid);
+    reap(spawn->pid);
+    spawn_free(spawn);
+}
+
+/* Sleep until there may be something to do. */
+static void rest(const struct spawn *spawn, int *pause_ms)
+{
+    int64_t left_ms = spawn->deadline_ms - clock_mono_ms();
+    struct pollfd wake = {.fd = spawn->wake_fd, .events = POLLIN};
+    int most_ms = left_ms > 1000 || left_ms < 0 ? 1000 : (int)left_ms + 1;
+    if (wake.fd < 0) {
+        wake.fd = spawn->out_fd;
+        most_ms = most_ms < *pause_ms ? most_ms : *pause_ms;
+        *pause_ms = *pause_ms < 20 ? *pause_ms * 2 : *pause_ms;
+    }
+    poll(&wake, 1, most_ms);
+}
+
+bool spawn_run(const char *const *argv, const struct spawn_options *options, struct spawn_result *result,
+               struct err *err)
+{
+    struct spawn *spawn;
+    int pause_ms = 1;
+    *result = (struct spawn_result){0};
+    if (!start(argv, options, options == NULL || !options->inherit_output, &spawn, err))
+        return false;
+    while (!spawn_step(spawn, result))
+        rest(spawn, &pause_ms);
     return true;
 }
 

@@ -3,10 +3,7 @@
 #endif
 #include "tlsup/responder.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "listeners.h"
 #include "tlsup/b64.h"
 #include "tlsup/clock.h"
 #include "tlsup/log.h"
@@ -27,14 +25,13 @@
 #define ANSWER_TIMEOUT_MS 10000
 #define LINGER_TIMEOUT_MS 2000
 #define LINGER_MAX_BYTES 262144
-#define ACCEPT_PAUSE_MS 100
-#define ACCEPTS_PER_CALL 128 /* a flood must not keep us from those already here */
 #define READ_BYTES 2048
 #define READS_PER_CALL 16
 
 static const char challenge_prefix[] = "/.well-known/acme-challenge/";
 
 _Static_assert(MAX_CONNECTIONS + RESPONDER_MAX_LISTENERS == RESPONDER_MAX_POLLFDS, "pollfds hold all");
+_Static_assert(RESPONDER_MAX_LISTENERS == LISTENERS_MAX, "no listener is lost");
 
 /* -- the request head ------------------------------------------------------------------------------------ */
 
@@ -266,16 +263,14 @@ struct connection {
     struct buf out;
     size_t sent;
     size_t drained_bytes;
-    char peer[INET6_ADDRSTRLEN];
+    char peer[LISTENERS_PEER_BYTES];
 };
 
 struct responder {
-    int listeners[RESPONDER_MAX_LISTENERS];
-    size_t n_listeners;
+    struct listeners listeners;
     struct connection connections[MAX_CONNECTIONS];
     uint64_t serial;
-    int64_t accept_after_ms; /* 0 when accepting */
-    struct answer *answers;  /* sorted by token */
+    struct answer *answers; /* sorted by token */
     size_t n_answers;
     responder_served_fn *served;
     void *ctx;
@@ -394,7 +389,7 @@ static void close_connection(struct responder *responder, struct connection *con
     close(conn->fd);
     buf_clear(&conn->out);
     memset(conn, 0, sizeof *conn);
-    responder->accept_after_ms = 0; /* a descriptor is free again */
+    listeners_resume(&responder->listeners);
 }
 
 /* Closing with unread input would send a reset, which can overtake the answer: say that we are done, then
@@ -419,7 +414,7 @@ static void drain(struct responder *responder, struct connection *conn)
 
 static void finish_answer(struct responder *responder, struct connection *conn)
 {
-    char token[RESPONDER_TOKEN_MAX + 1], peer[INET6_ADDRSTRLEN];
+    char token[RESPONDER_TOKEN_MAX + 1], peer[LISTENERS_PEER_BYTES];
     bool serves = conn->serves && !conn->head.is_head;
     memcpy(token, conn->head.token, sizeof token);
     memcpy(peer, conn->peer, sizeof peer);
@@ -521,23 +516,6 @@ static void expire(struct responder *responder)
 
 /* -- accepting ------------------------------------------------------------------------------------------- */
 
-static void format_peer(const struct sockaddr_storage *from, char out[INET6_ADDRSTRLEN])
-{
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
-    const void *address = NULL;
-    int family = from->ss_family;
-    if (family == AF_INET)
-        address = &((const struct sockaddr_in *)from)->sin_addr;
-    else if (family == AF_INET6)
-        address = &v6->sin6_addr;
-    if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-        family = AF_INET;
-        address = &v6->sin6_addr.s6_addr[12];
-    }
-    if (address == NULL || inet_ntop(family, address, out, INET6_ADDRSTRLEN) == NULL)
-        snprintf(out, INET6_ADDRSTRLEN, "unknown");
-}
-
 /* Those that have their answer go first, then those that have not asked, last those that are reading it. */
 static struct connection *find_victim(struct responder *responder)
 {
@@ -563,72 +541,16 @@ static struct connection *take_slot(struct responder *responder)
     return slot;
 }
 
-static void open_connection(struct responder *responder, int fd, const struct sockaddr_storage *from)
+static void open_connection(void *ctx, int fd, const char *peer)
 {
+    struct responder *responder = ctx;
     struct connection *conn = take_slot(responder);
     conn->state = CONN_READING;
     conn->fd = fd;
     conn->serial = ++responder->serial;
     conn->deadline_ms = clock_mono_ms() + HEAD_TIMEOUT_MS;
-    format_peer(from, conn->peer);
+    snprintf(conn->peer, sizeof conn->peer, "%s", peer);
     read_some(responder, conn);
-}
-
-/* What a failed accept(2) means for the listener. */
-enum accept_failure { ACCEPT_AGAIN, ACCEPT_DRAINED, ACCEPT_PAUSE, ACCEPT_BROKEN };
-
-static enum accept_failure classify_accept(int errnum)
-{
-    static const struct {
-        int errnum;
-        enum accept_failure failure;
-    } rows[] = {
-        {EINTR, ACCEPT_AGAIN},       {ECONNABORTED, ACCEPT_AGAIN},  {EPERM, ACCEPT_AGAIN},
-        {EPROTO, ACCEPT_AGAIN},      {ENOPROTOOPT, ACCEPT_AGAIN},   {ENETDOWN, ACCEPT_AGAIN},
-        {ENETUNREACH, ACCEPT_AGAIN}, {EHOSTDOWN, ACCEPT_AGAIN},     {EHOSTUNREACH, ACCEPT_AGAIN},
-        {EAGAIN, ACCEPT_DRAINED},    {EWOULDBLOCK, ACCEPT_DRAINED}, {EBADF, ACCEPT_BROKEN},
-        {EINVAL, ACCEPT_BROKEN},     {ENOTSOCK, ACCEPT_BROKEN},     {EOPNOTSUPP, ACCEPT_BROKEN},
-    };
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        if (rows[i].errnum == errnum)
-            return rows[i].failure;
-    return ACCEPT_PAUSE; /* EMFILE, ENFILE, ENOBUFS, ENOMEM and the unknown: poll would return at once for
-                            ever */
-}
-
-static void drop_listener(struct responder *responder, size_t index, int errnum)
-{
-    log_error("responder: a listening socket failed: %s", strerror(errnum));
-    if (errnum != EBADF)
-        close(responder->listeners[index]);
-    responder->listeners[index] = -1;
-}
-
-static void accept_some(struct responder *responder, size_t index)
-{
-    for (int i = 0; i < ACCEPTS_PER_CALL; i++) {
-        struct sockaddr_storage from = {0};
-        socklen_t len = sizeof from;
-        int fd = accept4(responder->listeners[index], (struct sockaddr *)&from, &len,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            open_connection(responder, fd, &from);
-            continue;
-        }
-        switch (classify_accept(errno)) {
-        case ACCEPT_AGAIN:
-            continue;
-        case ACCEPT_DRAINED:
-            return;
-        case ACCEPT_PAUSE:
-            log_debug("responder: accept: %s", strerror(errno));
-            responder->accept_after_ms = clock_mono_ms() + ACCEPT_PAUSE_MS;
-            return;
-        case ACCEPT_BROKEN:
-            drop_listener(responder, index, errno);
-            return;
-        }
-    }
 }
 
 /* -- the interface --------------------------------------------------------------------------------------- */
@@ -636,16 +558,7 @@ static void accept_some(struct responder *responder, size_t index)
 struct responder *responder_new(const int *listeners, size_t n, responder_served_fn *served, void *ctx)
 {
     struct responder *responder = mem_alloc(sizeof *responder);
-    for (size_t i = 0; i < n; i++) {
-        if (i >= RESPONDER_MAX_LISTENERS) {
-            close(listeners[i]);
-            continue;
-        }
-        int flags = fcntl(listeners[i], F_GETFL);
-        if (flags >= 0 && (flags & O_NONBLOCK) == 0)
-            (void)fcntl(listeners[i], F_SETFL, flags | O_NONBLOCK);
-        responder->listeners[responder->n_listeners++] = listeners[i];
-    }
+    listeners_init(&responder->listeners, "responder", listeners, n);
     responder->served = served;
     responder->ctx = ctx;
     return responder;
@@ -655,9 +568,7 @@ void responder_free(struct responder *responder)
 {
     if (responder == NULL)
         return;
-    for (size_t i = 0; i < responder->n_listeners; i++)
-        if (responder->listeners[i] >= 0)
-            close(responder->listeners[i]);
+    listeners_clear(&responder->listeners);
     for (size_t i = 0; i < MAX_CONNECTIONS; i++)
         if (responder->connections[i].state != CONN_UNUSED)
             close_connection(responder, &responder->connections[i]);
@@ -669,17 +580,9 @@ void responder_free(struct responder *responder)
     free(responder);
 }
 
-static bool accepting(const struct responder *responder)
-{
-    return responder->accept_after_ms == 0 || clock_mono_ms() >= responder->accept_after_ms;
-}
-
 size_t responder_pollfds(const struct responder *responder, struct pollfd *fds, size_t max)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < responder->n_listeners && n < max && accepting(responder); i++)
-        if (responder->listeners[i] >= 0)
-            fds[n++] = (struct pollfd){.fd = responder->listeners[i], .events = POLLIN};
+    size_t n = listeners_pollfds(&responder->listeners, fds, max);
     for (size_t i = 0; i < MAX_CONNECTIONS && n < max; i++) {
         const struct connection *conn = &responder->connections[i];
         if (conn->state != CONN_UNUSED)
@@ -689,46 +592,28 @@ size_t responder_pollfds(const struct responder *responder, struct pollfd *fds, 
     return n;
 }
 
-static bool is_ready(const struct pollfd *fds, size_t n, int fd)
-{
-    for (size_t i = 0; i < n; i++)
-        if (fds[i].fd == fd)
-            return fds[i].revents != 0;
-    return false;
-}
-
 /* Connections before listeners: a request that is here is answered before its place can go to another, and a
  * descriptor number is not used again while the array still speaks of its former owner. */
 void responder_handle(struct responder *responder, const struct pollfd *fds, size_t n)
 {
     for (size_t i = 0; i < MAX_CONNECTIONS; i++) {
         struct connection *conn = &responder->connections[i];
-        if (conn->state != CONN_UNUSED && is_ready(fds, n, conn->fd))
+        if (conn->state != CONN_UNUSED && polled_ready(fds, n, conn->fd))
             advance(responder, conn);
     }
     expire(responder);
-    if (!accepting(responder))
-        return;
-    responder->accept_after_ms = 0;
-    for (size_t i = 0; i < responder->n_listeners; i++)
-        if (responder->listeners[i] >= 0 && is_ready(fds, n, responder->listeners[i]))
-            accept_some(responder, i);
+    listeners_accept(&responder->listeners, fds, n, open_connection, responder);
 }
 
 int responder_timeout_ms(const struct responder *responder)
 {
-    int64_t next = responder->accept_after_ms > 0 ? responder->accept_after_ms : INT64_MAX;
+    int64_t next = listeners_deadline_ms(&responder->listeners);
     for (size_t i = 0; i < MAX_CONNECTIONS; i++) {
         const struct connection *conn = &responder->connections[i];
         if (conn->state != CONN_UNUSED && conn->deadline_ms < next)
             next = conn->deadline_ms;
     }
-    if (next == INT64_MAX)
-        return -1;
-    int64_t left = next - clock_mono_ms();
-    if (left <= 0)
-        return 0;
-    return left > INT_MAX ? INT_MAX : (int)left;
+    return deadline_timeout_ms(next);
 }
 
 /* -- listening ------------------------------------------------------------------------------------------- */
@@ -769,6 +654,27 @@ static const char *describe_holder(int port, char out[PORT_HOLDER_BYTES])
     return out;
 }
 
+/* What a person can do about a port that is taken, by what it is needed for. */
+static const char *advise_taken(int port)
+{
+    static const struct {
+        int port;
+        const char *advice;
+    } rows[] = {
+        {80, "stop that program while the challenge is answered, or let it serve the challenge: give its web "
+             "root "
+             "with --webroot"},
+        {443,
+         "tls-alpn-01 is answered on port 443 and needs it free: stop that program while the challenge is "
+         "answered, or prove the name in another way: by http-01 on port 80, which a web server can answer "
+         "(--webroot), or by a DNS record (dns-01)"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (rows[i].port == port)
+            return rows[i].advice;
+    return "stop that program while the challenge is answered";
+}
+
 static bool listen_failed(int port, int errnum, struct err *err)
 {
     char holder[PORT_HOLDER_BYTES], subject[32];
@@ -776,13 +682,15 @@ static bool listen_failed(int port, int errnum, struct err *err)
     if (errnum == EADDRINUSE) {
         err_set(err, ERR_PORT, NEXT_FIX_CONFIG, subject, "%s is taken by %s", subject,
                 describe_holder(port, holder));
-        return err_advise(err,
-                          "stop that program while the challenge is answered, or let it serve the challenge: "
-                          "give its web root with --webroot");
+        return err_advise(err, "%s", advise_taken(port));
     }
     if (errnum == EACCES || errnum == EPERM) {
         err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, subject, "no permission to listen on %s", subject);
-        return err_advise(err, "run it as root (sudo), or give it the capability CAP_NET_BIND_SERVICE");
+        return err_advise(err, "%s",
+                          geteuid() == 0
+                              ? "a security policy of this system (SELinux, AppArmor, a container) forbids "
+                                "it: allow it there"
+                              : "run it as root (sudo), or give it the capability CAP_NET_BIND_SERVICE");
     }
     if (is_missing_family(errnum))
         return err_set(err, ERR_NETWORK, NEXT_LOCAL_FAULT, subject,

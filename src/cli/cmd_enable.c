@@ -11,8 +11,26 @@
 #include "commands.h"
 #include "output.h"
 #include "run.h"
+#include "tlsup/clock.h"
+#include "tlsup/csr.h"
+#include "tlsup/fs.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
+
+enum { MAX_CSR_BYTES = 64 * 1024 };
+
+/* After the first name in the request. */
+static bool name_by_csr(const char *path, char out[256], struct err *err)
+{
+    AUTO_BUF data = BUF_INIT, der = BUF_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    char spki[KEY_SPKI_BYTES];
+    if (!fs_read(path, MAX_CSR_BYTES, &data, err) ||
+        !csr_read(data.data, data.len, path, &der, &names, spki, err))
+        return false;
+    config_cert_name_for(names.v[0], out);
+    return true;
+}
 
 static bool name_certificate(const struct request *request, char out[256], struct err *err)
 {
@@ -23,6 +41,8 @@ static bool name_certificate(const struct request *request, char out[256], struc
         snprintf(out, 256, "%s", request->cert_name);
     } else if (request->names.n > 0) {
         config_cert_name_for(request->names.v[0], out);
+    } else if (request->csr != NULL) {
+        return name_by_csr(request->csr, out, err);
     } else {
         return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
                        "which name shall it be for?  tlsup %s example.org", command_name(request->command));
@@ -59,6 +79,9 @@ static bool decide(struct run *run, struct task *task, struct err *err)
     if (!store_state_load(run->store, task->config.name, &state, err))
         return false;
     task->force = run->request->force_renewal;
+    int live = 0;
+    struct err ignored = ERR_INIT;
+    task->renewal = store_live_version(run->store, task->config.name, &live, &ignored) && live > 0;
     task->version = task->force ? 0 : run_usable_version(run, &task->config, &state);
     task->needs_order = task->version == 0;
     cert_state_clear(&state);
@@ -110,6 +133,19 @@ static bool install(struct run *run, struct task *task, struct err *err)
     return true;
 }
 
+static void show_missing(struct run *run, const struct task *task)
+{
+    struct cert_state state = CERT_STATE_INIT;
+    struct err ignored = ERR_INIT;
+    char span[CLOCK_TEXT_BYTES];
+    if (store_state_load(run->store, task->config.name, &state, &ignored) && state.missing.n > 0) {
+        AUTO_FREE char *names = strlist_join(&state.missing, " ");
+        output_line("  missing      %s (tried again in %s)", names,
+                    clock_format_span(state.missing_try_s - clock_now_s(), span));
+    }
+    cert_state_clear(&state);
+}
+
 static void report(struct run *run, const struct task *task)
 {
     char validity[128];
@@ -119,7 +155,13 @@ static void report(struct run *run, const struct task *task)
                 web ? " is on" : " is here");
     show_names(&task->config.names);
     output_line("  certificate  %s", run_validity(run, task->config.name, task->version, validity));
-    output_line("  files        %s/fullchain.pem and privkey.pem", live);
+    bool has_key_file = task->config.key == NULL && task->config.csr == NULL;
+    output_line("  files        %s/fullchain.pem%s", live, has_key_file ? " and privkey.pem" : "");
+    if (task->config.dual)
+        output_line("               %s/fullchain-%s.pem and privkey-%s.pem", live,
+                    strncmp(key_type_name(task->config.second_key_type), "rsa", 3) == 0 ? "rsa" : "ecdsa",
+                    strncmp(key_type_name(task->config.second_key_type), "rsa", 3) == 0 ? "rsa" : "ecdsa");
+    show_missing(run, task);
     run_ensure_timer(run);
 }
 
@@ -128,6 +170,10 @@ static bool work(struct run *run, struct task *task, struct err *err)
     char cert_name[256];
     if (!name_certificate(run->request, cert_name, err) || !run_config(run, cert_name, task, err))
         return false;
+    if (run->request->command == COMMAND_ENABLE && task->config.key != NULL) {
+        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, cert_name, "its key is on a token, and web servers want a key file");
+        return err_advise(err, "get it with `tlsup issue`, and point the web server at the token yourself");
+    }
     if (run->request->command == COMMAND_ENABLE) {
         output_step("Looking at the web server");
         enum web_kind kind = run->request->web != WEB_NONE ? run->request->web : task->config.install;
@@ -154,5 +200,7 @@ bool cmd_enable(const struct request *request, struct err *err)
 
 bool cmd_issue(const struct request *request, struct err *err)
 {
+    if (request->from != NULL)
+        return cmd_issue_from(request, err);
     return run_one(request, work, err);
 }

@@ -12,7 +12,14 @@ MUST_CHECK bool cmd_install(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_renew(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_status(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_account_register(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_issue_from(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_revoke(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_account_show(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_account_list(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_account_update(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_account_change_key(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_account_deactivate(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_account_import(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_delete(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_undo(const struct request *request, struct err *err);
 

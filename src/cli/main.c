@@ -35,6 +35,12 @@ static bool dispatch(const struct request *request, struct err *err)
         [COMMAND_STATUS] = cmd_status,
         [COMMAND_ACCOUNT_REGISTER] = cmd_account_register,
         [COMMAND_ACCOUNT_SHOW] = cmd_account_show,
+        [COMMAND_ACCOUNT_LIST] = cmd_account_list,
+        [COMMAND_ACCOUNT_UPDATE] = cmd_account_update,
+        [COMMAND_ACCOUNT_CHANGE_KEY] = cmd_account_change_key,
+        [COMMAND_ACCOUNT_DEACTIVATE] = cmd_account_deactivate,
+        [COMMAND_ACCOUNT_IMPORT] = cmd_account_import,
+        [COMMAND_REVOKE] = cmd_revoke,
         [COMMAND_DELETE] = cmd_delete,
         [COMMAND_UNDO] = cmd_undo,
     };

@@ -12,17 +12,17 @@
 #include "output.h"
 #include "timer.h"
 #include "tlsup/clock.h"
+#include "tlsup/csr.h"
 #include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 #include "tlsup/policy.h"
-#include "tlsup/port.h"
-#include "tlsup/responder.h"
 #include "tlsup/sandbox.h"
 #include "tlsup/spawn.h"
 
-enum { HTTP_PORT = 80, KEPT_VERSIONS = 5, HOOK_TIMEOUT_MS = 5 * 60 * 1000 };
+enum { MAX_CSR_BYTES = 64 * 1024, KEPT_VERSIONS = 5, HOOK_TIMEOUT_MS = 5 * 60 * 1000,
+       NEXT_RUN_S = 12 * 3600 /* the timer's */ };
 
 /* -- opening and closing ------------------------------------------------------------------------------------
  */
@@ -48,13 +48,7 @@ void run_close(struct run *run)
 {
     for (size_t i = 0; i < COUNT_OF(run->deploys); i++)
         deploy_close(run->deploys[i]);
-    for (size_t i = 0; i < run->n_keepers; i++) {
-        keeper_close(run->keepers[i]);
-        free(run->keeper_urls[i]);
-    }
-    free(run->keepers);
-    free(run->keeper_urls);
-    role_stop(&run->responder);
+    run_close_network(run);
     role_stop_prober();
     store_close(run->store);
     *run = (struct run)RUN_INIT;
@@ -105,25 +99,116 @@ static bool replace_path(char **field, const char *path, struct err *err)
     return true;
 }
 
+static void choose(bool *field, enum choice choice)
+{
+    if (choice != CHOICE_UNSET)
+        *field = choice == CHOICE_YES;
+}
+
+static void overlay_server(const struct request *request, struct cert_config *config)
+{
+    if (request->server == NULL)
+        return;
+    replace(&config->server, request->server);
+    strlist_copy(&config->fallbacks, &request->fallbacks);
+}
+
+static void overlay_key(const struct request *request, struct cert_config *config)
+{
+    if (request->has_key_type) {
+        config->key_type = request->key_type;
+        config->dual = request->dual;
+        config->second_key_type = request->second_key_type;
+    }
+    replace(&config->key, request->key);
+    choose(&config->reuse_key, request->reuse_key);
+}
+
+static void overlay_order(const struct request *request, struct cert_config *config)
+{
+    replace(&config->profile, request->profile);
+    choose(&config->profile_required, request->profile_required);
+    replace(&config->preferred_chain, request->preferred_chain);
+    if (request->valid_for_s != 0)
+        config->valid_for_s = request->valid_for_s;
+    choose(&config->partial, request->partial);
+}
+
+/* A way that was not asked for, but whose tool was given: --dns-update-server alone means dns. */
+static void overlay_challenge(const struct request *request, struct cert_config *config)
+{
+    bool dns_tool = request->challenge_hook != NULL || request->dns_update_server != NULL;
+    if (request->has_challenge) {
+        memcpy(config->challenges, request->challenges, sizeof config->challenges);
+        config->n_challenges = request->n_challenges;
+    } else if (dns_tool && !cert_config_has_challenge(config, CHALLENGE_VIA_DNS) &&
+               !cert_config_has_challenge(config, CHALLENGE_VIA_HTTP_HOOK) &&
+               !cert_config_has_challenge(config, CHALLENGE_VIA_DNS_ACCOUNT) &&
+               !cert_config_has_challenge(config, CHALLENGE_VIA_DNS_PERSIST)) {
+        config->challenges[0] = CHALLENGE_VIA_DNS;
+        config->n_challenges = 1;
+    }
+    if (request->has_hook_contract)
+        config->hook_contract = request->hook_contract;
+    if (request->hook_timeout_s != 0)
+        config->hook_timeout_s = request->hook_timeout_s;
+    replace(&config->dns_update_server, request->dns_update_server);
+    replace(&config->dns_update_zone, request->dns_update_zone);
+    if (request->dns_servers.n > 0)
+        strlist_copy(&config->dns_servers, &request->dns_servers);
+    if (request->dns_timeout_s != 0)
+        config->dns_timeout_s = request->dns_timeout_s;
+    choose(&config->dns_check, request->dns_check);
+}
+
+void run_overlay_connection(const struct request *request, struct cert_config *config)
+{
+    replace(&config->proxy, request->proxy);
+    if (request->ip_version != 0)
+        config->ip_version = request->ip_version;
+    replace(&config->interface, request->interface);
+    if (request->timeout_s != 0)
+        config->timeout_s = request->timeout_s;
+}
+
 static bool overlay(const struct request *request, struct cert_config *config, struct err *err)
 {
-    if (request->names.n > 0)
-        strlist_copy(&config->names, &request->names);
-    replace(&config->server, request->server);
+    overlay_server(request, config);
+    replace(&config->account, request->account);
     replace(&config->email, request->email);
-    if (request->has_key_type)
-        config->key_type = request->key_type;
-    if (request->has_challenge)
-        config->challenge = request->challenge;
-    if (request->redirect != CHOICE_UNSET)
-        config->redirect = request->redirect == CHOICE_YES;
+    overlay_key(request, config);
+    overlay_order(request, config);
+    overlay_challenge(request, config);
+    run_overlay_connection(request, config);
+    choose(&config->redirect, request->redirect);
     config->agree_tos |= request->agree_tos;
     return replace_path(&config->ca_bundle, request->ca_bundle, err) &&
            replace_path(&config->webroot, request->webroot, err) &&
+           replace_path(&config->csr, request->csr, err) &&
+           replace_path(&config->challenge_hook, request->challenge_hook, err) &&
+           replace_path(&config->cleanup_hook, request->cleanup_hook, err) &&
+           replace_path(&config->hook_env, request->hook_env, err) &&
+           replace_path(&config->dns_update_key, request->dns_update_key, err) &&
            replace_path(&config->deploy_hook, request->deploy_hook, err);
 }
 
-bool run_config(struct run *run, const char *cert_name, struct task *task, struct err *err)
+/* With a request of the user's the names are those in it. */
+static bool take_names_of_csr(struct cert_config *config, bool given_now, struct err *err)
+{
+    AUTO_BUF data = BUF_INIT, der = BUF_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    char spki[KEY_SPKI_BYTES];
+    if (config->csr == NULL || (config->names.n > 0 && !given_now))
+        return true;
+    if (!fs_read(config->csr, MAX_CSR_BYTES, &data, err) ||
+        !csr_read(data.data, data.len, config->csr, &der, &names, spki, err))
+        return false;
+    strlist_copy(&config->names, &names);
+    return true;
+}
+
+bool run_config_for(struct run *run, const char *cert_name, const struct strlist *names, struct task *task,
+                    struct err *err)
 {
     struct err missing = ERR_INIT;
     task->existed = store_cert_config(run->store, cert_name, &task->config, &missing);
@@ -138,12 +223,17 @@ bool run_config(struct run *run, const char *cert_name, struct task *task, struc
     }
     if (!overlay(run->request, &task->config, err))
         return false;
+    if (names->n > 0)
+        strlist_copy(&task->config.names, names);
     if (task->config.server == NULL)
         task->config.server = mem_dup(CONFIG_DEFAULT_CA);
-    if (task->config.challenge == CHALLENGE_VIA_WEBROOT && task->config.webroot == NULL)
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, cert_name,
-                       "the challenge goes through a web root, but none is given (-w DIR)");
-    return true;
+    return take_names_of_csr(&task->config, run->request->csr != NULL, err) &&
+           cert_config_check(&task->config, err);
+}
+
+bool run_config(struct run *run, const char *cert_name, struct task *task, struct err *err)
+{
+    return run_config_for(run, cert_name, &run->request->names, task, err);
 }
 
 bool run_save_config(struct run *run, const struct task *task, struct err *err)
@@ -159,21 +249,6 @@ bool run_save_config(struct run *run, const struct task *task, struct err *err)
 /* -- what the person is told --------------------------------------------------------------------------------
  */
 
-static void on_progress(void *ctx, const struct job *job, const char *text)
-{
-    (void)ctx;
-    if (job != NULL)
-        output_detail("%s: %s", job->config->name, text);
-    else
-        output_detail("%s", text);
-}
-
-static void on_tick(void *ctx)
-{
-    (void)ctx;
-    output_tick();
-}
-
 static void on_deploy(void *ctx, const char *text)
 {
     (void)ctx;
@@ -182,14 +257,7 @@ static void on_deploy(void *ctx, const char *text)
     output_tick();
 }
 
-static bool on_agree(void *ctx, const char *terms_url)
-{
-    (void)ctx;
-    AUTO_FREE char *question = mem_fmt("Do you agree to the terms of service at %s?", terms_url);
-    return output_ask(question, false);
-}
-
-/* -- web servers, responder, CAs ----------------------------------------------------------------------------
+/* -- web servers --------------------------------------------------------------------------------------------
  */
 
 bool run_deploy(struct run *run, enum web_kind kind, struct deploy **out, struct err *err)
@@ -201,180 +269,56 @@ bool run_deploy(struct run *run, enum web_kind kind, struct deploy **out, struct
     return true;
 }
 
-static bool start_responder(struct run *run, struct err *err)
-{
-    int listeners[2];
-    size_t n = 0;
-    if (run->responder.pid > 0)
-        return true;
-    return responder_listen(HTTP_PORT, listeners, &n, err) &&
-           role_start_responder(listeners, n, &run->responder, err);
-}
-
-/* The CA's keeper; the CA bundle is part of what makes it another one. */
-static struct keeper *find_keeper(const struct run *run, const char *identity)
-{
-    for (size_t i = 0; i < run->n_keepers; i++)
-        if (strcmp(run->keeper_urls[i], identity) == 0)
-            return run->keepers[i];
-    return NULL;
-}
-
-static char *keeper_identity(const struct cert_config *config)
-{
-    return mem_fmt("%s %s", config->server, config->ca_bundle != NULL ? config->ca_bundle : "");
-}
-
-static bool open_keeper(struct run *run, const struct cert_config *config, struct err *err)
-{
-    AUTO_FREE char *identity = keeper_identity(config);
-    struct keeper_options options = {.ca_url = config->server,
-                                     .ca_bundle = config->ca_bundle,
-                                     .responder = run->responder.pid > 0 ? &run->responder : NULL,
-                                     .progress = on_progress,
-                                     .tick = on_tick,
-                                     .agree = run->request->non_interactive ? NULL : on_agree};
-    struct keeper *keeper;
-    if (find_keeper(run, identity) != NULL)
-        return true;
-    if (!keeper_open(run->store, &options, &keeper, err))
-        return false;
-    run->keepers = mem_resize(run->keepers, run->n_keepers + 1, sizeof *run->keepers);
-    run->keeper_urls = mem_resize(run->keeper_urls, run->n_keepers + 1, sizeof *run->keeper_urls);
-    run->keepers[run->n_keepers] = keeper;
-    run->keeper_urls[run->n_keepers++] = mem_dup(identity);
-    return true;
-}
-
-/* How the challenge of one task is answered; before any key is read. */
-static bool choose_answer(struct run *run, struct task *task, struct err *err)
-{
-    struct err no_server = ERR_INIT;
-    struct job *job = &task->job;
-    job->token_dir = NULL;
-    job->use_responder = false;
-    switch (task->config.challenge) {
-    case CHALLENGE_VIA_STANDALONE:
-        job->use_responder = true;
-        return start_responder(run, err);
-    case CHALLENGE_VIA_WEBROOT:
-        job->token_dir = task->config.webroot;
-        job->token_dir_is_root = true;
-        return true;
-    case CHALLENGE_VIA_WEB_SERVER:
-        break;
-    }
-    enum web_kind kind = task->config.install != WEB_NONE ? task->config.install : run->request->web;
-    char holder[PORT_HOLDER_BYTES];
-    if (kind == WEB_NONE && task->deploy == NULL && !port_holder(HTTP_PORT, holder, NULL)) {
-        job->use_responder = true; /* port 80 is free: which web servers might be installed does not matter */
-        return start_responder(run, err);
-    }
-    if (task->deploy == NULL && !run_deploy(run, kind, &task->deploy, &no_server)) {
-        /* a certificate alone can be had without a web server */
-        if (no_server.code != ERR_NOT_FOUND || kind != WEB_NONE) {
-            *err = no_server;
-            return false;
-        }
-    }
-    if (task->deploy != NULL && deploy_listens_on_80(task->deploy))
-        return true;
-    task->deploy = task->config.install != WEB_NONE ? task->deploy : NULL;
-    job->use_responder = true;
-    return start_responder(run, err);
-}
-
-/* -- obtaining ----------------------------------------------------------------------------------------------
- */
-
-static bool wanted(const struct task *task)
-{
-    return task->needs_order && !err_isset(&task->err);
-}
-
-/* All forks of the run happen here. */
-static void prepare(struct run *run, struct task *tasks, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (wanted(&tasks[i]))
-            (void)choose_answer(run, &tasks[i], &tasks[i].err);
-    for (size_t i = 0; i < n; i++)
-        if (wanted(&tasks[i]))
-            (void)open_keeper(run, &tasks[i].config, &tasks[i].err);
-}
-
-static bool present_through_web_server(struct keeper *keeper, struct task *task, bool keep, struct err *err)
-{
-    char thumbprint[KEY_THUMBPRINT_BYTES];
-    bool through_it = task->config.challenge == CHALLENGE_VIA_WEB_SERVER && !task->job.use_responder;
-    if (!through_it)
-        return true;
-    return keeper_thumbprint(keeper, thumbprint, err) &&
-           deploy_challenge(task->deploy, task->config.name, &task->config.names, thumbprint,
-                            &task->job.token_dir, err) &&
-           (!keep || deploy_keep(task->deploy, err));
-}
-
-/* The tasks of one CA, all orders at the same time. */
-static bool obtain_from(struct keeper *keeper, struct task **group, size_t n, bool keep, struct err *err)
-{
-    struct err account = ERR_INIT;
-    struct job *jobs = mem_array(n, sizeof *jobs);
-    struct task **jobs_of = mem_array(n, sizeof *jobs_of);
-    size_t n_jobs = 0;
-    bool ok = true;
-    for (size_t i = 0; i < n; i++)
-        if (present_through_web_server(keeper, group[i], keep, &group[i]->err))
-            jobs_of[n_jobs++] = group[i];
-    if (n_jobs > 0 && !keeper_account(keeper, jobs_of[0]->config.email, jobs_of[0]->config.agree_tos, false,
-                                      NULL, &account)) {
-        for (size_t i = 0; i < n_jobs; i++)
-            jobs_of[i]->err = account;
-        ok = account.code != ERR_INTERRUPTED;
-        n_jobs = 0;
-    }
-    for (size_t i = 0; i < n_jobs; i++) {
-        jobs[i] = jobs_of[i]->job;
-        jobs[i].config = &jobs_of[i]->config;
-        jobs[i].force = jobs_of[i]->force;
-    }
-    if (n_jobs > 0)
-        ok = keeper_obtain(keeper, jobs, n_jobs, err);
-    for (size_t i = 0; i < n_jobs; i++) {
-        jobs_of[i]->job = jobs[i];
-        jobs_of[i]->version = jobs[i].version;
-        jobs_of[i]->err = jobs[i].err;
-    }
-    free(jobs);
-    free(jobs_of);
-    return ok;
-}
-
-bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challenges, struct err *err)
-{
-    bool ok = true;
-    prepare(run, tasks, n);
-    for (size_t k = 0; ok && k < run->n_keepers; k++) {
-        struct task **group = mem_array(n > 0 ? n : 1, sizeof *group);
-        size_t n_group = 0;
-        for (size_t i = 0; i < n; i++) {
-            AUTO_FREE char *identity = keeper_identity(&tasks[i].config);
-            if (wanted(&tasks[i]) && find_keeper(run, identity) == run->keepers[k])
-                group[n_group++] = &tasks[i];
-        }
-        ok = n_group == 0 || obtain_from(run->keepers[k], group, n_group, keep_challenges, err);
-        free(group);
-    }
-    role_stop(&run->responder); /* up only while needed */
-    return ok && !signals_interrupted(err);
-}
-
-static bool info_of_version(struct run *run, const char *cert_name, int version, struct cert_info *info)
+bool run_version_info(struct run *run, const char *cert_name, int version, int part, struct cert_info *info)
 {
     AUTO_CHAIN *chain = NULL;
     struct err ignored = ERR_INIT;
-    return store_version_chain(run->store, cert_name, version, &chain, &ignored) &&
+    return store_version_chain(run->store, cert_name, version, part, &chain, &ignored) &&
            cert_chain_info(chain, info, &ignored);
+}
+
+/* Nobody may look again before then; what lives for hours alone is looked at more often than the timer by itself would. */
+static int64_t next_run_s(const struct cert_info *info)
+{
+    int64_t tenth_s = (info->not_after_s - info->not_before_s) / 10;
+    return tenth_s < NEXT_RUN_S ? tenth_s : NEXT_RUN_S;
+}
+
+/* Is it time for another? The CA's own word counts where there is one for this certificate. */
+static bool is_due(const struct cert_info *info, const struct cert_state *state)
+{
+    int64_t now_s = clock_now_s();
+    if (state->revoked || info->not_after_s <= now_s)
+        return true;
+    if (state->ari.chosen_s != 0 && info->ari_id[0] != '\0' && strcmp(state->ari.cert_id, info->ari_id) == 0)
+        return ari_due(state->ari.chosen_s, now_s, now_s + next_run_s(info));
+    return policy_renewal_due(info->not_before_s, info->not_after_s, now_s);
+}
+
+/* All names are in it, but for those that are known to be missing and not to be tried again yet. */
+static bool has_names(const struct cert_info *info, const struct cert_config *config, const struct cert_state *state)
+{
+    AUTO_STRLIST all = STRLIST_INIT;
+    if (strlist_same_set(&info->names, &config->names))
+        return true;
+    if (!config->partial || state->missing.n == 0 || clock_now_s() >= state->missing_try_s)
+        return false;
+    strlist_copy(&all, &info->names);
+    for (size_t i = 0; i < state->missing.n; i++)
+        if (!strlist_has(&all, state->missing.v[i]))
+            strlist_add(&all, state->missing.v[i]);
+    return strlist_same_set(&all, &config->names);
+}
+
+static bool right_key(const struct cert_info *info, const struct cert_config *config, enum key_type type)
+{
+    return config->key != NULL || config->csr != NULL || strcmp(info->key_type, key_type_name(type)) == 0;
+}
+
+static bool right_ca(const struct cert_state *state, const struct cert_config *config)
+{
+    return state->issued_by[0] == '\0' || strcmp(state->issued_by, config->server) == 0 ||
+           strlist_has(&config->fallbacks, state->issued_by);
 }
 
 int run_usable_version(struct run *run, const struct cert_config *config, const struct cert_state *state)
@@ -385,14 +329,24 @@ int run_usable_version(struct run *run, const struct cert_config *config, const 
     if (!store_live_version(run->store, config->name, &live, &ignored))
         live = 0;
     int candidate = state->version > live ? state->version : live;
-    if (candidate > 0 && info_of_version(run, config->name, candidate, &info) &&
-        strlist_same_set(&info.names, &config->names) &&
-        strcmp(info.key_type, key_type_name(config->key_type)) == 0 &&
-        !policy_renewal_due(info.not_before_s, info.not_after_s, clock_now_s()) &&
-        (state->issued_by[0] == '\0' || strcmp(state->issued_by, config->server) == 0))
+    if (candidate > 0 && run_version_info(run, config->name, candidate, 0, &info) &&
+        has_names(&info, config, state) && right_key(&info, config, config->key_type) &&
+        !is_due(&info, state) && right_ca(state, config))
         usable = candidate;
+    if (usable > 0 && config->dual)
+        usable = run_version_info(run, config->name, candidate, 1, &info) &&
+                         right_key(&info, config, config->second_key_type)
+                     ? candidate
+                     : 0;
     cert_info_clear(&info);
     return usable;
+}
+
+bool run_only_names_missing(struct run *run, const struct cert_config *config, const struct cert_state *state)
+{
+    struct cert_state patient = *state; /* borrows the lists */
+    patient.missing_try_s = INT64_MAX;
+    return config->partial && state->missing.n > 0 && run_usable_version(run, config, &patient) > 0;
 }
 
 const char *run_validity(struct run *run, const char *cert_name, int version, char out[128])
@@ -400,7 +354,7 @@ const char *run_validity(struct run *run, const char *cert_name, int version, ch
     struct cert_info info = CERT_INFO_INIT;
     char span[CLOCK_TEXT_BYTES], date[CLOCK_TEXT_BYTES];
     snprintf(out, 128, "unknown");
-    if (info_of_version(run, cert_name, version, &info)) {
+    if (run_version_info(run, cert_name, version, 0, &info)) {
         clock_format_utc(info.not_after_s, date);
         date[10] = '\0'; /* the day is enough */
         snprintf(out, 128, "valid until %s (%s)", date,

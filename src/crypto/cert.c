@@ -17,6 +17,7 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include "key_internal.h"
 #include "tlsup/b64.h"
 #include "tlsup/clock.h"
 #include "tlsup/mem.h"
@@ -78,13 +79,7 @@ static void add_hex(const unsigned char *bytes, size_t len, char *out)
 
 void cert_sha256(const void *der, size_t len, char out[65])
 {
-    unsigned char hash[EVP_MAX_MD_SIZE];
-    unsigned hash_len = 0;
-
-    /* An empty result could pass for another empty result; and but for memory, hashing does not fail. */
-    if (EVP_Digest(der, len, hash, &hash_len, EVP_sha256(), NULL) != 1)
-        mem_exhausted();
-    add_hex(hash, hash_len, out);
+    key_sha256_hex(der, len, out);
 }
 
 /* -- parsing ----------------------------------------------------------------------------------- */
@@ -445,7 +440,7 @@ static bool check_key(const struct cert_chain *chain, const struct key *key, str
 {
     EVP_PKEY *leaf_key = X509_get0_pubkey(chain->certs[0]);
 
-    if (!leaf_key || EVP_PKEY_eq(leaf_key, key_pkey(key)) != 1)
+    if (!leaf_key || EVP_PKEY_eq(leaf_key, key_public(key)) != 1)
         return mismatch(chain, err, "the certificate does not belong to the private key");
     return true;
 }
@@ -557,15 +552,34 @@ static void key_words(const X509 *cert, char *out, size_t size)
     }
 }
 
+/* The CN of a certificate's issuer, else the O, else "". */
+static void issuer_words(const X509 *cert, char *out, size_t size)
+{
+    const X509_NAME *issuer = X509_get_issuer_name(cert);
+
+    *out = '\0';
+    if (!name_part(issuer, NID_commonName, out, size))
+        name_part(issuer, NID_organizationName, out, size);
+}
+
+static bool spki_of(const X509 *cert, char out[KEY_SPKI_BYTES])
+{
+    CLEANUP(openssl_free_ptr) unsigned char *der = NULL;
+    int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+
+    if (len > 0)
+        key_sha256_hex(der, (size_t)len, out);
+    return len > 0;
+}
+
 static bool info_fill(X509 *leaf, struct cert_info *info)
 {
     unsigned char serial[SERIAL_MAX_BYTES];
     CLEANUP(openssl_free_ptr) unsigned char *der = NULL;
     AUTO_SAN san = {0};
-    const X509_NAME *issuer = X509_get_issuer_name(leaf);
     int len = i2d_X509(leaf, &der);
 
-    if (len <= 0 || !leaf_times(leaf, &info->not_before_s, &info->not_after_s) || !san_read(leaf, &san))
+    if (len <= 0 || !spki_of(leaf, info->spki) || !leaf_times(leaf, &info->not_before_s, &info->not_after_s) || !san_read(leaf, &san))
         return false;
     strlist_copy(&info->names, &san.names);
     size_t serial_len = serial_octets(leaf, serial);
@@ -573,8 +587,7 @@ static bool info_fill(X509 *leaf, struct cert_info *info)
     ari_id_of(leaf, serial, serial_len, info);
     cert_sha256(der, (size_t)len, info->sha256);
     key_words(leaf, info->key_type, sizeof info->key_type);
-    if (!name_part(issuer, NID_commonName, info->issuer, sizeof info->issuer))
-        name_part(issuer, NID_organizationName, info->issuer, sizeof info->issuer);
+    issuer_words(leaf, info->issuer, sizeof info->issuer);
     ERR_clear_error();
     return true;
 }
@@ -586,6 +599,30 @@ bool cert_chain_info(const struct cert_chain *chain, struct cert_info *info, str
         return true;
     cert_info_clear(info);
     return key_openssl_error(err, chain->subject, "the names or the dates of the certificate cannot be read");
+}
+
+bool cert_chain_issuers(const struct cert_chain *chain, struct strlist *out, struct err *err)
+{
+    char issuer[sizeof((struct cert_info *)NULL)->issuer];
+
+    (void)err;
+    for (size_t i = 0; i < chain->count; i++) {
+        issuer_words(chain->certs[i], issuer, sizeof issuer);
+        strlist_add(out, issuer);
+    }
+    ERR_clear_error();
+    return true;
+}
+
+bool cert_chain_leaf_der(const struct cert_chain *chain, struct buf *out, struct err *err)
+{
+    CLEANUP(openssl_free_ptr) unsigned char *der = NULL;
+    int len = i2d_X509(chain->certs[0], &der);
+
+    if (len <= 0)
+        return key_openssl_error(err, chain->subject, "cannot encode the certificate");
+    buf_add(out, der, (size_t)len);
+    return true;
 }
 
 bool cert_chain_pem(const struct cert_chain *chain, struct buf *cert, struct buf *rest, struct buf *full,

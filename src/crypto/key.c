@@ -1,6 +1,7 @@
 #include "tlsup/key.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -15,17 +16,11 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "key_internal.h"
 #include "tlsup/b64.h"
 #include "tlsup/mem.h"
 
-/* A 4096-bit RSA key takes 3.3 kB of PEM; the rest is room for text around it. */
-#define PEM_MAX_BYTES (64 * 1024)
 #define RSA_MAX_BYTES (4096 / 8)
-
-struct key {
-    EVP_PKEY *pkey;
-    enum key_type type;
-};
 
 static const struct key_kind {
     const char *name;
@@ -56,11 +51,10 @@ static const struct {
 
 static size_t keys_seen;
 
-static void pkey_free_ptr(EVP_PKEY **pkey)
+void key_pkey_free_ptr(EVP_PKEY **pkey)
 {
     EVP_PKEY_free(*pkey);
 }
-#define AUTO_PKEY CLEANUP(pkey_free_ptr) EVP_PKEY
 
 bool key_openssl_error(struct err *err, const char *subject, const char *what)
 {
@@ -122,9 +116,14 @@ static struct key *key_new(EVP_PKEY *pkey, enum key_type type)
 
 void key_free(struct key *key)
 {
-    if (key)
-        EVP_PKEY_free(key->pkey); /* OpenSSL wipes the private numbers */
-    mem_free_ptr(&key);
+    if (!key)
+        return;
+    EVP_PKEY_free(key->pkey); /* OpenSSL wipes the private numbers */
+    EVP_PKEY_free(key->public_key);
+    if (key->uri)
+        OPENSSL_cleanse(key->uri, strlen(key->uri)); /* it may have a PIN in it */
+    free(key->uri);
+    free(key);
 }
 
 void key_free_ptr(struct key **key)
@@ -147,16 +146,31 @@ size_t key_count(void)
     return keys_seen;
 }
 
+void key_seen(void)
+{
+    keys_seen++;
+}
+
 void *key_pkey(const struct key *key)
 {
     return key->pkey;
+}
+
+EVP_PKEY *key_public(const struct key *key)
+{
+    return key->public_key ? key->public_key : key->pkey;
+}
+
+const char *key_uri(const struct key *key)
+{
+    return key->uri;
 }
 
 bool key_generate(enum key_type type, struct key **out, struct err *err)
 {
     const struct key_kind *kind = &kinds[type];
 
-    keys_seen++;
+    key_seen();
     EVP_PKEY *pkey = kind->curve ? EVP_EC_gen(kind->curve) : EVP_RSA_gen((unsigned)kind->bits);
     if (!pkey)
         return key_openssl_error(err, kind->name, "cannot generate a private key");
@@ -217,7 +231,7 @@ static bool pem_to_der(const char *pem, size_t len, const char *subject, struct 
 
     if (!pem || len == 0)
         return err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "the private key file is empty");
-    if (len > PEM_MAX_BYTES)
+    if (len > KEY_FILE_MAX_BYTES)
         return err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "%zu bytes are too many for a private key",
                        len);
     BIO *bio = BIO_new_mem_buf(pem, (int)len);
@@ -258,19 +272,47 @@ static bool is_consistent(EVP_PKEY *pkey)
     return consistent;
 }
 
-/* What is wrong with a key that OpenSSL could read; NULL when nothing is. */
-static const char *defect(EVP_PKEY *pkey, const struct key_kind *kind)
+const char *key_public_defect(const EVP_PKEY *pkey, enum key_type *type)
 {
+    const struct key_kind *kind = kind_of(pkey);
+
     if (!kind)
         return "a key of this type or size is not accepted by CAs; use ECDSA P-256 or P-384, or RSA 2048, "
                "3072 or 4096";
     if (!kind->curve && !exponent_is_usual(pkey))
         return "the public exponent of the RSA key is not 65537, and CAs accept no other";
+    if (type)
+        *type = (enum key_type)(kind - kinds);
+    return NULL;
+}
+
+/* What is wrong with a private key that OpenSSL could read; NULL when nothing is. */
+static const char *defect(EVP_PKEY *pkey, enum key_type *type)
+{
+    const char *wrong = key_public_defect(pkey, type);
+
+    if (wrong)
+        return wrong;
     if (!is_consistent(pkey))
         return "the private key is damaged: its public and private parts do not belong together";
-    if (kind->curve && !plain_encoding(pkey))
+    if (kinds[*type].curve && !plain_encoding(pkey))
         return "the curve of the ECDSA key cannot be written by its name";
     return NULL;
+}
+
+bool key_adopt(EVP_PKEY *pkey, const char *subject, struct key **out, struct err *err)
+{
+    enum key_type type;
+    const char *wrong = defect(pkey, &type);
+
+    ERR_clear_error();
+    if (!wrong) {
+        *out = key_new(pkey, type);
+        return true;
+    }
+    EVP_PKEY_free(pkey);
+    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "%s", wrong);
+    return err_advise(err, "use another private key, or let a new one be made");
 }
 
 bool key_from_pem(const char *pem, size_t len, const char *subject, struct key **out, struct err *err)
@@ -279,21 +321,21 @@ bool key_from_pem(const char *pem, size_t len, const char *subject, struct key *
 
     if (!pem_to_der(pem, len, subject, &der, err))
         return false;
-    keys_seen++;
+    key_seen();
     const unsigned char *at = der.data;
-    AUTO_PKEY *pkey = d2i_AutoPrivateKey_ex(NULL, &at, der.len, NULL, NULL);
-    if (!pkey)
-        return unreadable_error(pem, len, subject, err);
-    const struct key_kind *kind = kind_of(pkey);
-    const char *wrong = defect(pkey, kind);
-    ERR_clear_error();
-    if (wrong) {
-        err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "%s", wrong);
-        return err_advise(err, "use another private key, or let a new one be made");
-    }
-    *out = key_new(pkey, (enum key_type)(kind - kinds));
-    pkey = NULL;
-    return true;
+    EVP_PKEY *pkey = d2i_AutoPrivateKey_ex(NULL, &at, der.len, NULL, NULL);
+    return pkey ? key_adopt(pkey, subject, out, err) : unreadable_error(pem, len, subject, err);
+}
+
+bool key_from_text(const char *text, size_t len, const char *subject, struct key **out, struct err *err)
+{
+    static const char utf8_mark[] = "\xEF\xBB\xBF"; /* some editors begin a text with it */
+    size_t at = text && len >= 3 && memcmp(text, utf8_mark, 3) == 0 ? 3 : 0;
+
+    while (text && at < len && strchr(" \t\r\n", text[at]) && text[at] != '\0')
+        at++;
+    return text && at < len && text[at] == '{' ? key_from_jwk(text + at, len - at, subject, out, err)
+                                               : key_from_pem(text, len, subject, out, err);
 }
 
 bool key_to_pem(const struct key *key, struct buf *out, struct err *err)
@@ -303,6 +345,9 @@ bool key_to_pem(const struct key *key, struct buf *out, struct err *err)
     if (!out->secret)
         return err_set(err, ERR_INTERNAL, NEXT_NONE, NULL,
                        "a private key was to be written to a buffer that is not wiped");
+    if (key->uri)
+        return err_set(err, ERR_CRYPTO, NEXT_REFUSED, NULL,
+                       "the private key is on a token, which does not give it away");
     BIO *bio = BIO_new(BIO_s_secmem());
     bool written = bio && PEM_write_bio_PKCS8PrivateKey(bio, key->pkey, NULL, NULL, 0, NULL, NULL) == 1;
     long len = written ? BIO_get_mem_data(bio, &text) : 0;
@@ -366,7 +411,7 @@ bool key_public_jwk(const void *pkey, struct buf *out, struct err *err)
 
 bool key_jwk(const struct key *key, struct buf *out, struct err *err)
 {
-    return key_public_jwk(key->pkey, out, err);
+    return key_public_jwk(key_public(key), out, err);
 }
 
 bool key_thumbprint(const struct key *key, char out[KEY_THUMBPRINT_BYTES], struct err *err)
@@ -382,6 +427,30 @@ bool key_thumbprint(const struct key *key, char out[KEY_THUMBPRINT_BYTES], struc
         return key_openssl_error(err, NULL, "cannot compute the thumbprint of the account key");
     b64url_encode(hash, hash_len, &text);
     memcpy(out, text.data, KEY_THUMBPRINT_BYTES);
+    return true;
+}
+
+void key_sha256_hex(const void *data, size_t len, char out[65])
+{
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    unsigned hash_len = 0;
+
+    /* An empty result could pass for another empty result; and but for memory, hashing does not fail. */
+    if (EVP_Digest(data, len, hash, &hash_len, EVP_sha256(), NULL) != 1)
+        mem_exhausted();
+    for (size_t i = 0; i < hash_len; i++)
+        snprintf(out + 2 * i, 3, "%02x", hash[i]);
+}
+
+bool key_spki_sha256(const struct key *key, char out[KEY_SPKI_BYTES], struct err *err)
+{
+    unsigned char *der = NULL;
+    int len = i2d_PUBKEY(key_public(key), &der);
+
+    if (len <= 0)
+        return key_openssl_error(err, NULL, "cannot encode the public key");
+    key_sha256_hex(der, (size_t)len, out);
+    OPENSSL_free(der);
     return true;
 }
 
@@ -403,19 +472,106 @@ static bool add_raw_ecdsa(const unsigned char *der, size_t len, int width, struc
     return ok;
 }
 
+/* A signature as OpenSSL gives it. `*signature_len` comes in as the room that there is. */
+static bool sign_plain(const struct key *key, const void *data, size_t len, unsigned char *signature,
+                       size_t *signature_len)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx &&
+              EVP_DigestSignInit_ex(ctx, NULL, kinds[key->type].digest, key->libctx, key->propq, key->pkey, NULL) == 1 &&
+              EVP_DigestSign(ctx, signature, signature_len, data, len) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
 bool key_sign(const struct key *key, const void *data, size_t len, struct buf *out, struct err *err)
 {
     const struct key_kind *kind = &kinds[key->type];
     unsigned char signature[RSA_MAX_BYTES];
     size_t signature_len = sizeof signature;
 
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = ctx && EVP_DigestSignInit_ex(ctx, NULL, kind->digest, NULL, NULL, key->pkey, NULL) == 1 &&
-              EVP_DigestSign(ctx, signature, &signature_len, data, len) == 1;
-    EVP_MD_CTX_free(ctx);
+    bool ok = sign_plain(key, data, len, signature, &signature_len);
     if (ok && kind->curve)
         ok = add_raw_ecdsa(signature, signature_len, kind->coordinate_bytes, out);
     else if (ok)
         buf_add(out, signature, signature_len);
     return ok ? true : key_openssl_error(err, NULL, "cannot sign");
+}
+
+/* -- tokens ------------------------------------------------------------------------------------ */
+
+bool key_is_uri(const char *text)
+{
+    static const char *const schemes[] = {"pkcs11:", "handle:", "tpm2:"};
+
+    for (size_t i = 0; text && i < COUNT_OF(schemes); i++)
+        if (strncasecmp(text, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    return false;
+}
+
+/* The public half of a token's key as an object that needs no token. */
+static EVP_PKEY *public_half(EVP_PKEY *pkey)
+{
+    unsigned char *der = NULL;
+    int len = i2d_PUBKEY(pkey, &der);
+    const unsigned char *at = der;
+    EVP_PKEY *half = len > 0 ? d2i_PUBKEY(NULL, &at, len) : NULL;
+
+    OPENSSL_free(der);
+    return half;
+}
+
+/* A token may hold halves that do not belong together, or a key that must not sign: let it sign. */
+static bool signs_rightly(const struct key *key)
+{
+    static const unsigned char data[] = "does this key sign?";
+    unsigned char signature[RSA_MAX_BYTES];
+    size_t len = sizeof signature;
+
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx && sign_plain(key, data, sizeof data, signature, &len) &&
+              EVP_DigestVerifyInit_ex(ctx, NULL, kinds[key->type].digest, NULL, NULL, key->public_key, NULL) ==
+                  1 &&
+              EVP_DigestVerify(ctx, signature, len, data, sizeof data) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
+static bool check_token_key(struct key *key, const char *shown, struct err *err)
+{
+    key->public_key = public_half(key->pkey);
+    if (!key->public_key) {
+        key_openssl_error(err, shown, "the token does not give the public key");
+        return err_advise(err, "the token needs the public key object beside the private one, with the same id");
+    }
+    const char *wrong = key_public_defect(key->public_key, &key->type);
+    ERR_clear_error();
+    if (wrong) {
+        err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, shown, "%s", wrong);
+        return err_advise(err, "make another key on the token, and name it in the URI");
+    }
+    if (signs_rightly(key))
+        return true;
+    key_openssl_error(err, shown, "the key on the token makes no signature that its public key verifies");
+    return err_advise(err, "see whether the key may sign, and whether its private and public objects belong together");
+}
+
+bool key_open_uri(const char *uri, struct key **out, struct err *err)
+{
+    struct token_key opened = {0};
+
+    key_seen();
+    if (!token_open(uri, &opened, err))
+        return false;
+    struct key *key = mem_alloc(sizeof *key);
+    *key = (struct key){
+        .pkey = opened.pkey, .libctx = opened.libctx, .propq = opened.propq, .uri = mem_dup(uri)};
+    bool ok = check_token_key(key, opened.shown, err);
+    free(opened.shown);
+    if (ok)
+        *out = key;
+    else
+        key_free(key);
+    return ok;
 }

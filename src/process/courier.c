@@ -13,6 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
+#include "tlsup/ari.h"
+#include "tlsup/b64.h"
+#include "tlsup/ca.h"
 #include "tlsup/clock.h"
 #include "tlsup/directory.h"
 #include "tlsup/log.h"
@@ -24,11 +29,13 @@
 #include "tlsup/session.h"
 
 enum {
-    MAX_IN_FLIGHT = 32, /* calls being signed or sent */
-    MAX_NONCE_FETCHES = 10,
+    MAX_IN_FLIGHT = 100,    /* calls being signed or sent, as many as servers of HTTP/2 take at once by default */
+    WINDOW_GROWTH = 16,     /* answers that widen a narrowed window by one */
+    MAX_NONCE_FETCHES = 64, /* where the CA has published no bound of its own */
     MANY_BAD_NONCES = 3,
     CALL_DEADLINE_MS = 4 * 60 * 1000,
     IDLE_WAIT_MS = 1000,
+    ARI_ATTEMPTS = 2,
 };
 
 enum call_state { CALL_WAITING, CALL_SIGNING, CALL_SENT };
@@ -38,8 +45,9 @@ struct order_run;
 struct call {
     struct call *next;
     struct courier *courier;
-    struct order_run *order; /* NULL: about the account */
+    struct order_run *order; /* NULL: the keeper's own, which knows it as `asked_as` */
     uint32_t id;
+    uint32_t asked_as;
     int index;
     enum jws_kind kind;
     enum call_state state;
@@ -71,8 +79,20 @@ struct waiting_message {
     struct msg msg;
 };
 
+/* So many in a second, and so many at once after a rest: as the CA wants it. 0 a second = no bound. */
+struct pace {
+    int per_s, burst;
+    double room;
+    int64_t at_ms;
+};
+
 struct courier {
     int fd;
+    const struct ca *ca;
+    struct pace requests, new_nonces;
+    size_t window;       /* calls in flight at most, now */
+    size_t answers;      /* good ones since it was last widened */
+    int64_t pause_ms;    /* nothing is sent before: the CA has asked us to slow down */
     struct outbox outbox;
     struct http *http;
     struct session session;
@@ -125,6 +145,60 @@ static void tell_failed(struct courier *courier, uint32_t id, const struct err *
     tell(courier, &msg);
 }
 
+/* -- the pace -----------------------------------------------------------------------------------------------
+ */
+
+static void pace_init(struct pace *pace, int per_s, int burst)
+{
+    *pace = (struct pace){.per_s = per_s, .burst = burst > 0 ? burst : per_s, .at_ms = clock_mono_ms()};
+    pace->room = pace->burst;
+}
+
+static void pace_refill(struct pace *pace, int64_t now_ms)
+{
+    pace->room += (double)(now_ms - pace->at_ms) * pace->per_s / 1000.0;
+    pace->at_ms = now_ms;
+    if (pace->room > pace->burst)
+        pace->room = pace->burst;
+}
+
+static bool pace_take(struct pace *pace)
+{
+    if (pace->per_s <= 0)
+        return true;
+    pace_refill(pace, clock_mono_ms());
+    if (pace->room < 1.0)
+        return false;
+    pace->room -= 1.0;
+    return true;
+}
+
+/* Milliseconds until there is room for one. */
+static int64_t pace_wait_ms(const struct pace *pace)
+{
+    return pace->per_s <= 0 || pace->room >= 1.0 ? 0 : (int64_t)((1.0 - pace->room) * 1000.0 / pace->per_s) + 1;
+}
+
+/* "Slow down" concerns us as a whole, not the one request that was told so. */
+static void slow_down(struct courier *courier, int64_t wait_ms)
+{
+    int64_t until_ms = clock_mono_ms() + wait_ms;
+    courier->window = courier->window > 1 ? courier->window / 2 : 1;
+    courier->answers = 0;
+    if (until_ms > courier->pause_ms)
+        courier->pause_ms = until_ms;
+    log_info("the CA asks us to slow down: a pause of %lld ms, then %zu requests at once",
+             (long long)wait_ms, courier->window);
+}
+
+static void went_well(struct courier *courier)
+{
+    if (courier->window < MAX_IN_FLIGHT && ++courier->answers >= WINDOW_GROWTH) {
+        courier->answers = 0;
+        courier->window++;
+    }
+}
+
 /* -- calls --------------------------------------------------------------------------------------------------
  */
 
@@ -140,8 +214,8 @@ static void step(struct order_run *run, const struct flow_event *event)
     flow_actions_clear(&actions);
 }
 
-static void call_new(struct courier *courier, struct order_run *order, enum jws_kind kind, int index,
-                     const char *url)
+static struct call *call_new(struct courier *courier, struct order_run *order, enum jws_kind kind, int index,
+                             const char *url)
 {
     struct call *call = mem_alloc(sizeof *call), **last = &courier->calls;
     *call = (struct call){.courier = courier, .order = order, .kind = kind, .index = index};
@@ -151,6 +225,7 @@ static void call_new(struct courier *courier, struct order_run *order, enum jws_
     while (*last != NULL) /* first come, first served */
         last = &(*last)->next;
     *last = call;
+    return call;
 }
 
 static void call_end(struct call *call)
@@ -170,39 +245,53 @@ static struct call *call_find(struct courier *courier, uint32_t id, enum call_st
     return NULL;
 }
 
-static void account_answered(struct courier *courier, const struct http_response *response)
+static bool same_origin(const struct courier *courier, const char *url)
 {
-    struct msg msg = MSG_INIT(MSG_ACCOUNT_IS);
-    struct err err = ERR_INIT;
-    if (!url_same_origin(response->location, courier->directory_url)) {
-        (void)err_set(&err, ERR_PROTOCOL, NEXT_RETRY_LATER, courier->directory_url,
-                      "the CA did not say where the account is (no Location)");
-        tell_failed(courier, 0, &err);
-        return;
-    }
-    snprintf(msg.url, sizeof msg.url, "%s", response->location);
-    snprintf(msg.text, sizeof msg.text, "%s", "valid");
-    msg.number = response->status == 201;
+    return url[0] != '\0' && url_same_origin(url, courier->directory_url);
+}
+
+/* The keeper's own call was granted. */
+static void call_granted(struct courier *courier, uint32_t asked_as, const struct http_response *response)
+{
+    struct msg msg = {.type = MSG_CALLED, .id = asked_as, .number = response->status};
+    json_error_t ignored;
+    json_t *body = json_loadb(buf_str(&response->body), response->body.len, JSON_REJECT_DUPLICATES, &ignored);
+    const char *status = json_string_value(json_object_get(body, "status"));
+    if (same_origin(courier, response->location))
+        snprintf(msg.url, sizeof msg.url, "%s", response->location);
+    snprintf(msg.text, sizeof msg.text, "%.60s", status != NULL ? status : "");
+    json_decref(body);
     tell(courier, &msg);
 }
 
-/* The call is over: to the flow, or to the keeper. */
-static void call_done(struct call *call, const struct http_response *response, const struct err *err)
+static void call_refused(struct courier *courier, uint32_t asked_as, const char *location, const struct err *err)
+{
+    struct msg msg = {.type = MSG_CALL_FAILED, .id = asked_as, .err = *err};
+    if (location != NULL && same_origin(courier, location))
+        snprintf(msg.url, sizeof msg.url, "%s", location);
+    tell(courier, &msg);
+}
+
+/* The call is over: to the flow, or to the keeper. `err` or not decides; an error may have come with an answer. */
+static void call_done(struct call *call, const struct http_response *response, const struct problem *problem,
+                      const struct err *err)
 {
     struct courier *courier = call->courier;
     struct order_run *order = call->order;
-    struct flow_event event = {.type = response != NULL ? FLOW_RESPONSE : FLOW_ERROR,
+    uint32_t asked_as = call->asked_as;
+    struct flow_event event = {.type = err == NULL ? FLOW_RESPONSE : FLOW_ERROR,
                                .request = call->kind,
                                .index = call->index,
-                               .response = response,
+                               .response = err == NULL ? response : NULL,
+                               .problem = problem,
                                .err = err};
     call_end(call);
     if (order != NULL)
         step(order, &event);
-    else if (response != NULL)
-        account_answered(courier, response);
+    else if (err == NULL)
+        call_granted(courier, asked_as, response);
     else
-        tell_failed(courier, 0, err);
+        call_refused(courier, asked_as, response != NULL ? response->location : NULL, err);
 }
 
 static enum policy_failure classify(const struct http_response *response, const struct problem *problem)
@@ -215,9 +304,10 @@ static enum policy_failure classify(const struct http_response *response, const 
 }
 
 /* The answer was an error, or there was none: once more, by policy, or the end of the call. */
-static void call_failed(struct call *call, enum policy_failure failure, int64_t retry_after_s,
-                        struct err *err)
+static void call_failed(struct call *call, enum policy_failure failure, const struct http_response *response,
+                        const struct problem *problem, struct err *err)
 {
+    int64_t retry_after_s = response != NULL ? response->retry_after_s : -1;
     int64_t now_ms = clock_mono_ms();
     struct policy_verdict verdict =
         policy_decide(failure, ++call->failed[failure], retry_after_s, call->deadline_ms - now_ms);
@@ -227,6 +317,8 @@ static void call_failed(struct call *call, enum policy_failure failure, int64_t 
         log_info("the CA's answer to %s: %s; trying again", jws_kind_name(call->kind), err->text);
         call->state = CALL_WAITING;
         call->due_ms = now_ms + verdict.wait_ms;
+        if (failure == POLICY_SLOW_DOWN)
+            slow_down(call->courier, verdict.wait_ms);
         return;
     }
     if (err->code == ERR_ACME)
@@ -236,7 +328,7 @@ static void call_failed(struct call *call, enum policy_failure failure, int64_t 
         log_info("%s: %s", err->subject, err->text);
         snprintf(err->subject, sizeof err->subject, "%s", call->order->flow.names.v[0]);
     }
-    call_done(call, NULL, err);
+    call_done(call, response, problem, err);
 }
 
 static void on_answer(void *ctx, const struct http_response *response, const struct err *transport)
@@ -249,23 +341,24 @@ static void on_answer(void *ctx, const struct http_response *response, const str
         /* what is wrong with the trust or the address stays wrong */
         enum policy_failure failure =
             err.next == NEXT_FIX_CONFIG || err.code == ERR_PROTOCOL ? POLICY_FINAL : POLICY_CUT;
-        call_failed(call, failure, -1, &err);
+        call_failed(call, failure, NULL, NULL, &err);
         return;
     }
     session_put(&call->courier->session, response->nonce);
     if (response->status >= 200 && response->status <= 299) {
-        call_done(call, response, NULL);
+        went_well(call->courier);
+        call_done(call, response, NULL, NULL);
         return;
     }
     if (response->status >= 300 && response->status <= 399) {
         (void)err_set(&err, ERR_PROTOCOL, NEXT_RETRY_LATER, call->url,
                       "the CA redirects a signed request elsewhere, which cannot be followed");
-        call_failed(call, POLICY_FINAL, -1, &err);
+        call_failed(call, POLICY_FINAL, NULL, NULL, &err);
         return;
     }
     problem_parse(response->status, buf_str(&response->body), response->body.len, &problem);
     (void)problem_to_err(&problem, call->url, response->retry_after_s, &err);
-    call_failed(call, classify(response, &problem), response->retry_after_s, &err);
+    call_failed(call, classify(response, &problem), response, &problem, &err);
 }
 
 static void call_ask_signature(struct call *call, const char *nonce)
@@ -289,7 +382,7 @@ static void fail_all_waiting(struct courier *courier, const struct err *err)
         next = call->next;
         if (call->state != CALL_WAITING)
             continue;
-        call_done(call, NULL, err);
+        call_done(call, NULL, NULL, err);
         next = courier->calls; /* call_done() may have changed the list: begin again */
     }
 }
@@ -325,7 +418,8 @@ static void fetch_nonces(struct courier *courier, size_t needed)
 {
     if (clock_mono_ms() < courier->nonce_due_ms)
         return;
-    while ((size_t)courier->nonce_fetches < needed && courier->nonce_fetches < MAX_NONCE_FETCHES) {
+    while ((size_t)courier->nonce_fetches < needed && courier->nonce_fetches < MAX_NONCE_FETCHES &&
+           pace_take(&courier->new_nonces)) {
         courier->nonce_fetches++;
         http_start(courier->http, HTTP_HEAD, courier->directory.new_nonce, NULL, 0, on_nonce, courier);
     }
@@ -337,16 +431,20 @@ static void move_calls(struct courier *courier)
     char nonce[SESSION_NONCE_BYTES];
     size_t in_flight = 0, needed = 0;
     int64_t now_ms = clock_mono_ms();
+    if (courier->pause_ms > now_ms)
+        return;
     for (struct call *call = courier->calls; call != NULL; call = call->next)
         in_flight += call->state != CALL_WAITING;
     for (struct call *call = courier->calls; call != NULL; call = call->next) {
-        if (call->state != CALL_WAITING || call->due_ms > now_ms || in_flight >= MAX_IN_FLIGHT)
+        if (call->state != CALL_WAITING || call->due_ms > now_ms || in_flight >= courier->window)
             continue;
         in_flight++;
-        if (session_take(&courier->session, nonce))
-            call_ask_signature(call, nonce);
-        else
+        if (courier->session.n == 0)
             needed++;
+        else if (!pace_take(&courier->requests))
+            break;
+        else if (session_take(&courier->session, nonce))
+            call_ask_signature(call, nonce);
     }
     if (needed > 0)
         fetch_nonces(courier, needed);
@@ -377,10 +475,12 @@ static struct timer *timer_of(struct order_run *run, int index)
 
 static void tell_certificate(struct order_run *run)
 {
-    struct msg msg = MSG_INIT(MSG_CERTIFICATE);
-    msg.id = run->id;
-    msg.body = run->flow.pem; /* lent for the call */
-    tell(run->courier, &msg);
+    struct msg msg = {.type = MSG_CERTIFICATE, .id = run->id, .number2 = (int64_t)run->flow.n_chains};
+    for (size_t i = 0; i < run->flow.n_chains; i++) {
+        msg.number = (int64_t)i;
+        msg.body = run->flow.chains[i]; /* lent for the call */
+        tell(run->courier, &msg);
+    }
 }
 
 static void carry_out_one(struct order_run *run, const struct flow_action *action)
@@ -394,9 +494,18 @@ static void carry_out_one(struct order_run *run, const struct flow_action *actio
     case FLOW_PRESENT:
     case FLOW_CLEANUP:
         msg.type = action->type == FLOW_PRESENT ? MSG_PRESENT : MSG_CLEANUP;
-        msg.number2 = action->challenge;
+        msg.number2 = action->type == FLOW_PRESENT ? (int64_t)action->challenge : action->failed;
         snprintf(msg.name, sizeof msg.name, "%s", action->name);
         snprintf(msg.token, sizeof msg.token, "%s", action->token);
+        if (action->challenge == CHALLENGE_DNS_PERSIST_01)
+            snprintf(msg.text, sizeof msg.text, "%d\n%s\n%s", action->persist.draft, action->persist.issuers,
+                     action->persist.account_uri);
+        tell(courier, &msg);
+        break;
+    case FLOW_NAME_FAILED:
+        msg.type = MSG_NAME_FAILED;
+        msg.err = action->err;
+        snprintf(msg.name, sizeof msg.name, "%s", action->name);
         tell(courier, &msg);
         break;
     case FLOW_SET_TIMER:
@@ -480,6 +589,12 @@ static int next_wait_ms(const struct courier *courier)
             due_ms = sooner(due_ms, call->due_ms);
     if (courier->nonce_due_ms > now_ms)
         due_ms = sooner(due_ms, courier->nonce_due_ms);
+    if (courier->pause_ms > now_ms)
+        due_ms = sooner(due_ms, courier->pause_ms);
+    if (pace_wait_ms(&courier->requests) > 0)
+        due_ms = sooner(due_ms, now_ms + pace_wait_ms(&courier->requests));
+    if (pace_wait_ms(&courier->new_nonces) > 0)
+        due_ms = sooner(due_ms, now_ms + pace_wait_ms(&courier->new_nonces));
     if (courier->directory_due_ms > 0)
         due_ms = sooner(due_ms, courier->directory_due_ms);
     for (const struct order_run *run = courier->orders; run != NULL; run = run->next) {
@@ -497,10 +612,41 @@ static int next_wait_ms(const struct courier *courier)
 
 static void handle(struct courier *courier, const struct msg *msg);
 
+static void add_words(struct buf *out, const char *word, const struct strlist *values)
+{
+    for (size_t i = 0; i < values->n; i++) {
+        printable(values->v[i]);
+        if (strchr(values->v[i], '\n') == NULL)
+            buf_addf(out, "%s %s\n", word, values->v[i]);
+    }
+}
+
+static void tell_what_it_has(struct courier *courier)
+{
+    struct msg msg = MSG_INIT(MSG_CA_HAS);
+    struct directory *directory = &courier->directory;
+    add_words(&msg.body, "profile", &directory->profiles);
+    add_words(&msg.body, "caa", &directory->caa_identities);
+    add_words(&msg.body, "issuer", &directory->issuer_names);
+    const struct {
+        const char *word, *value;
+    } rows[] = {{"hash-prefix", directory->account_hash_prefix},
+                {"website", directory->website},
+                {"key-change", directory->key_change},
+                {"revoke", directory->revoke_cert},
+                {"renewal-info", directory->renewal_info}};
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (rows[i].value[0] != '\0' && strpbrk(rows[i].value, "\r\n") == NULL)
+            buf_addf(&msg.body, "%s %s\n", rows[i].word, rows[i].value);
+    tell(courier, &msg);
+    msg_clear(&msg);
+}
+
 static void directory_ready(struct courier *courier, const struct buf *fetched)
 {
     struct msg msg = MSG_INIT(MSG_DIRECTORY);
     courier->directory_known = true;
+    tell_what_it_has(courier);
     if (fetched != NULL && fetched->len < MSG_MAX_BYTES / 2)
         buf_add(&msg.body, fetched->data, fetched->len);
     snprintf(msg.url, sizeof msg.url, "%s", courier->directory.new_account);
@@ -566,6 +712,9 @@ static void set_ca(struct courier *courier, const struct msg *msg)
     if (courier->directory_url[0] != '\0')
         return;
     snprintf(courier->directory_url, sizeof courier->directory_url, "%s", msg->url);
+    courier->ca = ca_by_url(courier->directory_url);
+    pace_init(&courier->requests, courier->ca->requests_s, courier->ca->requests_s);
+    pace_init(&courier->new_nonces, courier->ca->new_nonces_s, courier->ca->new_nonces_burst);
     if (msg->body.len > 0 && directory_parse(courier->directory_url, buf_str(&msg->body), msg->body.len,
                                              &courier->directory, &ignored))
         directory_ready(courier, NULL);
@@ -582,10 +731,19 @@ static void begin_order(struct courier *courier, const struct msg *msg)
     struct order_run *run = mem_alloc(sizeof *run);
     struct flow_event start = {.type = FLOW_START};
     strlist_split(&names, buf_str(&msg->body), "\n");
+    struct flow_options options = {.names = &names,
+                                   .directory_url = courier->directory_url,
+                                   .new_order_url = courier->directory.new_order,
+                                   .resume_url = msg->url,
+                                   .has_replaces = (msg->number2 & ORDER_HAS_REPLACES) != 0,
+                                   .may_drop_profile = (msg->number2 & ORDER_MAY_DROP_PROFILE) != 0,
+                                   .all_chains = (msg->number2 & ORDER_ALL_CHAINS) != 0};
+    for (int64_t types = msg->number; types != 0 && options.n_challenges < CHALLENGE_TYPES; types >>= 4)
+        if ((types & 15) < CHALLENGE_TYPES)
+            options.challenges[options.n_challenges++] = (enum challenge_type)(types & 15);
     run->courier = courier;
     run->id = msg->id;
-    flow_init(&run->flow, &names, courier->directory_url, courier->directory.new_order, msg->url,
-              (enum challenge_type)msg->number);
+    flow_init(&run->flow, &options);
     run->next = courier->orders;
     courier->orders = run;
     step(run, &start);
@@ -597,7 +755,7 @@ static void signed_or_refused(struct courier *courier, const struct msg *msg)
     if (call == NULL)
         return;
     if (msg->type == MSG_REFUSED) {
-        call_done(call, NULL, &msg->err);
+        call_done(call, NULL, NULL, &msg->err);
         return;
     }
     call->state = CALL_SENT;
@@ -633,9 +791,171 @@ static void wait_for_directory(struct courier *courier, const struct msg *msg)
     *last = waiting;
 }
 
+/* -- the keeper's own calls -----------------------------------------------------------------------------------
+ */
+
+static void begin_call(struct courier *courier, const struct msg *msg)
+{
+    const struct directory *directory = &courier->directory;
+    const char *url = NULL;
+    struct err err = ERR_INIT;
+    switch (msg->number) {
+    case JWS_NEW_ACCOUNT:
+    case JWS_FIND_ACCOUNT:
+        url = directory->new_account;
+        break;
+    case JWS_READ:
+    case JWS_UPDATE_ACCOUNT:
+    case JWS_DEACTIVATE:
+        url = msg->url;
+        break;
+    case JWS_KEY_CHANGE:
+        url = directory->key_change;
+        break;
+    case JWS_REVOKE:
+    case JWS_REVOKE_BY_KEY:
+        url = directory->revoke_cert;
+        break;
+    default:
+        break;
+    }
+    if (url == NULL || url[0] == '\0') {
+        (void)err_set(&err, ERR_ACME, NEXT_REFUSED, courier->directory_url, "this CA does not offer it (%s)",
+                      msg->number >= 0 && msg->number < JWS_KINDS ? jws_kind_name((enum jws_kind)msg->number)
+                                                                  : "unknown");
+        call_refused(courier, msg->id, NULL, &err);
+        return;
+    }
+    call_new(courier, NULL, (enum jws_kind)msg->number, FLOW_ORDER_INDEX, url)->asked_as = msg->id;
+}
+
+/* -- renewal information: unauthenticated, RFC 9773 -------------------------------------------------------------
+ */
+
+struct ari_query {
+    struct courier *courier;
+    uint32_t id;
+    int attempts;
+    char url[URL_MAX_BYTES];
+};
+
+static void ari_failed(struct ari_query *query, bool temporary, const struct err *err)
+{
+    struct msg msg = {.type = MSG_ARI_FAILED, .id = query->id, .number = temporary, .err = *err};
+    tell(query->courier, &msg);
+    free(query);
+}
+
+static void ari_send(struct ari_query *query);
+
+static void on_ari(void *ctx, const struct http_response *response, const struct err *transport)
+{
+    struct ari_query *query = ctx;
+    struct ari_window window;
+    struct problem problem;
+    struct err err = ERR_INIT;
+    bool temporary = response == NULL ? transport->next == NEXT_RETRY_LATER : response->status >= 500;
+    if (temporary && ++query->attempts < ARI_ATTEMPTS) {
+        ari_send(query);
+        return;
+    }
+    if (response == NULL) {
+        ari_failed(query, temporary, transport);
+        return;
+    }
+    if (response->status != 200) {
+        problem_parse(response->status, buf_str(&response->body), response->body.len, &problem);
+        (void)problem_to_err(&problem, query->url, response->retry_after_s, &err);
+        ari_failed(query, temporary || response->status == 429, &err);
+        return;
+    }
+    if (!ari_parse(buf_str(&response->body), response->body.len, &window, &err)) {
+        ari_failed(query, false, &err);
+        return;
+    }
+    struct msg msg = {.type = MSG_ARI_IS, .id = query->id, .number = window.start_s, .number2 = window.end_s};
+    snprintf(msg.url, sizeof msg.url, "%s", window.explanation_url);
+    snprintf(msg.text, sizeof msg.text, "%lld", (long long)response->retry_after_s);
+    tell(query->courier, &msg);
+    free(query);
+}
+
+static void ari_send(struct ari_query *query)
+{
+    http_start(query->courier->http, HTTP_GET, query->url, NULL, 0, on_ari, query);
+}
+
+static void begin_ari(struct courier *courier, const struct msg *msg)
+{
+    struct ari_query *query = mem_alloc(sizeof *query);
+    struct err err = ERR_INIT;
+    *query = (struct ari_query){.courier = courier, .id = msg->id};
+    if (courier->directory.renewal_info[0] != '\0' && ari_url(courier->directory.renewal_info, msg->text, query->url)) {
+        ari_send(query);
+        return;
+    }
+    (void)err_set(&err, ERR_ACME, NEXT_REFUSED, courier->directory_url,
+                  "this CA gives no renewal information");
+    ari_failed(query, false, &err);
+}
+
+/* -- credentials for external account binding, for an e-mail address ---------------------------------------------
+ */
+
+static void form_encode(struct buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                     c == '.' || c == '_';
+        buf_addf(out, plain ? "%c" : "%%%02X", c);
+    }
+}
+
+static void on_credentials(void *ctx, const struct http_response *response, const struct err *transport)
+{
+    struct courier *courier = ctx;
+    struct err err = ERR_INIT;
+    struct msg msg = MSG_INIT(MSG_EAB_IS);
+    json_error_t ignored;
+    if (response == NULL) {
+        tell_failed(courier, 0, transport);
+        return;
+    }
+    json_t *body = json_loadb(buf_str(&response->body), response->body.len, JSON_REJECT_DUPLICATES, &ignored);
+    const char *kid = json_string_value(json_object_get(body, "eab_kid"));
+    const char *key = json_string_value(json_object_get(body, "eab_hmac_key"));
+    if (response->status == 200 && kid != NULL && key != NULL && strlen(kid) < 256 && b64url_valid(key, 128)) {
+        snprintf(msg.text, sizeof msg.text, "%s", kid);
+        snprintf(msg.token, sizeof msg.token, "%s", key);
+        tell(courier, &msg);
+    } else {
+        const char *why = json_string_value(json_object_get(json_object_get(body, "error"), "type"));
+        (void)err_set(&err, ERR_ACME, NEXT_FIX_CONFIG, courier->directory_url,
+                      "the CA gave no credentials for this e-mail address: %.200s (HTTP status %d)",
+                      why != NULL ? why : "no reason said", response->status);
+        (void)err_advise(&err, "get them on its web site, and give them with --eab-kid and --eab-hmac-key");
+        tell_failed(courier, 0, &err);
+    }
+    json_decref(body);
+}
+
+static void fetch_credentials(struct courier *courier, const struct msg *msg)
+{
+    AUTO_BUF form = BUF_INIT;
+    buf_adds(&form, "email=");
+    form_encode(&form, msg->text);
+    http_start(courier->http, HTTP_POST_FORM, msg->url, buf_str(&form), form.len, on_credentials, courier);
+}
+
+static bool needs_directory(enum msg_type type)
+{
+    return type == MSG_CALL || type == MSG_ORDER || type == MSG_ARI || type == MSG_EAB_FETCH;
+}
+
 static void handle(struct courier *courier, const struct msg *msg)
 {
-    if ((msg->type == MSG_ACCOUNT || msg->type == MSG_ORDER) && !courier->directory_known) {
+    if (needs_directory(msg->type) && !courier->directory_known) {
         wait_for_directory(courier, msg);
         return;
     }
@@ -643,10 +963,14 @@ static void handle(struct courier *courier, const struct msg *msg)
     case MSG_CA:
         set_ca(courier, msg);
         break;
-    case MSG_ACCOUNT:
-        if (msg->number == JWS_NEW_ACCOUNT || msg->number == JWS_FIND_ACCOUNT)
-            call_new(courier, NULL, (enum jws_kind)msg->number, FLOW_ORDER_INDEX,
-                     courier->directory.new_account);
+    case MSG_CALL:
+        begin_call(courier, msg);
+        break;
+    case MSG_ARI:
+        begin_ari(courier, msg);
+        break;
+    case MSG_EAB_FETCH:
+        fetch_credentials(courier, msg);
         break;
     case MSG_ORDER:
         begin_order(courier, msg);
@@ -693,6 +1017,8 @@ void courier_main(int fd, const struct http_options *options)
     struct courier *courier = mem_alloc(sizeof *courier);
     struct err err = ERR_INIT;
     courier->fd = fd;
+    courier->ca = ca_by_url("");
+    courier->window = MAX_IN_FLIGHT;
     if (!sandbox_enter(SANDBOX_COURIER_USER, &fd, 1, &err) || !http_new(options, &courier->http, &err)) {
         struct msg failed = MSG_INIT(MSG_FAILED);
         failed.err = err;

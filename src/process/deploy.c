@@ -432,7 +432,7 @@ static bool leaf_sha256(struct deploy *deploy, const char *cert_name, int versio
 {
     AUTO_CHAIN *chain = NULL;
     struct cert_info info = CERT_INFO_INIT;
-    bool ok = store_version_chain(deploy->store, cert_name, version, &chain, err) &&
+    bool ok = store_version_chain(deploy->store, cert_name, version, 0, &chain, err) &&
               cert_chain_info(chain, &info, err);
     if (ok)
         memcpy(out, info.sha256, sizeof info.sha256);

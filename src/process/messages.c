@@ -16,7 +16,7 @@ enum { FRAME_VERSION = 1, HEADER_BYTES = 8, SEND_TIMEOUT_MS = 30000, MAX_WAIT_S 
 
 enum field { F_END, F_NUMBER, F_NUMBER2, F_URL, F_NONCE, F_NAME, F_TOKEN, F_TEXT, F_BODY, F_ERR };
 
-enum { MAX_FIELDS = 5 };
+enum { MAX_FIELDS = 6 };
 
 static const struct {
     const char *name;
@@ -24,25 +24,37 @@ static const struct {
     enum field fields[MAX_FIELDS];
 } table[MSG_TYPES] = {
     [MSG_CA] = {"ca", MSG_FROM_KEEPER, {F_URL, F_BODY}},
-    [MSG_ACCOUNT] = {"account", MSG_FROM_KEEPER, {F_NUMBER}},
-    [MSG_ORDER] = {"order", MSG_FROM_KEEPER, {F_BODY, F_URL, F_NUMBER}},
+    [MSG_CALL] = {"call", MSG_FROM_KEEPER, {F_NUMBER, F_URL}},
+    [MSG_ORDER] = {"order", MSG_FROM_KEEPER, {F_BODY, F_URL, F_NUMBER, F_NUMBER2}},
+    [MSG_ARI] = {"renewal information", MSG_FROM_KEEPER, {F_TEXT}},
+    [MSG_EAB_FETCH] = {"credentials fetch", MSG_FROM_KEEPER, {F_URL, F_TEXT}},
     [MSG_SIGNED] = {"signed", MSG_FROM_KEEPER, {F_BODY}},
     [MSG_REFUSED] = {"refused", MSG_FROM_KEEPER, {F_ERR}},
     [MSG_PRESENTED] = {"presented", MSG_FROM_KEEPER, {F_NUMBER}},
     [MSG_NOT_PRESENTED] = {"not presented", MSG_FROM_KEEPER, {F_NUMBER, F_ERR}},
     [MSG_CANCEL] = {"cancel", MSG_FROM_KEEPER, {F_ERR}},
+    [MSG_CA_HAS] = {"ca has", MSG_FROM_COURIER, {F_BODY}},
     [MSG_DIRECTORY] = {"directory", MSG_FROM_COURIER, {F_BODY, F_URL, F_TEXT, F_NUMBER}},
-    [MSG_ACCOUNT_IS] = {"account is", MSG_FROM_COURIER, {F_URL, F_NUMBER, F_TEXT}},
+    [MSG_CALLED] = {"called", MSG_FROM_COURIER, {F_NUMBER, F_URL, F_TEXT}},
+    [MSG_CALL_FAILED] = {"call failed", MSG_FROM_COURIER, {F_ERR, F_URL}},
     [MSG_SIGN] = {"sign", MSG_FROM_COURIER, {F_NUMBER, F_NUMBER2, F_URL, F_NONCE}},
     [MSG_ORDER_URL] = {"order url", MSG_FROM_COURIER, {F_URL}},
-    [MSG_PRESENT] = {"present", MSG_FROM_COURIER, {F_NUMBER, F_NAME, F_TOKEN, F_NUMBER2}},
-    [MSG_CLEANUP] = {"clean up", MSG_FROM_COURIER, {F_NUMBER, F_NAME, F_TOKEN}},
+    [MSG_PRESENT] = {"present", MSG_FROM_COURIER, {F_NUMBER, F_NAME, F_TOKEN, F_NUMBER2, F_TEXT}},
+    [MSG_CLEANUP] = {"clean up", MSG_FROM_COURIER, {F_NUMBER, F_NUMBER2}},
+    [MSG_NAME_FAILED] = {"name failed", MSG_FROM_COURIER, {F_NAME, F_ERR}},
     [MSG_PROGRESS] = {"progress", MSG_FROM_COURIER, {F_NUMBER, F_TEXT}},
-    [MSG_CERTIFICATE] = {"certificate", MSG_FROM_COURIER, {F_BODY}},
+    [MSG_CERTIFICATE] = {"certificate", MSG_FROM_COURIER, {F_NUMBER, F_NUMBER2, F_BODY}},
+    [MSG_ARI_IS] = {"renewal information is", MSG_FROM_COURIER, {F_NUMBER, F_NUMBER2, F_URL, F_TEXT}},
+    [MSG_ARI_FAILED] = {"renewal information failed", MSG_FROM_COURIER, {F_NUMBER, F_ERR}},
+    [MSG_EAB_IS] = {"credentials are", MSG_FROM_COURIER, {F_TEXT, F_TOKEN}},
     [MSG_FAILED] = {"failed", MSG_FROM_COURIER, {F_ERR}},
     [MSG_TOKEN_ADD] = {"token add", MSG_FROM_KEEPER, {F_TOKEN, F_TEXT}},
     [MSG_TOKEN_DROP] = {"token drop", MSG_FROM_KEEPER, {F_TOKEN}},
+    [MSG_ALPN_ADD] = {"alpn add", MSG_FROM_KEEPER, {F_TOKEN, F_NAME, F_TEXT}},
     [MSG_FETCHED] = {"fetched", MSG_FROM_RESPONDER | MSG_FROM_KEEPER, {F_TOKEN, F_TEXT}},
+    [MSG_DNS_ASK] = {"dns ask", MSG_FROM_KEEPER, {F_NUMBER, F_NUMBER2, F_NAME, F_TEXT, F_BODY}},
+    [MSG_DNS_ANSWER] = {"dns answer", MSG_FROM_RESOLVER, {F_NUMBER, F_NAME, F_TEXT, F_BODY}},
+    [MSG_DNS_FAILED] = {"dns failed", MSG_FROM_RESOLVER, {F_ERR}},
 };
 
 const char *msg_name(enum msg_type type)

@@ -17,6 +17,7 @@
 
 #include "tlsup/clock.h"
 #include "tlsup/key.h"
+#include "tlsup/resolver.h"
 #include "tlsup/sandbox.h"
 
 enum { STOP_GRACE_MS = 2000, PROBE_GRACE_MS = 5000 };
@@ -70,17 +71,30 @@ bool role_start_courier(const struct http_options *options, struct role *out, st
     return true;
 }
 
-bool role_start_responder(const int *listeners, size_t n, struct role *out, struct err *err)
+bool role_start_responder(const struct responder_sockets *sockets, struct role *out, struct err *err)
 {
     struct role role;
     bool ok = fork_role("tlsup-responder", &role, err);
     if (ok && role.pid == 0)
-        responder_main(role.fd, listeners, n);
-    for (size_t i = 0; i < n; i++)
-        close(listeners[i]);
+        responder_main(role.fd, sockets);
+    for (size_t i = 0; i < sockets->n_http; i++)
+        close(sockets->http[i]);
+    for (size_t i = 0; i < sockets->n_tls; i++)
+        close(sockets->tls[i]);
     if (ok)
         *out = role;
     return ok;
+}
+
+bool role_start_resolver(struct role *out, struct err *err)
+{
+    struct role role;
+    if (!fork_role("tlsup-resolver", &role, err))
+        return false;
+    if (role.pid == 0)
+        resolver_main(role.fd);
+    *out = role;
+    return true;
 }
 
 /* Wait for a child until the deadline, then end it. */

@@ -112,20 +112,19 @@ bool sandbox_enter(const char *user, const int *keep, size_t n_keep, struct err 
 const char *sandbox_describe(char out[256])
 {
     bool own = getpwnam(SANDBOX_COURIER_USER) != NULL && getpwnam(SANDBOX_RESPONDER_USER) != NULL &&
-               getpwnam(SANDBOX_PROBER_USER) != NULL;
+               getpwnam(SANDBOX_PROBER_USER) != NULL && getpwnam(SANDBOX_RESOLVER_USER) != NULL;
     if (geteuid() != 0)
         snprintf(
             out, 256,
             "the network is left to child processes without keys; not root, so they run as the calling user, "
             "with closed descriptors and without new privileges");
     else if (own)
-        snprintf(out, 256, "the network is left to child processes without keys, run as %s, %s and %s",
-                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER);
+        snprintf(out, 256, "the network is left to child processes without keys, run as %s, %s, %s and %s",
+                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER, SANDBOX_RESOLVER_USER);
     else
         snprintf(out, 256,
-                 "the network is left to child processes without keys, run as nobody (make the users %s, %s "
-                 "and %s to tell "
-                 "them apart)",
-                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER);
+                 "the network is left to child processes without keys, run as nobody (make the users %s, %s, "
+                 "%s and %s to tell them apart)",
+                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER, SANDBOX_RESOLVER_USER);
     return out;
 }

@@ -1,15 +1,14 @@
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
-#include "tlsup/config.h"
+#include "config_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,497 +16,114 @@
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
-#define CA_URL_MAX_BYTES 512 /* as in the state files */
-#define CA_DIR_NAME_MAX 120
-#define CERT_NAME_MAX 200
-#define HASH_HEX_BYTES 13
 #define KEYWORD_MAX 24
-
-/* -- certificate authorities -------------------------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    const char *url;
-} presets[] = {
-    {"letsencrypt", CONFIG_DEFAULT_CA},
-    {"letsencrypt-staging", CONFIG_STAGING_CA},
-};
-
-/* The name for a URL, or NULL. */
-static const char *preset_name(const char *url)
-{
-    for (size_t i = 0; i < COUNT_OF(presets); i++)
-        if (strcmp(presets[i].url, url) == 0)
-            return presets[i].name;
-    return NULL;
-}
-
-static bool is_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-/* What follows "scheme://", up to the path. */
-static const char *url_authority(const char *url, size_t *len)
-{
-    const char *start = strstr(url, "://");
-    start = start != NULL ? start + 3 : url;
-    *len = strcspn(start, "/?#");
-    return start;
-}
-
-/* The length of the host at the start of an authority without user information; 0 when there is none. */
-static size_t host_len(const char *authority, size_t len)
-{
-    size_t n = 0;
-    if (len > 0 && authority[0] == '[') {
-        n = 1 + strspn(authority + 1, "0123456789abcdefABCDEF:.");
-        return n > 2 && n < len && authority[n] == ']' ? n + 1 : 0;
-    }
-    while (n < len && (is_alnum(authority[n]) || authority[n] == '.' || authority[n] == '-'))
-        n++;
-    return n;
-}
-
-static bool port_valid(const char *text, size_t len)
-{
-    unsigned port = 0;
-    if (len < 2 || len > 6 || text[0] != ':')
-        return false;
-    for (size_t i = 1; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
-        port = port * 10 + (unsigned)(text[i] - '0');
-    }
-    return port >= 1 && port <= 65535;
-}
-
-static bool directory_url_valid(const char *url)
-{
-    size_t len, host;
-    if (strncmp(url, "https://", 8) != 0 || strlen(url) >= CA_URL_MAX_BYTES)
-        return false;
-    for (const char *c = url; *c != '\0'; c++)
-        if (*c <= ' ' || *c > '~' || strchr("#\"<>\\^`{|}", *c) != NULL)
-            return false;
-    const char *authority = url_authority(url, &len);
-    host = host_len(authority, len);
-    return host > 0 && (host == len || port_valid(authority + host, len - host));
-}
-
-bool config_ca_url(const char *text, const char **url, struct err *err)
-{
-    AUTO_BUF known = BUF_INIT;
-    for (size_t i = 0; i < COUNT_OF(presets); i++) {
-        if (strcmp(text, presets[i].name) == 0) {
-            *url = presets[i].url;
-            return true;
-        }
-        buf_addf(&known, "%s, ", presets[i].name);
-    }
-    if (directory_url_valid(text)) {
-        *url = text;
-        return true;
-    }
-    return err_set(
-        err, ERR_CONFIG, NEXT_FIX_CONFIG, text,
-        "'%s' is not a certificate authority; accepted are %sor the https:// URL of an ACME directory", text,
-        buf_str(&known));
-}
-
-const char *config_ca_name(const char *url, char out[256])
-{
-    size_t len;
-    const char *name = preset_name(url);
-    if (name != NULL) {
-        snprintf(out, 256, "%s", name);
-    } else {
-        const char *authority = url_authority(url, &len);
-        size_t host = host_len(authority, len);
-        snprintf(out, 256, "%.*s", (int)(host < 255 ? host : 255), authority);
-    }
-    return out;
-}
-
-static const char *short_hash(const char *text, char out[HASH_HEX_BYTES])
-{
-    unsigned char digest[SHA256_DIGEST_LENGTH];
-    SHA256((const unsigned char *)text, strlen(text), digest);
-    for (size_t i = 0; i < (HASH_HEX_BYTES - 1) / 2; i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
-    return out;
-}
-
-/* May `c`, which follows `before` in the name, stand for itself? A '.' never follows another. */
-static bool stands_for_itself(char c, char before)
-{
-    return is_alnum(c) || (c == '-' && before != '\0') || (c == '.' && before != '\0' && before != '.');
-}
-
-/* The name tells the URL exactly as long as '/' is the only character replaced, and never twice in a row;
- * every other URL gets "__" and a hash, which such a name cannot contain. */
-const char *config_ca_dir_name(const char *url, char out[256])
-{
-    char hash[HASH_HEX_BYTES];
-    size_t len = 0;
-    bool exact = strncmp(url, "https://", 8) == 0;
-    const char *c = exact ? url + 8 : url;
-    for (; *c != '\0' && len < CA_DIR_NAME_MAX; c++) {
-        char before = len > 0 ? out[len - 1] : '\0';
-        bool itself = stands_for_itself(*c, before);
-        if (!itself && (*c != '/' || before == '_' || before == '\0'))
-            exact = false;
-        out[len++] = itself ? *c : '_';
-    }
-    out[len] = '\0';
-    if (!exact || *c != '\0' || len == 0)
-        snprintf(out + len, 256 - len, "__%s", short_hash(url, hash));
-    return out;
-}
-
-/* -- names of certificates ---------------------------------------------------------------------------- */
-
-static bool cert_name_char(char c)
-{
-    return is_alnum(c) || c == '.' || c == '_' || c == '@' || c == '-';
-}
-
-bool config_cert_name_valid(const char *name)
-{
-    size_t len = strlen(name);
-    if (len < 1 || len > CERT_NAME_MAX || name[0] == '.' || name[0] == '-')
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (!cert_name_char(name[i]))
-            return false;
-    return true;
-}
-
-void config_cert_name_for(const char *first_name, char out[256])
-{
-    char hash[HASH_HEX_BYTES];
-    const char *rest = first_name;
-    size_t len = 0;
-    if (strncmp(first_name, "*.", 2) == 0) {
-        len = (size_t)snprintf(out, 256, "_wildcard");
-        rest = first_name + 1;
-    }
-    for (; *rest != '\0' && len < CERT_NAME_MAX; rest++) {
-        bool good = cert_name_char(*rest) && (len > 0 || (*rest != '.' && *rest != '-'));
-        out[len++] = good ? *rest : '_';
-    }
-    if (len == 0)
-        out[len++] = '_';
-    out[len] = '\0';
-    if (*rest != '\0') {
-        len = CERT_NAME_MAX - HASH_HEX_BYTES;
-        snprintf(out + len, 256 - len, "-%s", short_hash(first_name, hash));
-    }
-}
+#define HOOK_TIMEOUT_S 120
+#define DNS_TIMEOUT_S 180
+#define REQUEST_TIMEOUT_S 120
 
 /* -- the structure ------------------------------------------------------------------------------------ */
+
+#define AT(member) offsetof(struct cert_config, member)
+
+static const size_t texts[] = {
+    AT(name),
+    AT(server),
+    AT(account),
+    AT(ca_bundle),
+    AT(email),
+    AT(webroot),
+    AT(challenge_hook),
+    AT(cleanup_hook),
+    AT(hook_env),
+    AT(dns_update_server),
+    AT(dns_update_key),
+    AT(dns_update_zone),
+    AT(key),
+    AT(csr),
+    AT(profile),
+    AT(preferred_chain),
+    AT(proxy),
+    AT(interface),
+    AT(deploy_hook),
+};
+
+static const size_t lists[] = {AT(names), AT(fallbacks), AT(dns_servers)};
+
+static char **text_at(struct cert_config *config, size_t offset)
+{
+    return (char **)(void *)((char *)config + offset);
+}
+
+static struct strlist *list_at(struct cert_config *config, size_t offset)
+{
+    return (struct strlist *)(void *)((char *)config + offset);
+}
 
 void cert_config_init(struct cert_config *config)
 {
     memset(config, 0, sizeof *config);
     config->server = mem_dup(CONFIG_DEFAULT_CA);
-    config->challenge = CHALLENGE_VIA_WEB_SERVER;
-    config->key_type = KEY_ECDSA_P256;
-    config->install = WEB_NONE;
+    config->challenges[0] = CHALLENGE_VIA_WEB_SERVER;
+    config->n_challenges = 1;
+    config->hook_timeout_s = HOOK_TIMEOUT_S;
+    config->dns_timeout_s = DNS_TIMEOUT_S;
+    config->dns_check = true;
+    config->timeout_s = REQUEST_TIMEOUT_S;
 }
 
 void cert_config_clear(struct cert_config *config)
 {
-    strlist_clear(&config->names);
-    free(config->name);
-    free(config->server);
-    free(config->ca_bundle);
-    free(config->email);
-    free(config->webroot);
-    free(config->deploy_hook);
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        free(*text_at(config, texts[i]));
+    for (size_t i = 0; i < COUNT_OF(lists); i++)
+        strlist_clear(list_at(config, lists[i]));
     memset(config, 0, sizeof *config);
 }
 
 void cert_config_copy(struct cert_config *to, const struct cert_config *from)
 {
     struct cert_config copy = *from;
-    copy.names = (struct strlist)STRLIST_INIT;
-    strlist_copy(&copy.names, &from->names);
-    copy.name = mem_dup(from->name);
-    copy.server = mem_dup(from->server);
-    copy.ca_bundle = mem_dup(from->ca_bundle);
-    copy.email = mem_dup(from->email);
-    copy.webroot = mem_dup(from->webroot);
-    copy.deploy_hook = mem_dup(from->deploy_hook);
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        *text_at(&copy, texts[i]) = mem_dup(*text_at(&copy, texts[i]));
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        struct strlist borrowed = *list_at(&copy, lists[i]);
+        *list_at(&copy, lists[i]) = (struct strlist)STRLIST_INIT;
+        strlist_copy(list_at(&copy, lists[i]), &borrowed);
+    }
     cert_config_clear(to);
     *to = copy;
 }
 
-/* -- values ------------------------------------------------------------------------------------------- */
-
-#define ABSENT "none" /* takes back a default */
-
-/* Setters say what is wrong with the value only; the parser puts file, line and key before it. */
-static bool refuse(struct err *why, const char *value, const char *accepted)
+static char *value_of(enum setting_id id, const struct cert_config *config)
 {
-    return err_set(why, ERR_CONFIG, NEXT_FIX_CONFIG, NULL, "'%s' is not %s", value, accepted);
+    return config_settings[id].get(&config_settings[id], config);
 }
 
-static void replace(char **field, const char *value)
+static bool same_value(enum setting_id id, const struct cert_config *a, const struct cert_config *b)
 {
-    free(*field);
-    *field = strcmp(value, ABSENT) != 0 ? mem_dup(value) : NULL;
+    AUTO_FREE char *left = value_of(id, a);
+    AUTO_FREE char *right = value_of(id, b);
+    return strcmp(left, right) == 0;
 }
-
-static char *text_of(const char *field)
-{
-    return mem_dup(field != NULL ? field : ABSENT);
-}
-
-static bool find_word(const char *const *words, size_t count, const char *value, unsigned *index)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (strcmp(words[i], value) == 0) {
-            *index = i;
-            return true;
-        }
-    return false;
-}
-
-static bool set_names(struct cert_config *config, const char *value, struct err *why)
-{
-    AUTO_STRLIST typed = STRLIST_INIT;
-    AUTO_STRLIST names = STRLIST_INIT;
-    strlist_split(&typed, value, ", \t");
-    if (typed.n == 0)
-        return refuse(why, value, "a list of names");
-    if (!name_normalize_list(&typed, &names, why))
-        return false;
-    strlist_copy(&config->names, &names);
-    return true;
-}
-
-static char *get_names(const struct cert_config *config)
-{
-    return strlist_join(&config->names, " ");
-}
-
-static bool set_server(struct cert_config *config, const char *value, struct err *why)
-{
-    const char *url;
-    if (!config_ca_url(value, &url, why))
-        return false;
-    replace(&config->server, url);
-    return true;
-}
-
-static char *get_server(const struct cert_config *config)
-{
-    const char *url = config->server != NULL ? config->server : CONFIG_DEFAULT_CA;
-    const char *name = preset_name(url);
-    return mem_dup(name != NULL ? name : url);
-}
-
-static bool path_valid(const char *value, struct err *why)
-{
-    if (strcmp(value, ABSENT) == 0)
-        return true;
-    if (value[0] != '/' || strlen(value) >= PATH_MAX)
-        return refuse(why, value, "an absolute path ('/...') or none");
-    return true;
-}
-
-static bool set_ca_bundle(struct cert_config *config, const char *value, struct err *why)
-{
-    if (!path_valid(value, why))
-        return false;
-    replace(&config->ca_bundle, value);
-    return true;
-}
-
-static char *get_ca_bundle(const struct cert_config *config)
-{
-    return text_of(config->ca_bundle);
-}
-
-static bool set_webroot(struct cert_config *config, const char *value, struct err *why)
-{
-    if (!path_valid(value, why))
-        return false;
-    replace(&config->webroot, value);
-    return true;
-}
-
-static char *get_webroot(const struct cert_config *config)
-{
-    return text_of(config->webroot);
-}
-
-static bool set_deploy_hook(struct cert_config *config, const char *value, struct err *why)
-{
-    /* The habit of writing a shell command here is strong; better told now than at the first renewal. */
-    if (strcmp(value, ABSENT) != 0 && (value[0] != '/' || strpbrk(value, " \t") != NULL)) {
-        refuse(why, value, "the absolute path of one program, without arguments, or none");
-        return err_advise(why, "put the command into an executable script and give the script's path");
-    }
-    if (!path_valid(value, why))
-        return false;
-    replace(&config->deploy_hook, value);
-    return true;
-}
-
-static char *get_deploy_hook(const struct cert_config *config)
-{
-    return text_of(config->deploy_hook);
-}
-
-/* An address that goes into a mailto URL as it is (RFC 8555 7.3: one address, no header fields). */
-static bool email_valid(const char *value)
-{
-    const char *at = strchr(value, '@');
-    if (at == NULL || at == value || strchr(at + 1, '@') != NULL || strlen(value) > 254)
-        return false;
-    for (const char *c = value; *c != '\0'; c++)
-        if (*c <= ' ' || *c > '~' || strchr("\"(),:;<>?%[\\]&#/", *c) != NULL)
-            return false;
-    return is_alnum(at[1]);
-}
-
-static bool set_email(struct cert_config *config, const char *value, struct err *why)
-{
-    if (strcmp(value, ABSENT) != 0 && !email_valid(value))
-        return refuse(why, value, "one address like admin@example.org, or none");
-    replace(&config->email, value);
-    return true;
-}
-
-static char *get_email(const struct cert_config *config)
-{
-    return text_of(config->email);
-}
-
-static const char *const yes_no_words[] = {"no", "yes"};
-
-static bool set_yes_no(bool *field, const char *value, struct err *why)
-{
-    unsigned index;
-    if (!find_word(yes_no_words, COUNT_OF(yes_no_words), value, &index))
-        return refuse(why, value, "yes or no");
-    *field = index == 1;
-    return true;
-}
-
-static bool set_agree_tos(struct cert_config *config, const char *value, struct err *why)
-{
-    return set_yes_no(&config->agree_tos, value, why);
-}
-
-static char *get_agree_tos(const struct cert_config *config)
-{
-    return mem_dup(yes_no_words[config->agree_tos]);
-}
-
-static bool set_redirect(struct cert_config *config, const char *value, struct err *why)
-{
-    return set_yes_no(&config->redirect, value, why);
-}
-
-static char *get_redirect(const struct cert_config *config)
-{
-    return mem_dup(yes_no_words[config->redirect]);
-}
-
-static const char *const challenge_words[] = {
-    [CHALLENGE_VIA_WEB_SERVER] = "web-server",
-    [CHALLENGE_VIA_STANDALONE] = "standalone",
-    [CHALLENGE_VIA_WEBROOT] = "webroot",
-};
-
-static bool set_challenge(struct cert_config *config, const char *value, struct err *why)
-{
-    unsigned index;
-    if (!find_word(challenge_words, COUNT_OF(challenge_words), value, &index))
-        return refuse(why, value, "web-server, standalone or webroot");
-    config->challenge = (enum config_challenge)index;
-    return true;
-}
-
-static char *get_challenge(const struct cert_config *config)
-{
-    return mem_dup(challenge_words[config->challenge]);
-}
-
-static bool set_install(struct cert_config *config, const char *value, struct err *why)
-{
-    static const enum web_kind kinds[] = {WEB_NONE, WEB_NGINX, WEB_APACHE};
-    for (size_t i = 0; i < COUNT_OF(kinds); i++)
-        if (strcmp(web_kind_name(kinds[i]), value) == 0) {
-            config->install = kinds[i];
-            return true;
-        }
-    return refuse(why, value, "nginx, apache or none");
-}
-
-static char *get_install(const struct cert_config *config)
-{
-    return mem_dup(web_kind_name(config->install));
-}
-
-static bool set_key_type(struct cert_config *config, const char *value, struct err *why)
-{
-    return key_type_parse(value, &config->key_type, why);
-}
-
-static char *get_key_type(const struct cert_config *config)
-{
-    return mem_dup(key_type_name(config->key_type));
-}
-
-/* -- keys --------------------------------------------------------------------------------------------- */
-
-enum setting_id {
-    NAMES,
-    SERVER,
-    CA_BUNDLE,
-    EMAIL,
-    AGREE_TOS,
-    CHALLENGE,
-    WEBROOT,
-    KEY_TYPE,
-    INSTALL,
-    REDIRECT,
-    DEPLOY_HOOK,
-    SETTINGS
-};
-
-static const struct setting {
-    const char *key;
-    bool (*set)(struct cert_config *config, const char *value, struct err *why);
-    char *(*get)(const struct cert_config *config); /* as it is written in a file; the caller frees */
-} settings[SETTINGS] = {
-    [NAMES] = {"names", set_names, get_names},
-    [SERVER] = {"server", set_server, get_server},
-    [CA_BUNDLE] = {"ca-bundle", set_ca_bundle, get_ca_bundle},
-    [EMAIL] = {"email", set_email, get_email},
-    [AGREE_TOS] = {"agree-tos", set_agree_tos, get_agree_tos},
-    [CHALLENGE] = {"challenge", set_challenge, get_challenge},
-    [WEBROOT] = {"webroot", set_webroot, get_webroot},
-    [KEY_TYPE] = {"key-type", set_key_type, get_key_type},
-    [INSTALL] = {"install", set_install, get_install},
-    [REDIRECT] = {"redirect", set_redirect, get_redirect},
-    [DEPLOY_HOOK] = {"deploy-hook", set_deploy_hook, get_deploy_hook},
-};
 
 bool cert_config_same(const struct cert_config *a, const struct cert_config *b)
 {
-    bool same = true;
-    for (size_t i = 0; same && i < COUNT_OF(settings); i++) {
-        AUTO_FREE char *left = settings[i].get(a);
-        AUTO_FREE char *right = settings[i].get(b);
-        same = strcmp(left, right) == 0;
-    }
-    return same;
+    enum setting_id id = 0;
+    while (id < SETTINGS && same_value(id, a, b))
+        id++;
+    return id == SETTINGS;
 }
+
+bool cert_config_has_challenge(const struct cert_config *config, enum config_challenge via)
+{
+    for (size_t i = 0; i < config->n_challenges; i++)
+        if (config->challenges[i] == via)
+            return true;
+    return false;
+}
+
+/* -- reading: what was meant -------------------------------------------------------------------------------
+ */
 
 /* What people call a thing elsewhere, too far from our word for a spelling check. */
 static const struct {
@@ -529,6 +145,23 @@ static const struct {
     {"renew_hook", "deploy-hook"},
     {"hook", "deploy-hook"},
     {"cafile", "ca-bundle"},
+    {"challenges", "challenge"},
+    {"preferred-challenges", "challenge"},
+    {"pref_challs", "challenge"},
+    {"auth-hook", "challenge-hook"},
+    {"dns-hook", "challenge-hook"},
+    {"manual-auth-hook", "challenge-hook"},
+    {"manual_auth_hook", "challenge-hook"},
+    {"manual-cleanup-hook", "cleanup-hook"},
+    {"manual_cleanup_hook", "cleanup-hook"},
+    {"nameservers", "dns-servers"},
+    {"resolvers", "dns-servers"},
+    {"tsig-key", "dns-update-key"},
+    {"preferred-profile", "profile"},
+    {"required-profile", "profile"},
+    {"allow-subset-of-names", "partial"},
+    {"rsa-key-size", "key-type"},
+    {"elliptic-curve", "key-type"},
 };
 
 static size_t smallest(size_t a, size_t b, size_t c)
@@ -564,13 +197,13 @@ static const char *meant_key(const char *typed)
     for (size_t i = 0; i < COUNT_OF(habits); i++)
         if (strcasecmp(habits[i].habit, typed) == 0)
             return habits[i].key;
-    for (size_t i = 0; len <= KEYWORD_MAX && i < COUNT_OF(settings); i++) {
-        size_t distance = edit_distance(typed, len, settings[i].key, strlen(settings[i].key));
-        if (strcasecmp(typed, settings[i].key) == 0)
-            return settings[i].key;
+    for (size_t i = 0; len <= KEYWORD_MAX && i < SETTINGS; i++) {
+        size_t distance = edit_distance(typed, len, config_settings[i].key, strlen(config_settings[i].key));
+        if (strcasecmp(typed, config_settings[i].key) == 0)
+            return config_settings[i].key;
         if (distance < best_distance && distance < len) {
             best_distance = distance;
-            best = settings[i].key;
+            best = config_settings[i].key;
         }
     }
     return best;
@@ -609,18 +242,9 @@ static bool unknown_key(const struct parser *parser, const char *key)
     const char *meant = meant_key(key);
     if (meant != NULL)
         return fault(parser, parser->line, "unknown key '%.64s'; did you mean '%s'?", key, meant);
-    for (size_t i = parser->is_cert ? 0 : 1; i < COUNT_OF(settings); i++)
-        buf_addf(&known, "%s%s", buf_str(&known)[0] != '\0' ? ", " : "", settings[i].key);
+    for (size_t i = parser->is_cert ? 0 : 1; i < SETTINGS; i++)
+        buf_addf(&known, "%s%s", buf_str(&known)[0] != '\0' ? ", " : "", config_settings[i].key);
     return fault(parser, parser->line, "unknown key '%.64s'; accepted are %s", key, buf_str(&known));
-}
-
-/* SETTINGS when there is none of that name. */
-static size_t find_setting(const char *key)
-{
-    size_t i = 0;
-    while (i < SETTINGS && strcmp(settings[i].key, key) != 0)
-        i++;
-    return i;
 }
 
 static bool bad_value(const struct parser *parser, const char *key, const struct err *why)
@@ -646,7 +270,7 @@ static bool check_value(const struct parser *parser, const char *key, const char
 
 static bool apply(struct parser *parser, const char *key, const char *value)
 {
-    size_t index = find_setting(key);
+    enum setting_id index = config_find(key);
     struct err why = ERR_INIT;
     if (index == SETTINGS)
         return unknown_key(parser, key);
@@ -660,7 +284,7 @@ static bool apply(struct parser *parser, const char *key, const char *value)
                      parser->seen_on[index]);
     if (!check_value(parser, key, value))
         return false;
-    if (!settings[index].set(parser->config, value, &why))
+    if (!config_settings[index].set(&config_settings[index], parser->config, value, &why))
         return bad_value(parser, key, &why);
     parser->seen_on[index] = parser->line;
     return true;
@@ -733,20 +357,37 @@ static bool parse_lines(struct parser *parser, const char *text, size_t len)
     return true;
 }
 
+/* What else is asked for by a key that only one way needs. */
+static void imply_challenges(const struct parser *parser, struct cert_config *config)
+{
+    const bool implied[CHALLENGE_VIAS] = {
+        [CHALLENGE_VIA_WEBROOT] = parser->seen_on[WEBROOT] != 0 && config->webroot != NULL,
+        [CHALLENGE_VIA_DNS] = (parser->seen_on[CHALLENGE_HOOK] != 0 && config->challenge_hook != NULL) ||
+                              (parser->seen_on[DNS_UPDATE_SERVER] != 0 && config->dns_update_server != NULL),
+    };
+    size_t n = 0;
+    for (unsigned via = 0; via < CHALLENGE_VIAS; via++)
+        if (implied[via])
+            config->challenges[n++] = (enum config_challenge)via;
+    config->n_challenges = n > 0 ? n : config->n_challenges;
+}
+
 /* What no single line can tell. */
 static bool finish(struct parser *parser)
 {
     struct cert_config *config = parser->config;
-    if (parser->seen_on[WEBROOT] != 0 && config->webroot != NULL && parser->seen_on[CHALLENGE] == 0)
-        config->challenge = CHALLENGE_VIA_WEBROOT;
+    struct err why = ERR_INIT;
+    enum setting_id about = SETTINGS;
+    if (parser->seen_on[CHALLENGE] == 0)
+        imply_challenges(parser, config);
     if (!parser->is_cert)
         return true;
-    if (parser->seen_on[NAMES] == 0)
+    if (parser->seen_on[NAMES] == 0 && config->csr == NULL)
         return fault(parser, 0, "'names' is missing; add a line like 'names = example.org www.example.org'");
-    if (config->challenge == CHALLENGE_VIA_WEBROOT && config->webroot == NULL)
-        return fault(parser, parser->seen_on[CHALLENGE],
-                     "challenge = webroot needs a 'webroot = /path' that the web server serves");
-    return true;
+    if (config_contradiction(config, &about, &why))
+        return true;
+    fault(parser, parser->seen_on[about], "%s", why.text);
+    return why.advice[0] != '\0' ? err_advise(parser->err, "%s", why.advice) : false;
 }
 
 bool config_read_text(const char *text, size_t len, const char *subject, bool is_cert,
@@ -837,21 +478,24 @@ bool config_read_file(const char *path, bool is_cert, struct cert_config *config
 
 /* -- writing ------------------------------------------------------------------------------------------ */
 
+/* Does a key that is written imply a way, which the challenge must then speak against? */
+static bool implies(const struct cert_config *config, const struct cert_config *defaults)
+{
+    return (config->webroot != NULL && !same_value(WEBROOT, config, defaults)) ||
+           (config->challenge_hook != NULL && !same_value(CHALLENGE_HOOK, config, defaults)) ||
+           (config->dns_update_server != NULL && !same_value(DNS_UPDATE_SERVER, config, defaults));
+}
+
 void config_write_text(const struct cert_config *config, const struct cert_config *defaults, struct buf *out)
 {
-    bool webroot_given = false;
     buf_adds(out, "# Written by tlsup. Edit it freely: tlsup.conf(5) describes the keys, tlsup.conf has the "
                   "defaults.\n");
-    for (int i = 0; i < SETTINGS; i++) {
-        AUTO_FREE char *value = settings[i].get(config);
-        AUTO_FREE char *standard = settings[i].get(defaults);
-        if (i == CHALLENGE) {
-            /* a webroot alone would imply the challenge */
-            AUTO_FREE char *webroot = settings[WEBROOT].get(config);
-            AUTO_FREE char *standard_webroot = settings[WEBROOT].get(defaults);
-            webroot_given = config->webroot != NULL && strcmp(webroot, standard_webroot) != 0;
-        }
-        if (i == NAMES || strcmp(value, standard) != 0 || (i == CHALLENGE && webroot_given))
-            buf_addf(out, "%s = %s\n", settings[i].key, value);
+    for (enum setting_id id = 0; id < SETTINGS; id++) {
+        AUTO_FREE char *value = value_of(id, config);
+        bool wanted =
+            id == NAMES ? config->names.n > 0 || config->csr == NULL
+                        : !same_value(id, config, defaults) || (id == CHALLENGE && implies(config, defaults));
+        if (wanted)
+            buf_addf(out, "%s = %s\n", config_settings[id].key, value);
     }
 }

@@ -21,6 +21,9 @@ static const char *const step_words[] = {
     [DEPLOY_RELOADED] = "reloaded", [DEPLOY_VERIFIED] = "verified",
 };
 
+/* The first has kept its word from when it was the only one. */
+static const char *const order_keys[] = {"order", "second_order"};
+
 static const char *const next_words[] = {
     [NEXT_NONE] = "none",
     [NEXT_RETRY_NOW] = "retry-now",
@@ -37,7 +40,9 @@ const char *deploy_step_name(enum deploy_step step)
 
 void cert_state_clear(struct cert_state *state)
 {
-    strlist_clear(&state->order_names);
+    for (size_t i = 0; i < COUNT_OF(state->orders); i++)
+        strlist_clear(&state->orders[i].names);
+    strlist_clear(&state->missing);
     memset(state, 0, sizeof *state);
 }
 
@@ -116,18 +121,25 @@ static void put_int(json_t *object, const char *key, int64_t number)
         put(object, key, json_integer(number < STATE_NUMBER_MAX ? number : STATE_NUMBER_MAX));
 }
 
-static json_t *order_to_json(const struct cert_state *state)
+static void put_names(json_t *object, const char *key, const struct strlist *names)
+{
+    json_t *array = json_array();
+    if (array == NULL)
+        mem_exhausted();
+    for (size_t i = 0; i < names->n && i < STATE_NAMES_MAX; i++)
+        if (is_name(names->v[i]) && json_array_append_new(array, new_text(names->v[i])) != 0)
+            mem_exhausted();
+    put(object, key, array);
+}
+
+static json_t *order_to_json(const struct order_state *state)
 {
     json_t *order = new_object();
-    json_t *names = json_array();
-    for (size_t i = 0; i < state->order_names.n; i++)
-        if (is_name(state->order_names.v[i]) &&
-            json_array_append_new(names, new_text(state->order_names.v[i])) != 0)
-            mem_exhausted();
-    put_token(order, "url", state->order_url);
-    put_token(order, "ca", state->order_ca);
-    put(order, "names", names);
-    put_int(order, "created_s", state->order_created_s);
+    put_token(order, "url", state->url);
+    put_token(order, "ca", state->ca);
+    put_token(order, "account", state->account);
+    put_names(order, "names", &state->names);
+    put_int(order, "created_s", state->created_s);
     return order;
 }
 
@@ -139,7 +151,44 @@ static json_t *live_to_json(const struct cert_state *state)
     put_int(live, "issued_s", state->issued_s);
     put_int(live, "verified_s", state->verified_s);
     put_token(live, "ca", state->issued_by);
+    put_token(live, "account", state->issued_account);
+    put_token(live, "replaced_id", state->replaced_id);
+    if (state->revoked)
+        put(live, "revoked", json_true());
+    put_int(live, "persist_until_s", state->persist_until_s);
     return live;
+}
+
+static json_t *partial_to_json(const struct cert_state *state)
+{
+    json_t *partial = new_object();
+    put_names(partial, "missing", &state->missing);
+    put_int(partial, "try_s", state->missing_try_s);
+    put_int(partial, "failures", state->missing_failures);
+    return partial;
+}
+
+static json_t *ari_to_json(const struct ari_state *state)
+{
+    json_t *ari = new_object();
+    put_token(ari, "cert_id", state->cert_id);
+    put_token(ari, "ca", state->ca);
+    put_int(ari, "start_s", state->start_s);
+    put_int(ari, "end_s", state->end_s);
+    put_int(ari, "chosen_s", state->chosen_s);
+    put_int(ari, "next_check_s", state->next_check_s);
+    put_int(ari, "failures", state->failures);
+    put_token(ari, "explanation_url", state->explanation_url);
+    return ari;
+}
+
+/* A part that says nothing is left out. */
+static void put_part(json_t *root, const char *key, json_t *part)
+{
+    if (json_object_size(part) > 0)
+        put(root, key, part);
+    else
+        json_decref(part);
 }
 
 static json_t *error_to_json(const struct err *err)
@@ -179,9 +228,13 @@ static void print(const json_t *json, struct buf *out)
 void state_encode(const struct cert_state *state, struct buf *out)
 {
     AUTO_JSON *root = new_object();
-    if (state->order_url[0] != '\0' || state->order_names.n > 0)
-        put(root, "order", order_to_json(state));
+    for (size_t i = 0; i < COUNT_OF(order_keys); i++)
+        if (state->orders[i].url[0] != '\0' || state->orders[i].names.n > 0)
+            put(root, order_keys[i], order_to_json(&state->orders[i]));
     put(root, "live", live_to_json(state));
+    if (state->missing.n > 0 || state->missing_try_s > 0 || state->missing_failures > 0)
+        put(root, "partial", partial_to_json(state));
+    put_part(root, "ari", ari_to_json(&state->ari));
     put(root, "failures", failures_to_json(state));
     print(root, out);
 }
@@ -189,11 +242,16 @@ void state_encode(const struct cert_state *state, struct buf *out)
 void account_encode(const struct account_record *record, struct buf *out)
 {
     AUTO_JSON *root = new_object();
+    put_token(root, "server", record->server);
     put_token(root, "url", record->url);
+    put_token(root, "status", record->status);
     put_token(root, "email", record->email);
     put_token(root, "tos", record->tos);
     put_int(root, "created_s", record->created_s);
     put_token(root, "thumbprint", record->thumbprint);
+    put_token(root, "eab_kid", record->eab_kid);
+    put_token(root, "eab_hmac_key", record->eab_hmac_key);
+    put_token(root, "eab_alg", record->eab_alg);
     print(root, out);
 }
 
@@ -308,31 +366,52 @@ static bool get_error_code(const struct place *at, const json_t *object, enum er
     return true;
 }
 
-static bool get_names(const struct place *at, const json_t *object, struct strlist *out)
+static bool get_bool(const struct place *at, const json_t *object, const char *key, bool *out)
 {
-    const json_t *names = member(object, "names");
+    const json_t *value = member(object, key);
+    if (value == NULL)
+        return true;
+    if (!json_is_boolean(value))
+        return wrong(at, key, "true or false");
+    *out = json_is_true(value);
+    return true;
+}
+
+static bool get_names(const struct place *at, const json_t *object, const char *key, struct strlist *out)
+{
+    const json_t *names = member(object, key);
     if (names == NULL)
         return true;
     if (!json_is_array(names) || json_array_size(names) > STATE_NAMES_MAX)
-        return wrong(at, "names", "a list of names");
+        return wrong(at, key, "a list of names");
     for (size_t i = 0; i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
         if (name == NULL || !is_name(name))
-            return wrong(at, "names", "a list of names");
+            return wrong(at, key, "a list of names");
         strlist_add(out, name);
     }
     return true;
 }
 
-static bool read_order(const struct place *root_at, const json_t *root, struct cert_state *out)
+static bool read_order(const struct place *root_at, const json_t *root, const char *key,
+                       struct order_state *out)
 {
     const json_t *order;
-    struct place at = {root_at->subject, "order", root_at->err};
-    return get_object(root_at, root, "order", &order) &&
-           get_token(&at, order, "url", out->order_url, sizeof out->order_url) &&
-           get_token(&at, order, "ca", out->order_ca, sizeof out->order_ca) &&
-           get_names(&at, order, &out->order_names) &&
-           get_int(&at, order, "created_s", STATE_NUMBER_MAX, &out->order_created_s);
+    struct place at = {root_at->subject, key, root_at->err};
+    return get_object(root_at, root, key, &order) &&
+           get_token(&at, order, "url", out->url, sizeof out->url) &&
+           get_token(&at, order, "ca", out->ca, sizeof out->ca) &&
+           get_token(&at, order, "account", out->account, sizeof out->account) &&
+           get_names(&at, order, "names", &out->names) &&
+           get_int(&at, order, "created_s", STATE_NUMBER_MAX, &out->created_s);
+}
+
+static bool read_orders(const struct place *root_at, const json_t *root, struct cert_state *out)
+{
+    for (size_t i = 0; i < COUNT_OF(order_keys); i++)
+        if (!read_order(root_at, root, order_keys[i], &out->orders[i]))
+            return false;
+    return true;
 }
 
 static bool read_live(const struct place *root_at, const json_t *root, struct cert_state *out)
@@ -345,9 +424,38 @@ static bool read_live(const struct place *root_at, const json_t *root, struct ce
               get_word(&at, live, "step", step_words, COUNT_OF(step_words), DEPLOY_ISSUED, &step) &&
               get_int(&at, live, "issued_s", STATE_NUMBER_MAX, &out->issued_s) &&
               get_int(&at, live, "verified_s", STATE_NUMBER_MAX, &out->verified_s) &&
-              get_token(&at, live, "ca", out->issued_by, sizeof out->issued_by);
+              get_token(&at, live, "ca", out->issued_by, sizeof out->issued_by) &&
+              get_token(&at, live, "account", out->issued_account, sizeof out->issued_account) &&
+              get_token(&at, live, "replaced_id", out->replaced_id, sizeof out->replaced_id) &&
+              get_bool(&at, live, "revoked", &out->revoked) &&
+              get_int(&at, live, "persist_until_s", STATE_NUMBER_MAX, &out->persist_until_s);
     out->step = (enum deploy_step)step;
     return ok;
+}
+
+static bool read_partial(const struct place *root_at, const json_t *root, struct cert_state *out)
+{
+    const json_t *partial;
+    struct place at = {root_at->subject, "partial", root_at->err};
+    return get_object(root_at, root, "partial", &partial) &&
+           get_names(&at, partial, "missing", &out->missing) &&
+           get_int(&at, partial, "try_s", STATE_NUMBER_MAX, &out->missing_try_s) &&
+           get_count(&at, partial, "failures", &out->missing_failures);
+}
+
+static bool read_ari(const struct place *root_at, const json_t *root, struct ari_state *out)
+{
+    const json_t *ari;
+    struct place at = {root_at->subject, "ari", root_at->err};
+    return get_object(root_at, root, "ari", &ari) &&
+           get_token(&at, ari, "cert_id", out->cert_id, sizeof out->cert_id) &&
+           get_token(&at, ari, "ca", out->ca, sizeof out->ca) &&
+           get_int(&at, ari, "start_s", STATE_NUMBER_MAX, &out->start_s) &&
+           get_int(&at, ari, "end_s", STATE_NUMBER_MAX, &out->end_s) &&
+           get_int(&at, ari, "chosen_s", STATE_NUMBER_MAX, &out->chosen_s) &&
+           get_int(&at, ari, "next_check_s", STATE_NUMBER_MAX, &out->next_check_s) &&
+           get_count(&at, ari, "failures", &out->failures) &&
+           get_token(&at, ari, "explanation_url", out->explanation_url, sizeof out->explanation_url);
 }
 
 static bool read_error(const struct place *parent_at, const json_t *failures, struct err *out)
@@ -402,7 +510,8 @@ bool state_decode(const char *json, size_t len, const char *subject, struct cert
     struct place at = {subject, "", err};
     if (root == NULL)
         return false;
-    if (!read_order(&at, root, &state) || !read_live(&at, root, &state) ||
+    if (!read_orders(&at, root, &state) || !read_live(&at, root, &state) ||
+        !read_partial(&at, root, &state) || !read_ari(&at, root, &state.ari) ||
         !read_failures(&at, root, &state)) {
         cert_state_clear(&state);
         return false;
@@ -424,7 +533,12 @@ bool account_decode(const char *json, size_t len, const char *subject, struct ac
         !get_token(&at, root, "email", record.email, sizeof record.email) ||
         !get_token(&at, root, "tos", record.tos, sizeof record.tos) ||
         !get_int(&at, root, "created_s", STATE_NUMBER_MAX, &record.created_s) ||
-        !get_token(&at, root, "thumbprint", record.thumbprint, sizeof record.thumbprint))
+        !get_token(&at, root, "thumbprint", record.thumbprint, sizeof record.thumbprint) ||
+        !get_token(&at, root, "server", record.server, sizeof record.server) ||
+        !get_token(&at, root, "status", record.status, sizeof record.status) ||
+        !get_token(&at, root, "eab_kid", record.eab_kid, sizeof record.eab_kid) ||
+        !get_token(&at, root, "eab_hmac_key", record.eab_hmac_key, sizeof record.eab_hmac_key) ||
+        !get_token(&at, root, "eab_alg", record.eab_alg, sizeof record.eab_alg))
         return false;
     *out = record;
     return true;

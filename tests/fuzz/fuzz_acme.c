@@ -50,6 +50,29 @@ static void check_problem(const struct problem *problem)
     CHECK(!problem_to_err(problem, "subject", 60, &err));
     CHECK(err.code == ERR_ACME);
     check_err(&err);
+    CHECK(problem_failure(problem, -1) <= POLICY_FINAL);
+    for (size_t i = 0; i < problem->n_sub; i++) {
+        err_clear(&err);
+        CHECK(!problem_sub_to_err(problem, i, "subject", &err));
+        check_err(&err);
+    }
+}
+
+static void check_issuers(const struct strlist *names)
+{
+    char name[ISSUER_NAME_BYTES];
+    for (size_t i = 0; i < names->n; i++)
+        CHECK(acme_issuer_name(names->v[i], name) && strcmp(name, names->v[i]) == 0);
+}
+
+static void check_persist(int draft, const char *issuers, const char *account_uri)
+{
+    struct strlist names = {0};
+    strlist_split(&names, issuers, " ");
+    check_issuers(&names);
+    CHECK(draft == 0 ? names.n == 0 : (draft == 1 || draft == 2) && names.n >= 1 && names.n <= 10);
+    CHECK(account_uri[0] == '\0' || (url_valid(account_uri) && strchr(account_uri, ';') == NULL));
+    strlist_clear(&names);
 }
 
 static void as_directory(const char *text, size_t len)
@@ -65,6 +88,11 @@ static void as_directory(const char *text, size_t len)
         check_url(directory.renewal_info);
         check_url(directory.website);
         check_text(directory.terms, sizeof directory.terms);
+        CHECK(acme_issuer_value(directory.account_hash_prefix, sizeof directory.account_hash_prefix));
+        check_issuers(&directory.issuer_names);
+        check_issuers(&directory.caa_identities);
+        for (size_t i = 0; i < directory.profiles.n; i++)
+            CHECK(strpbrk(directory.profiles.v[i], " \n\t\033") == NULL);
     } else {
         check_err(&err);
     }
@@ -106,9 +134,10 @@ static void as_authorization(const char *text, size_t len)
         const struct acme_challenge *challenge = &authorization.challenges[i];
         CHECK(challenge->type != CHALLENGE_UNKNOWN && url_valid(challenge->url));
         CHECK(challenge->token[0] == '\0' || b64url_valid(challenge->token, TOKEN_MAX_BYTES - 1));
-        if (challenge->has_error)
-            check_problem(&challenge->error);
+        check_persist(challenge->draft, challenge->issuers, challenge->account_uri);
     }
+    if (authorization.has_error)
+        check_problem(&authorization.error);
 }
 
 static void as_problem(const char *text, size_t len)
@@ -137,40 +166,87 @@ static void as_headers(const char *text, size_t len)
     http_response_clear(&response);
 }
 
-/* The same bytes as the answer to whatever a flow waits for; it may do anything but crash, or forget a
- * challenge. */
+struct books {
+    size_t presented, cleaned, failed, ends;
+};
+
+/* Take a step and look at what it wants done. */
+static void step(struct flow *flow, const struct flow_event *event, struct books *books)
+{
+    struct flow_actions actions = {0};
+    flow_step(flow, event, &actions);
+    for (size_t i = 0; i < actions.n; i++) {
+        const struct flow_action *action = &actions.v[i];
+        books->presented += action->type == FLOW_PRESENT;
+        books->cleaned += action->type == FLOW_CLEANUP;
+        books->ends += action->type == FLOW_FINISHED || action->type == FLOW_GAVE_UP;
+        books->failed += action->type == FLOW_NAME_FAILED;
+        if (action->type == FLOW_REQUEST)
+            CHECK(url_valid(action->url) && action->request < JWS_KINDS);
+        if (action->type == FLOW_NAME_FAILED) {
+            CHECK(strlist_has(&flow->names, action->name));
+            check_err(&action->err);
+        }
+        if (action->type == FLOW_PRESENT) {
+            CHECK(strlist_has(&flow->names, action->name));
+            CHECK(challenge_type_fits(action->challenge, action->name));
+            CHECK(action->token[0] == '\0' || b64url_valid(action->token, TOKEN_MAX_BYTES - 1));
+            check_persist(action->persist.draft, action->persist.issuers, action->persist.account_uri);
+        }
+    }
+    CHECK(books->cleaned <= books->presented && books->failed <= flow->names.n && books->ends <= 1);
+    flow_actions_clear(&actions);
+}
+
+/* The same bytes as the answer, good or bad, to whatever a flow waits for; it may do anything but crash, or
+ * forget a challenge. */
 static void as_answers(const char *text, size_t len)
 {
-    static const enum jws_kind kinds[] = {JWS_NEW_ORDER, JWS_READ, JWS_RESPOND, JWS_FINALIZE};
+    static const enum jws_kind kinds[] = {
+        JWS_NEW_ORDER, JWS_READ, JWS_RESPOND, JWS_FINALIZE, JWS_NEW_ORDER_NO_REPLACES, JWS_NEW_ORDER_PLAIN};
+    static struct problem problem;
     struct strlist names = {0};
     struct flow flow;
-    struct flow_actions actions = {0};
+    struct books books = {0};
     struct http_response response = {.retry_after_s = -1};
-    struct err stop = {.code = ERR_INTERRUPTED};
-    size_t presented = 0, cleaned = 0;
+    struct err stop = {.code = ERR_INTERRUPTED}, refusal = ERR_INIT;
     strlist_add(&names, "a.test");
-    flow_init(&flow, &names, "https://ca.test/dir", "https://ca.test/new", NULL, CHALLENGE_HTTP_01);
-    flow_step(&flow, &(struct flow_event){.type = FLOW_START}, &actions);
+    strlist_add(&names, "*.a.test");
+    struct flow_options options = {
+        .names = &names,
+        .directory_url = "https://ca.test/dir",
+        .new_order_url = "https://ca.test/new",
+        .challenges = {CHALLENGE_HTTP_01, CHALLENGE_DNS_PERSIST_01, CHALLENGE_DNS_01},
+        .n_challenges = 3,
+        .has_replaces = true,
+        .may_drop_profile = true,
+        .all_chains = true};
+    flow_init(&flow, &options);
+    problem_parse(len > 0 ? 400 + (text[0] & 0x7F) : 0, text, len, &problem);
+    (void)problem_to_err(&problem, "https://ca.test/new", -1, &refusal);
+    step(&flow, &(struct flow_event){.type = FLOW_START}, &books);
     memcpy(response.location, "https://ca.test/o", 18);
     buf_add(&response.body, text, len);
-    for (int i = 0; i < 24; i++) {
-        struct flow_event event = {.type = i % 3 == 2 ? FLOW_PRESENTED : FLOW_RESPONSE,
-                                   .request = kinds[(i / 3) % 4],
-                                   .index = i % 2 ? 0 : FLOW_ORDER_INDEX,
+    strlist_add(&response.alternates, "https://ca.test/alternate");
+    for (int i = 0; i < 48; i++) {
+        bool bad = (len > 1 ? (unsigned char)text[1] >> (i % 8) : 0) & 1;
+        struct flow_event event = {.type = i % 3 != 2 ? (bad ? FLOW_ERROR : FLOW_RESPONSE)
+                                           : bad      ? FLOW_NOT_PRESENTED
+                                                      : FLOW_PRESENTED,
+                                   .request = kinds[(i / 3) % 6],
+                                   .index = i % 2 ? i / 2 % 2 : FLOW_ORDER_INDEX,
                                    .response = &response,
+                                   .err = &refusal,
+                                   .problem = &problem,
                                    .now_ms = i * 1000};
-        flow_step(&flow, &event, &actions);
+        step(&flow, &event, &books);
     }
-    flow_step(&flow, &(struct flow_event){.type = FLOW_ABORT, .err = &stop}, &actions);
-    for (size_t i = 0; i < actions.n; i++) {
-        presented += actions.v[i].type == FLOW_PRESENT;
-        cleaned += actions.v[i].type == FLOW_CLEANUP;
-    }
-    CHECK(presented == cleaned);
+    step(&flow, &(struct flow_event){.type = FLOW_ABORT, .err = &stop}, &books);
+    CHECK(books.presented == books.cleaned && books.ends == 1);
     CHECK(flow.state == FLOW_DONE || flow.state == FLOW_FAILED);
-    flow_actions_clear(&actions);
     flow_clear(&flow);
     buf_clear(&response.body);
+    strlist_clear(&response.alternates);
     strlist_clear(&names);
 }
 

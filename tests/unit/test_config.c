@@ -54,21 +54,59 @@ static void expect_text(const char *text, size_t len, bool is_cert, const char *
     cert_config_clear(&config);
 }
 
+static void assert_list(const struct strlist *list, const char *expected)
+{
+    AUTO_FREE char *joined = strlist_join(list, " ");
+    assert_string_equal(joined, expected);
+}
+
+static void assert_ways(const struct cert_config *config, const char *expected)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    for (size_t i = 0; i < config->n_challenges; i++) {
+        strlist_add(&words, config_challenge_name(config->challenges[i]));
+        assert_true(cert_config_has_challenge(config, config->challenges[i]));
+    }
+    assert_list(&words, expected);
+}
+
 static void reads_every_key(void **state)
 {
     static const char text[] = "# a certificate\n"
                                "names = www.Example.org example.org, EXAMPLE.org.\n"
                                "\n"
                                "; another kind of comment\n"
-                               "server = letsencrypt-staging\n"
+                               "server = letsencrypt-staging, https://ca.example.org/d zerossl\n"
                                "  ca-bundle=/etc/ssl/my ca.pem   \n"
                                "email\t=\tadmin+tls@example.org\n"
                                "agree-tos = yes\n"
-                               "challenge = standalone\n"
+                               "challenge = tls-alpn, standalone dns\n"
                                "webroot = /var/www/html\n"
-                               "key-type = rsa-3072\n"
+                               "key-type = rsa-3072 ecdsa-p384\n"
                                "install = apache\n"
                                "redirect = yes\n"
+                               "account = work\n"
+                               "challenge-hook = /usr/local/bin/dns\n"
+                               "cleanup-hook = /usr/local/bin/clean\n"
+                               "hook-contract = certbot\n"
+                               "hook-env = /etc/credentials\n"
+                               "hook-timeout = 2m\n"
+                               "dns-update-server = ns.example.org:5353\n"
+                               "dns-update-key = /etc/tsig.key\n"
+                               "dns-update-zone = example.org\n"
+                               "dns-servers = 192.0.2.1, [2001:DB8::1]:53 127.0.0.1:5353\n"
+                               "dns-timeout = 90\n"
+                               "dns-check = no\n"
+                               "reuse-key = yes\n"
+                               "profile = shortlived\n"
+                               "profile-required = yes\n"
+                               "preferred-chain = ISRG Root X1\n"
+                               "valid-for = 30d\n"
+                               "partial = yes\n"
+                               "proxy = socks5h://127.0.0.1:1080\n"
+                               "ip-version = 6\n"
+                               "interface = eth0\n"
+                               "timeout = 60\n"
                                "deploy-hook = /usr/local/bin/hook";
     struct err err;
     struct cert_config config;
@@ -81,7 +119,29 @@ static void reads_every_key(void **state)
     assert_string_equal(config.ca_bundle, "/etc/ssl/my ca.pem");
     assert_string_equal(config.email, "admin+tls@example.org");
     assert_true(config.agree_tos);
-    assert_int_equal(config.challenge, CHALLENGE_VIA_STANDALONE);
+    assert_list(&config.fallbacks, "https://ca.example.org/d https://acme.zerossl.com/v2/DV90");
+    assert_ways(&config, "tls-alpn standalone dns");
+    assert_string_equal(config.account, "work");
+    assert_string_equal(config.challenge_hook, "/usr/local/bin/dns");
+    assert_string_equal(config.cleanup_hook, "/usr/local/bin/clean");
+    assert_int_equal(config.hook_contract, HOOK_CERTBOT);
+    assert_string_equal(config.hook_env, "/etc/credentials");
+    assert_int_equal(config.hook_timeout_s, 120);
+    assert_string_equal(config.dns_update_server, "ns.example.org:5353");
+    assert_string_equal(config.dns_update_key, "/etc/tsig.key");
+    assert_string_equal(config.dns_update_zone, "example.org");
+    assert_list(&config.dns_servers, "192.0.2.1 2001:db8::1#53 127.0.0.1#5353");
+    assert_int_equal(config.dns_timeout_s, 90);
+    assert_false(config.dns_check);
+    assert_true(config.dual && config.reuse_key && config.profile_required && config.partial);
+    assert_int_equal(config.second_key_type, KEY_ECDSA_P384);
+    assert_string_equal(config.profile, "shortlived");
+    assert_string_equal(config.preferred_chain, "ISRG Root X1");
+    assert_int_equal(config.valid_for_s, 30 * 86400);
+    assert_string_equal(config.proxy, "socks5h://127.0.0.1:1080");
+    assert_int_equal(config.ip_version, 6);
+    assert_string_equal(config.interface, "eth0");
+    assert_int_equal(config.timeout_s, 60);
     assert_string_equal(config.webroot, "/var/www/html");
     assert_int_equal(config.key_type, KEY_RSA_3072);
     assert_int_equal(config.install, WEB_APACHE);
@@ -99,13 +159,24 @@ static void has_safe_defaults(void **state)
     assert_string_equal(config.server, "https://acme-v02.api.letsencrypt.org/directory");
     assert_false(config.agree_tos);
     assert_false(config.redirect);
-    assert_int_equal(config.challenge, CHALLENGE_VIA_WEB_SERVER);
+    assert_int_equal(config.challenges[0], CHALLENGE_VIA_WEB_SERVER);
     assert_int_equal(config.key_type, KEY_ECDSA_P256);
     assert_int_equal(config.install, WEB_NONE);
     assert_null(config.email);
     assert_null(config.ca_bundle);
     assert_null(config.webroot);
     assert_null(config.deploy_hook);
+    assert_ways(&config, "web-server");
+    assert_true(config.dns_check);
+    assert_false(config.dual || config.reuse_key || config.partial || config.profile_required);
+    assert_int_equal(config.hook_contract, HOOK_TLSUP);
+    assert_int_equal(config.hook_timeout_s, 120);
+    assert_int_equal(config.dns_timeout_s, 180);
+    assert_int_equal(config.timeout_s, 120);
+    assert_int_equal(config.valid_for_s, 0);
+    assert_int_equal(config.ip_version, 0);
+    assert_null(config.proxy);
+    assert_null(config.account);
     cert_config_clear(&config);
 }
 
@@ -144,12 +215,14 @@ static const struct {
     {"= value\n", "F:1: '= value' is not of the form 'key = value'"},
     {"agree-tos = true\n", "F:1: agree-tos: 'true' is not yes or no"},
     {"redirect = YES\n", "F:1: redirect: 'YES' is not yes or no"},
-    {"challenge = dns\n", "F:1: challenge: 'dns' is not web-server, standalone or webroot"},
+    {"challenge = tls-sni\n", "F:1: challenge: 'tls-sni' is not web-server, standalone, webroot, http-hook, "
+                              "tls-alpn, dns, dns-account or dns-persist"},
+    {"challenge = dns,dns\n", "F:1: challenge: 'dns' is there twice"},
     {"install = ngnix\n", "F:1: install: 'ngnix' is not nginx, apache or none"},
     {"key-type = rsa-1024\n", "F:1: key-type: rsa-1024: there is no key type of this name; use ecdsa-p256"},
     {"server = letsencript\n",
      "F:1: server: 'letsencript' is not a certificate authority; accepted are letsencrypt, "
-     "letsencrypt-staging, or the https:// URL of an ACME directory"},
+     "letsencrypt-staging, "},
     {"server = http://ca.example.org/directory\n", "F:1: server: 'http://ca.example.org/directory' is not"},
     {"email = admin\n", "F:1: email: 'admin' is not one address"},
     {"email = mailto:a@example.org\n", "is not one address"},
@@ -177,6 +250,61 @@ static const struct {
     {"names = example.org\nemail = a\x1b[31m@example.org\n", "F:2: control character 0x1b"},
     {"names = example.org\rserver = letsencrypt\n", "F:1: control character 0x0d"},
     {"\xFF\xFEn\n", "F:1: the file is UTF-16"},
+    {"server = letsencrypt letsencrypt\n", "F:1: server: 'letsencrypt' is there twice"},
+    {"server = ,\n", "F:1: server: ',' is not a certificate authority"},
+    {"account = a b\n", "F:1: account: 'a b' is not a name for an account"},
+    {"account = ../x\n", "is not a name for an account"},
+    {"challenge = ,\n", "F:1: challenge: ',' is not a way to answer challenges"},
+    {"challenge-hook = dns.sh\n", "F:1: challenge-hook: 'dns.sh' is not the absolute path of one program"},
+    {"hook-contract = cerbot\n", "F:1: hook-contract: "},
+    {"hook-timeout = 0\n", "F:1: hook-timeout: '0' is not a number of seconds from 1 to 86400"},
+    {"hook-timeout = 99999999999999999999\n", "is not a number of seconds"},
+    {"dns-timeout = 3 minutes\n", "F:1: dns-timeout: '3 minutes' is not"},
+    {"timeout = -1\n", "F:1: timeout: '-1' is not"},
+    {"dns-servers = ns.example.org\n",
+     "F:1: dns-servers: 'ns.example.org' is not the address of a name server"},
+    {"dns-servers = 192.0.2.1:0\n", "is not the address"},
+    {"dns-servers = 192.0.2.1:65536\n", "is not the address"},
+    {"dns-servers = 192.0.2\n", "is not the address"},
+    {"dns-servers = [2001:db8::1\n", "is not the address"},
+    {"dns-servers = [192.0.2.1]:53\n", "is not the address"},
+    {"dns-update-server = 192.0.2.256\n", "F:1: dns-update-server: '192.0.2.256' is not a name server"},
+    {"dns-update-server = ns..example\n", "is not a name server"},
+    {"dns-update-server = ns.example:dns\n", "is not a name server"},
+    {"dns-update-zone = exa mple\n", "F:1: dns-update-zone: 'exa mple' is not the name of a DNS zone"},
+    {"key-type = rsa,ecdsa,rsa\n", "F:1: key-type: 'rsa,ecdsa,rsa' is not one key type, or two"},
+    {"key = /etc/key.pem\n", "F:1: key: '/etc/key.pem' is not a key on a token"},
+    {"profile = short lived\n", "F:1: profile: 'short lived' is not the name of a profile"},
+    {"valid-for = 30\n", "F:1: valid-for: '30' is not a time like 30d"},
+    {"valid-for = 1y\n", "is not a time like 30d"},
+    {"valid-for = 3651d\n", "is not a time like 30d"},
+    {"valid-for = d\n", "is not a time like 30d"},
+    {"valid-for = 5dd\n", "is not a time like 30d"},
+    {"ip-version = 5\n", "F:1: ip-version: '5' is not 4, 6 or any"},
+    {"interface = eth 0\n", "F:1: interface: 'eth 0' is not the name of a network interface"},
+    {"proxy = ftp://x:1\n", "F:1: proxy: "},
+    {"proxy = http://a b:3128\n", "F:1: proxy: a proxy has no white space"},
+    {"manual_auth_hook = /x\n", "did you mean 'challenge-hook'?"},
+    {"dns-server = 192.0.2.1\n", "did you mean 'dns-servers'?"},
+    /* what contradicts itself, with the line that is to be changed */
+    {"names = example.org\nchallenge = dns\n",
+     "F:2: challenge = dns needs a 'challenge-hook = /path/program' or a 'dns-update-server = ...'"},
+    {"names = example.org\nchallenge = http-hook\n",
+     "F:2: challenge = http-hook needs a 'challenge-hook = /path/program'"},
+    {"names = example.org\nchallenge = http-hook\ndns-update-server = primary\n",
+     "F:2: challenge = http-hook needs"},
+    {"names = example.org\nchallenge = http-hook\nchallenge-hook = /x\nhook-contract = lego\n",
+     "F:2: hook-contract = lego cannot answer challenge = http-hook"},
+    {"email = a@example.org\nnames = example.org *.example.org\n", "F:2: *.example.org is a wildcard"},
+    {"names = 192.0.2.1\nchallenge = dns\nchallenge-hook = /x\n", "F:1: 192.0.2.1 is an IP address"},
+    {"names = example.org\nkey-type = rsa-2048 rsa-4096\n",
+     "F:2: two key types are for one RSA and one ECDSA"},
+    {"names = example.org\nkey-type = rsa ecdsa\nkey = pkcs11:object=a\n",
+     "F:3: the key on a token is one key"},
+    {"csr = /r\nkey = pkcs11:object=a\n", "F:1: csr and key exclude each other"},
+    {"key-type = rsa ecdsa\ncsr = /r\n", "F:2: a request made elsewhere has one key"},
+    {"csr = /r\nreuse-key = yes\n", "F:1: csr and reuse-key exclude each other"},
+    {"csr = /r\ninstall = nginx\n", "F:1: a certificate for a request made elsewhere cannot be installed"},
 };
 
 static void refuses_with_line_and_remedy(void **state)
@@ -250,14 +378,201 @@ static void a_certificate_overrides_defaults(void **state)
     struct cert_config config;
     (void)state;
     assert_true(parse(defaults_text, sizeof defaults_text - 1, false, &config, &err));
-    assert_int_equal(config.challenge, CHALLENGE_VIA_WEBROOT); /* implied */
+    assert_int_equal(config.challenges[0], CHALLENGE_VIA_WEBROOT); /* implied */
     assert_true(config_read_text(cert_text, sizeof cert_text - 1, "F", true, &config, &err));
     assert_null(config.email);
     assert_null(config.ca_bundle);
     assert_int_equal(config.install, WEB_NONE);
     assert_string_equal(config.deploy_hook, "/bin/hook");
     assert_string_equal(config.webroot, "/srv/www");
-    assert_int_equal(config.challenge, CHALLENGE_VIA_WEB_SERVER);
+    assert_int_equal(config.challenges[0], CHALLENGE_VIA_WEB_SERVER);
+    cert_config_clear(&config);
+}
+
+static void assert_implied(const char *text, const char *expected)
+{
+    struct err err;
+    struct cert_config config;
+    AUTO_FREE char *whole = mem_fmt("names = example.org\n%s", text);
+    if (!parse(whole, strlen(whole), true, &config, &err))
+        fail_msg("%s", err.text);
+    assert_ways(&config, expected);
+    cert_config_clear(&config);
+}
+
+static void a_key_that_one_way_needs_asks_for_it(void **state)
+{
+    (void)state;
+    assert_implied("webroot = /srv\n", "webroot");
+    assert_implied("challenge-hook = /x\n", "dns");
+    assert_implied("dns-update-server = primary\n", "dns");
+    assert_implied("dns-update-server = primary\nchallenge-hook = /x\nwebroot = /srv\n", "webroot dns");
+    assert_implied("webroot = /srv\nchallenge = standalone\n", "standalone");
+    assert_implied("challenge-hook = /x\nchallenge = http-hook dns\nhook-contract = uacme\n",
+                   "http-hook dns");
+    assert_implied("challenge-hook = none\ndns-update-server = none\nwebroot = none\n", "web-server");
+}
+
+/* A certificate of a request made elsewhere has the names of the request. */
+static void a_request_made_elsewhere_brings_its_names(void **state)
+{
+    static const char file[] = "csr = /etc/request.pem\n";
+    struct err err;
+    struct cert_config config, defaults, again = {0};
+    AUTO_BUF text = BUF_INIT;
+    (void)state;
+    assert_true(parse(file, strlen(file), true, &config, &err));
+    assert_int_equal(config.names.n, 0);
+    assert_string_equal(config.csr, "/etc/request.pem");
+    cert_config_init(&defaults);
+    cert_config_copy(&again, &defaults);
+    config_write_text(&config, &defaults, &text);
+    assert_null(strstr(text.data, "names"));
+    assert_true(config_read_text(text.data, text.len, "F", true, &again, &err));
+    assert_true(cert_config_same(&config, &again));
+    cert_config_clear(&config);
+    cert_config_clear(&again);
+    cert_config_clear(&defaults);
+}
+
+static void contradictions_are_told_with_a_way_out(void **state)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    cert_config_init(&config);
+    strlist_split(&config.names, "example.org *.example.org 2001:db8::1", " ");
+    assert_false(cert_config_check(&config, &err));
+    assert_int_equal(err.code, ERR_CONFIG);
+    assert_string_equal(err.subject, "*.example.org");
+    assert_non_null(strstr(err.advice, "--challenge-hook PROGRAM"));
+    assert_non_null(strstr(err.advice, "--dns-update-server SERVER"));
+    err_clear(&err);
+    /* a way for each of the names is enough, whatever their order */
+    config.challenges[config.n_challenges++] = CHALLENGE_VIA_DNS_PERSIST;
+    assert_true(cert_config_check(&config, &err));
+    config.challenges[0] = CHALLENGE_VIA_TLS_ALPN;
+    assert_true(cert_config_check(&config, &err));
+    config.challenges[0] = CHALLENGE_VIA_DNS;
+    config.dns_update_server = mem_dup("primary");
+    assert_false(cert_config_check(&config, &err));
+    assert_string_equal(err.subject, "2001:db8::1");
+    assert_non_null(strstr(err.advice, "--challenge dns,web-server"));
+    cert_config_clear(&config);
+}
+
+static void ways_have_a_type(void **state)
+{
+    static const enum challenge_type types[CHALLENGE_VIAS] = {
+        CHALLENGE_HTTP_01,     CHALLENGE_HTTP_01, CHALLENGE_HTTP_01,        CHALLENGE_HTTP_01,
+        CHALLENGE_TLS_ALPN_01, CHALLENGE_DNS_01,  CHALLENGE_DNS_ACCOUNT_01, CHALLENGE_DNS_PERSIST_01};
+    (void)state;
+    for (enum config_challenge via = 0; via < CHALLENGE_VIAS; via++)
+        assert_int_equal(config_challenge_type(via), types[via]);
+}
+
+static void times(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t seconds;
+    } good[] = {{"600", 600},
+                {"600s", 600},
+                {"90m", 5400},
+                {"12h", 43200},
+                {"30d", 2592000},
+                {"0", 0},
+                {"999999999999d", 999999999999 * 86400}};
+    static const char *const bad[] = {
+        "", "d", "-1", "+1", " 1", "1 ", "1w", "1D", "1h30m", "1.5h", "9999999999999", "0x10"};
+    int64_t seconds = 0;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        assert_true(config_duration(good[i].text, &seconds));
+        assert_int_equal(seconds, good[i].seconds);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        assert_false(config_duration(bad[i], &seconds));
+}
+
+static void name_servers(void **state)
+{
+    static const struct {
+        const char *text, *out;
+        bool host_names;
+    } good[] = {
+        {"192.0.2.1", "192.0.2.1", false},
+        {"192.0.2.1:53", "192.0.2.1#53", false},
+        {"192.0.2.1#5353", "192.0.2.1#5353", false},
+        {"2001:db8::1", "2001:db8::1", false},
+        {"[2001:db8::1]:53", "2001:db8::1#53", false},
+        {"[2001:db8::1]#53", "2001:db8::1#53", false},
+        {"[2001:db8::1]", "2001:db8::1", false},
+        {"2001:DB8:0::1#65535", "2001:db8::1#65535", false},
+        {"ns.example.org", "ns.example.org", true},
+        {"ns.example.org:5353", "ns.example.org#5353", true},
+        {"localhost#1", "localhost#1", true},
+        {"::1", "::1", true},
+    };
+    static const char *const bad[] = {
+        "",      ":53",     "#53",        "[]",        "[]:53",          "192.0.2.1:",    "192.0.2.1#",
+        "1.2.3", "[::1",    "::1]",       "[::1]53",   "[ns.example]:1", "a b",           "ns.example:99999",
+        "-\xff", "ns..org", "192.0.2.1 ", "[::1]:053", "::1%eth0",       "http://1.2.3.4"};
+    char out[CONFIG_DNS_SERVER_BYTES], long_name[600];
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        struct err err = ERR_INIT;
+        if (!config_dns_server(good[i].text, good[i].host_names, out, &err))
+            fail_msg("%s", err.text);
+        assert_string_equal(out, good[i].out);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct err err = ERR_INIT;
+        if (config_dns_server(bad[i], true, out, &err))
+            fail_msg("accepted: '%s' as %s", bad[i], out);
+        assert_int_equal(err.code, ERR_CONFIG);
+    }
+    memset(long_name, 'a', sizeof long_name);
+    long_name[599] = '\0';
+    struct err err = ERR_INIT;
+    assert_false(config_dns_server(long_name, true, out, &err));
+}
+
+static void none_takes_a_default_back(void **state)
+{
+    static const char defaults_text[] =
+        "proxy = direct\nprofile = shortlived\npreferred-chain = X\nvalid-for = 30d\nkey = "
+        "pkcs11:object=a\naccount = "
+        "work\ndns-servers = 192.0.2.1\ninterface = eth0\nip-version = 4\nhook-env = /x\n";
+    static const char cert_text[] =
+        "names = example.org\nproxy = none\nprofile = none\npreferred-chain = none\nvalid-for = none\nkey = "
+        "none\naccount "
+        "= default\ndns-servers = none\ninterface = none\nip-version = any\nhook-env = none\n";
+    struct err err;
+    struct cert_config config, standard;
+    (void)state;
+    assert_true(parse(defaults_text, sizeof defaults_text - 1, false, &config, &err));
+    assert_string_equal(config.proxy, "");
+    assert_true(config_read_text(cert_text, sizeof cert_text - 1, "F", true, &config, &err));
+    cert_config_init(&standard);
+    strlist_add(&standard.names, "example.org");
+    assert_null(config.proxy);
+    assert_true(cert_config_same(&config, &standard));
+    cert_config_clear(&config);
+    cert_config_clear(&standard);
+}
+
+static void one_key_is_set_as_in_a_file(void **state)
+{
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    cert_config_init(&config);
+    assert_true(config_set(&config, "dns-timeout", "2m", &err));
+    assert_int_equal(config.dns_timeout_s, 120);
+    assert_false(config_set(&config, "dns-timeout", "soon", &err));
+    assert_string_equal(err.text, "'soon' is not a number of seconds from 1 to 86400");
+    assert_int_equal(config.dns_timeout_s, 120);
     cert_config_clear(&config);
 }
 
@@ -427,6 +742,13 @@ static void assert_same_text(const char *a, const char *b)
         fail_msg("%s is not %s", a != NULL ? a : "(null)", b != NULL ? b : "(null)");
 }
 
+static void assert_same_list(const struct strlist *a, const struct strlist *b)
+{
+    AUTO_FREE char *left = strlist_join(a, " ");
+    AUTO_FREE char *right = strlist_join(b, " ");
+    assert_string_equal(left, right);
+}
+
 static void assert_same_config(const struct cert_config *a, const struct cert_config *b)
 {
     assert_int_equal(a->names.n, b->names.n);
@@ -436,12 +758,75 @@ static void assert_same_config(const struct cert_config *a, const struct cert_co
     assert_same_text(a->ca_bundle, b->ca_bundle);
     assert_same_text(a->email, b->email);
     assert_int_equal(a->agree_tos, b->agree_tos);
-    assert_int_equal(a->challenge, b->challenge);
+    assert_int_equal(a->n_challenges, b->n_challenges);
+    assert_memory_equal(a->challenges, b->challenges, a->n_challenges * sizeof *a->challenges);
     assert_same_text(a->webroot, b->webroot);
     assert_int_equal(a->key_type, b->key_type);
     assert_int_equal(a->install, b->install);
     assert_int_equal(a->redirect, b->redirect);
     assert_same_text(a->deploy_hook, b->deploy_hook);
+    assert_same_list(&a->fallbacks, &b->fallbacks);
+    assert_same_list(&a->dns_servers, &b->dns_servers);
+    assert_same_text(a->account, b->account);
+    assert_same_text(a->challenge_hook, b->challenge_hook);
+    assert_same_text(a->cleanup_hook, b->cleanup_hook);
+    assert_int_equal(a->hook_contract, b->hook_contract);
+    assert_same_text(a->hook_env, b->hook_env);
+    assert_int_equal(a->hook_timeout_s, b->hook_timeout_s);
+    assert_same_text(a->dns_update_server, b->dns_update_server);
+    assert_same_text(a->dns_update_key, b->dns_update_key);
+    assert_same_text(a->dns_update_zone, b->dns_update_zone);
+    assert_int_equal(a->dns_timeout_s, b->dns_timeout_s);
+    assert_int_equal(a->dns_check, b->dns_check);
+    assert_int_equal(a->dual, b->dual);
+    if (a->dual)
+        assert_int_equal(a->second_key_type, b->second_key_type);
+    assert_same_text(a->key, b->key);
+    assert_int_equal(a->reuse_key, b->reuse_key);
+    assert_same_text(a->csr, b->csr);
+    assert_same_text(a->profile, b->profile);
+    assert_int_equal(a->profile_required, b->profile_required);
+    assert_same_text(a->preferred_chain, b->preferred_chain);
+    assert_int_equal(a->valid_for_s, b->valid_for_s);
+    assert_int_equal(a->partial, b->partial);
+    assert_same_text(a->proxy, b->proxy);
+    assert_int_equal(a->ip_version, b->ip_version);
+    assert_same_text(a->interface, b->interface);
+    assert_int_equal(a->timeout_s, b->timeout_s);
+}
+
+/* The keys that need no thought. */
+static void build_rest(unsigned bits, struct cert_config *config)
+{
+    if (bits & 8)
+        strlist_split(&config->fallbacks, "https://acme.zerossl.com/v2/DV90 https://ca.example.org/d", " ");
+    config->account = bits & 16 ? mem_dup("work") : NULL;
+    config->cleanup_hook = bits & 64 ? mem_dup("/usr/local/bin/clean") : NULL;
+    config->hook_contract = bits & 16 ? HOOK_TLSUP : HOOK_UACME;
+    config->hook_env = bits & 2 ? mem_dup("/etc/credentials") : NULL;
+    config->hook_timeout_s = bits & 1 ? 120 : 7;
+    config->dns_update_key = bits & 8 ? mem_dup("/etc/tsig.key") : NULL;
+    config->dns_update_zone = bits & 32 ? mem_dup("example.org") : NULL;
+    if (bits & 64)
+        strlist_split(&config->dns_servers, "192.0.2.1 2001:db8::1#5353", " ");
+    config->dns_timeout_s = bits & 2 ? 180 : 86400;
+    config->dns_check = bits & 128;
+    config->dual = bits & 4 && !(bits & 1);
+    if (config->dual) {
+        config->key_type = KEY_ECDSA_P384;
+        config->second_key_type = KEY_RSA_4096;
+    }
+    config->key = bits & 1 && bits & 2 ? mem_dup("pkcs11:token=a%20b;object=c;type=private") : NULL;
+    config->reuse_key = bits & 32;
+    config->profile = bits & 4 ? mem_dup("shortlived") : NULL;
+    config->profile_required = bits & 64;
+    config->preferred_chain = bits & 16 ? mem_dup("ISRG Root X1") : NULL;
+    config->valid_for_s = bits & 8 ? 5400 : bits & 1 ? 30 * 86400 : bits & 2 ? 61 : 0;
+    config->partial = bits & 128;
+    config->proxy = bits & 2 ? mem_dup(bits & 4 ? "" : "http://u:p@proxy.example:3128") : NULL;
+    config->ip_version = bits & 64 ? 4 : bits & 32 ? 6 : 0;
+    config->interface = bits & 16 ? mem_dup("eth0.5") : NULL;
+    config->timeout_s = bits & 8 ? 120 : 30;
 }
 
 /* Both sides of every choice, bit by bit. */
@@ -459,10 +844,19 @@ static void build_config(unsigned bits, struct cert_config *config)
     config->install = bits & 32 ? WEB_NGINX : bits & 8 ? WEB_APACHE : WEB_NONE;
     config->key_type = (enum key_type)(bits % 5);
     config->webroot = bits & 64 ? mem_dup("/srv/w=w w") : NULL;
-    config->challenge = (enum config_challenge)(bits % 3);
-    if (config->webroot == NULL && config->challenge == CHALLENGE_VIA_WEBROOT)
-        config->challenge = CHALLENGE_VIA_STANDALONE;
+    config->challenge_hook = bits & 32 ? mem_dup("/usr/local/bin/dns") : NULL;
+    config->dns_update_server = bits & 4 ? mem_dup(bits & 8 ? "primary" : "[2001:db8::53]:5353") : NULL;
+    config->n_challenges = 0;
+    if (config->challenge_hook != NULL || config->dns_update_server != NULL)
+        config->challenges[config->n_challenges++] = bits & 1 ? CHALLENGE_VIA_DNS : CHALLENGE_VIA_DNS_ACCOUNT;
+    else
+        config->challenges[config->n_challenges++] = CHALLENGE_VIA_DNS_PERSIST;
+    if (bits & 2)
+        config->challenges[config->n_challenges++] = CHALLENGE_VIA_TLS_ALPN;
+    config->challenges[config->n_challenges++] =
+        config->webroot != NULL ? CHALLENGE_VIA_WEBROOT : CHALLENGE_VIA_STANDALONE;
     config->deploy_hook = bits & 128 ? mem_dup("/usr/local/bin/hook") : NULL;
+    build_rest(bits, config);
 }
 
 static void what_is_written_reads_back(void **state)
@@ -683,6 +1077,14 @@ int main(void)
         cmocka_unit_test(nul_bytes_and_sizes_are_bounded),
         cmocka_unit_test(failure_leaves_the_configuration_as_it_was),
         cmocka_unit_test(a_certificate_overrides_defaults),
+        cmocka_unit_test(a_key_that_one_way_needs_asks_for_it),
+        cmocka_unit_test(a_request_made_elsewhere_brings_its_names),
+        cmocka_unit_test(contradictions_are_told_with_a_way_out),
+        cmocka_unit_test(ways_have_a_type),
+        cmocka_unit_test(times),
+        cmocka_unit_test(name_servers),
+        cmocka_unit_test(none_takes_a_default_back),
+        cmocka_unit_test(one_key_is_set_as_in_a_file),
         cmocka_unit_test_setup_teardown(reads_a_file_and_names_it_in_errors, make_dir, remove_dir),
         cmocka_unit_test(a_very_long_path_keeps_line_and_message),
         cmocka_unit_test_setup_teardown(a_missing_file_is_fine_for_defaults_only, make_dir, remove_dir),

@@ -35,7 +35,8 @@ static void test_full(void **state)
                       "authz\",\"Xk7_random\":\"https://community.test/t/adding-random-entries\","
                       "\"meta\":{\"termsOfService\":\"https://ca.test/tos\",\"website\":\"https://ca.test\","
                       "\"caaIdentities\":[\"ca.test\",5,\"ca2.test\"],\"externalAccountRequired\":true,"
-                      "\"profiles\":{\"classic\":\"text\",\"shortlived\":\"text\"}}}",
+                      "\"profiles\":{\"classic\":\"text\",\"shortlived\":\"text\"},"
+                      "\"issuerDomainNames\":[\"CA.test\",\"ca2.test\"],\"accountHashPrefix\":\"acct:\"}}",
                       &directory, &err));
     assert_string_equal(directory.new_nonce, CA "nonce");
     assert_string_equal(directory.new_account, CA "account");
@@ -49,6 +50,9 @@ static void test_full(void **state)
     assert_int_equal(directory.caa_identities.n, 2);
     assert_int_equal(directory.profiles.n, 2);
     assert_true(strlist_has(&directory.profiles, "shortlived"));
+    assert_int_equal(directory.issuer_names.n, 2);
+    assert_string_equal(directory.issuer_names.v[0], "ca.test");
+    assert_string_equal(directory.account_hash_prefix, "acct:");
     directory_clear(&directory);
     assert_string_equal(directory.new_nonce, "");
 }
@@ -61,7 +65,8 @@ static void test_bare(void **state)
         "\r\n {" REQUIRED ",\"meta\":null}\n",
         "{" REQUIRED ",\"meta\":[],\"keyChange\":null,\"renewalInfo\":7}",
         "{" REQUIRED ",\"meta\":{\"termsOfService\":5,\"website\":\"javascript:x\",\"caaIdentities\":\"x\","
-                     "\"externalAccountRequired\":\"yes\",\"profiles\":[1]}}",
+        "\"externalAccountRequired\":\"yes\",\"profiles\":[1]}}",
+        "{" REQUIRED ",\"meta\":{\"issuerDomainNames\":\"ca.test\",\"accountHashPrefix\":7}}",
         "{" REQUIRED ",\"unknown\":{\"deep\":[[[[[1]]]]]}}",
     };
     for (size_t i = 0; i < COUNT_OF(bodies); i++) {
@@ -147,6 +152,12 @@ static void test_oversized(void **state)
     buf_adds(&json, "\",\"caaIdentities\":[\"x\"");
     for (int i = 0; i < 1000; i++)
         buf_addf(&json, ",\"ca%d.test\"", i);
+    buf_adds(&json, "],\"accountHashPrefix\":\"");
+    for (size_t i = 0; i < sizeof directory.account_hash_prefix; i++)
+        buf_adds(&json, "h");
+    buf_adds(&json, "\",\"issuerDomainNames\":[\"x\"");
+    for (int i = 0; i < 1000; i++)
+        buf_addf(&json, ",\"ca%d.test\"", i);
     buf_adds(&json, "],\"profiles\":{\"p\":\"\"");
     for (int i = 0; i < 1000; i++)
         buf_addf(&json, ",\"p%d\":\"\"", i);
@@ -155,6 +166,38 @@ static void test_oversized(void **state)
     assert_string_equal(directory.terms, "");
     assert_in_range(directory.caa_identities.n, 1, 32);
     assert_in_range(directory.profiles.n, 1, 64);
+    assert_in_range(directory.issuer_names.n, 1, 10);
+    assert_string_equal(directory.account_hash_prefix, "");
+    directory_clear(&directory);
+}
+
+/* They become parts of DNS records, of lines, and of what a person reads. */
+static void test_words_are_checked(void **state)
+{
+    (void)state;
+    struct directory directory = {0};
+    struct err err = ERR_INIT;
+    assert_true(
+        parse("{" REQUIRED
+              ",\"meta\":{\"issuerDomainNames\":[\"ca.test; policy=wildcard\",\"a b\",\"\",7,\"ok.test\","
+              "\"OK.test\",\"x\\n\"],\"caaIdentities\":[\"ca.test;x\",\"\\u001b[1m\",\"Good.test\"],"
+              "\"profiles\":{\"with "
+              "space\":\"\",\"line\\nbreak\":\"\",\"\":\"\",\"good\":\"\",\"b\\u00e4d\":\"\"}}}",
+              &directory, &err));
+    assert_int_equal(directory.issuer_names.n, 1);
+    assert_string_equal(directory.issuer_names.v[0], "ok.test");
+    assert_int_equal(directory.caa_identities.n, 1);
+    assert_string_equal(directory.caa_identities.v[0], "good.test");
+    assert_int_equal(directory.profiles.n, 1);
+    assert_string_equal(directory.profiles.v[0], "good");
+    static const char *const prefixes[] = {"a b", "a;b", "a\\nb", "b\\u00fccher"};
+    for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
+        AUTO_BUF json = BUF_INIT;
+        buf_addf(&json, "{" REQUIRED ",\"meta\":{\"accountHashPrefix\":\"%s\"}}", prefixes[i]);
+        assert_true(parse(buf_str(&json), &directory, &err));
+        assert_string_equal(directory.account_hash_prefix, "");
+        assert_int_equal(directory.issuer_names.n, 0);
+    }
     directory_clear(&directory);
 }
 
@@ -177,13 +220,18 @@ static void test_depth_is_counted_right(void **state)
 
 int main(void)
 {
+#define CASE(name, function)                                                                                 \
+    {                                                                                                        \
+        name, function, NULL, NULL, NULL                                                                     \
+    }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full),
-        cmocka_unit_test(test_bare),
+        CASE("case 1: unknown keys; case 12: external account required", test_full),
+        CASE("case 1: absent optional ones", test_bare),
         cmocka_unit_test(test_terms_are_shown_safely),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_oversized),
-        cmocka_unit_test(test_depth_is_counted_right),
+        CASE("case 2: HTML instead of a directory, and others that are none", test_refused),
+        CASE("case 3: oversized", test_oversized),
+        CASE("case 3: deep", test_depth_is_counted_right),
+        cmocka_unit_test(test_words_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

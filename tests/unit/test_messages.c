@@ -21,32 +21,44 @@
 #include "tlsup/messages.h"
 
 enum { NUMBER = 1, NUMBER2 = 2, URL = 4, NONCE = 8, NAME = 16, TOKEN = 32, TEXT = 64, BODY = 128, ERR = 256 };
-enum { K = MSG_FROM_KEEPER, C = MSG_FROM_COURIER, R = MSG_FROM_RESPONDER };
+enum { K = MSG_FROM_KEEPER, C = MSG_FROM_COURIER, R = MSG_FROM_RESPONDER, D = MSG_FROM_RESOLVER };
 
 static const struct {
     enum msg_type type;
     unsigned from, fields;
 } types[] = {
     {MSG_CA, K, URL | BODY},
-    {MSG_ACCOUNT, K, NUMBER},
-    {MSG_ORDER, K, BODY | URL | NUMBER},
+    {MSG_CALL, K, NUMBER | URL},
+    {MSG_ORDER, K, BODY | URL | NUMBER | NUMBER2},
+    {MSG_ARI, K, TEXT},
+    {MSG_EAB_FETCH, K, URL | TEXT},
     {MSG_SIGNED, K, BODY},
     {MSG_REFUSED, K, ERR},
     {MSG_PRESENTED, K, NUMBER},
     {MSG_NOT_PRESENTED, K, NUMBER | ERR},
     {MSG_CANCEL, K, ERR},
+    {MSG_CA_HAS, C, BODY},
     {MSG_DIRECTORY, C, BODY | URL | TEXT | NUMBER},
-    {MSG_ACCOUNT_IS, C, URL | NUMBER | TEXT},
+    {MSG_CALLED, C, NUMBER | URL | TEXT},
+    {MSG_CALL_FAILED, C, ERR | URL},
     {MSG_SIGN, C, NUMBER | NUMBER2 | URL | NONCE},
     {MSG_ORDER_URL, C, URL},
-    {MSG_PRESENT, C, NUMBER | NAME | TOKEN | NUMBER2},
-    {MSG_CLEANUP, C, NUMBER | NAME | TOKEN},
+    {MSG_PRESENT, C, NUMBER | NAME | TOKEN | NUMBER2 | TEXT},
+    {MSG_CLEANUP, C, NUMBER | NUMBER2},
+    {MSG_NAME_FAILED, C, NAME | ERR},
     {MSG_PROGRESS, C, NUMBER | TEXT},
-    {MSG_CERTIFICATE, C, BODY},
+    {MSG_CERTIFICATE, C, NUMBER | NUMBER2 | BODY},
+    {MSG_ARI_IS, C, NUMBER | NUMBER2 | URL | TEXT},
+    {MSG_ARI_FAILED, C, NUMBER | ERR},
+    {MSG_EAB_IS, C, TEXT | TOKEN},
     {MSG_FAILED, C, ERR},
     {MSG_TOKEN_ADD, K, TOKEN | TEXT},
     {MSG_TOKEN_DROP, K, TOKEN},
+    {MSG_ALPN_ADD, K, TOKEN | NAME | TEXT},
     {MSG_FETCHED, R | K, TOKEN | TEXT},
+    {MSG_DNS_ASK, K, NUMBER | NUMBER2 | NAME | TEXT | BODY},
+    {MSG_DNS_ANSWER, D, NUMBER | NAME | TEXT | BODY},
+    {MSG_DNS_FAILED, D, ERR},
 };
 
 /* A message with every field of every type full to the brim, or small. */
@@ -132,7 +144,7 @@ static void test_round_trip(void **state)
             AUTO_BUF frame = BUF_INIT;
             fill(&msg, types[i].type, full);
             encode(&msg, &frame);
-            for (unsigned from = K; from <= R; from <<= 1) {
+            for (unsigned from = K; from <= D; from <<= 1) {
                 bool may = (types[i].from & from) != 0;
                 if (decode(frame.data, frame.len, from, &got) != may)
                     fail_msg("%s from %u", msg_name(types[i].type), from);
@@ -324,7 +336,7 @@ static void test_mutations(void **state)
                 seed = seed * 1664525 + 1013904223;
                 frame.data[(seed >> 8) % (n == 0 && frame.len > 40 ? 40 : frame.len)] = (char)(seed >> 24);
             }
-            for (unsigned from = K; from <= R; from <<= 1)
+            for (unsigned from = K; from <= D; from <<= 1)
                 if (decode(frame.data, frame.len, from, &got)) {
                     buf_reset(&again);
                     encode(&got, &again);

@@ -434,6 +434,61 @@ static void test_matches(void **state)
             fail_msg("%s against %s", rows[i].pattern, rows[i].name);
 }
 
+static void test_registered_domain(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *domain;
+    } rows[] = {
+        {"example.org", "example.org"},
+        {"www.example.org", "example.org"},
+        {"*.example.org", "example.org"},
+        {"a.b.c.example.org", "example.org"},
+        {"example.co.uk", "example.co.uk"},
+        {"a.b.example.co.uk", "example.co.uk"},
+        {"*.shop.example.com.au", "example.com.au"},
+        {"co.uk", "co.uk"},
+        {"org", "org"},
+        {"x.test", "x.test"},
+        {"a.x.test", "x.test"},
+        {"www.xn--bcher-kva.example", "xn--bcher-kva.example"},
+        {"192.0.2.1", "192.0.2.1"},
+        {"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
+        {"2001:db8::1", "2001:db8::/64"},
+        {"2001:db8:0:0:ffff::", "2001:db8::/64"},
+        {"::1", "::/64"},
+        {"0:0:0:5:1::", "0:0:0:5::/64"},
+#ifdef HAVE_LIBPSL
+        {"a.b.github.io", "b.github.io"},
+        {"github.io", "github.io"},
+        {"*.github.io", "github.io"},
+        {"a.b.kobe.jp", "a.b.kobe.jp"},
+        {"x.city.kobe.jp", "city.kobe.jp"},
+        {"www.www.ck", "www.ck"},
+        {"a.foo.xn--55qx5d.cn", "foo.xn--55qx5d.cn"},
+#endif
+        {NAME253, L63 "." L61},
+    };
+    static const char *const none[] = {"",
+                                       "*.",
+                                       ".",
+                                       ".org",
+                                       "org.",
+                                       "b\xC3\xBC"
+                                       "cher.example",
+                                       "x" NAME253};
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char domain[NAME_MAX_BYTES] = "";
+        assert_true(name_registered_domain(rows[i].name, domain));
+        assert_string_equal(domain, rows[i].domain);
+    }
+    for (size_t i = 0; i < COUNT_OF(none); i++) {
+        char domain[NAME_MAX_BYTES] = "untouched";
+        assert_false(name_registered_domain(none[i], domain));
+        assert_string_equal(domain, "untouched");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_display_never_overflows),
         cmocka_unit_test(test_is_ip_and_wildcard),
         cmocka_unit_test(test_matches),
+        cmocka_unit_test(test_registered_domain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -226,6 +226,16 @@ static void test_certificate_authorities(void **state)
     assert_refused("issue example.org --server nonsense", "letsencrypt-staging", "issue --help");
 }
 
+/* The ways, in order. */
+static void assert_ways(const struct request *request, const char *expected)
+{
+    AUTO_BUF ways = BUF_INIT;
+    for (size_t i = 0; i < request->n_challenges; i++)
+        buf_addf(&ways, "%s%s", i > 0 ? " " : "", config_challenge_name(request->challenges[i]));
+    assert_string_equal(buf_str(&ways), expected);
+    assert_int_equal(request->has_challenge, expected[0] != '\0');
+}
+
 static void test_challenges(void **state)
 {
     struct request request;
@@ -236,11 +246,11 @@ static void test_challenges(void **state)
     AUTO_FREE char *www = fs_join(root, "www");
     assert_parses("issue example.org -w www", &request);
     assert_true(request.has_challenge);
-    assert_int_equal(request.challenge, CHALLENGE_VIA_WEBROOT);
+    assert_ways(&request, "webroot");
     assert_string_equal(request.webroot, www); /* remembered for renewals, which start elsewhere */
     request_clear(&request);
     assert_parses("issue example.org --standalone", &request);
-    assert_int_equal(request.challenge, CHALLENGE_VIA_STANDALONE);
+    assert_ways(&request, "standalone");
     request_clear(&request);
     assert_refused("issue example.org --webroot", "-w DIR", "");
     assert_refused("issue example.org --standalone --webroot", "exclude", "");
@@ -412,8 +422,7 @@ static void test_mistakes_are_answered_with_the_way_out(void **state)
         {"renew --server letsencrypt", "no option --server", "renew --help"},
         {"renew --redirect", "belongs to enable and install", "renew --help"},
         {"issue example.org --redirect", "no option --redirect", "issue --help"},
-        {"enable example.org --json", "belongs to status and account show", "enable --help"},
-        {"enable *.example.org", "http-01", "one by one"},
+        {"enable example.org --json", "belongs to status, account show and account list", "enable --help"},
         {"enable https://example.org/", "URL", "example.org"},
     };
     (void)state;

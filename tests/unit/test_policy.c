@@ -49,6 +49,15 @@ static void test_decide(void **state)
         {POLICY_SLOW_DOWN, 1, 86400, INT64_MAX, false, 0},
         {POLICY_SLOW_DOWN, 1, INT64_MAX, INT64_MAX, false, 0},
         {POLICY_SERVER, 2, 10, 240000, true, 10000},
+        /* a CA that says when is asked again for as long as there is time */
+        {POLICY_SLOW_DOWN, 4, 1, 240000, true, 16000},
+        {POLICY_SLOW_DOWN, 5, 60, 240000, true, 60000},
+        {POLICY_SLOW_DOWN, 100, 1, 240000, true, 30000},
+        {POLICY_SLOW_DOWN, 100, 45, 240000, true, 45000},
+        {POLICY_SLOW_DOWN, 100, 45, 44999, false, 0},
+        {POLICY_SLOW_DOWN, 100, 61, 240000, false, 0},
+        {POLICY_SLOW_DOWN, INT_MAX, 0, 240000, true, 30000},
+        {POLICY_SLOW_DOWN, INT_MIN, -1, 240000, true, 2000},
         /* a wait that would pass the deadline is not begun */
         {POLICY_SLOW_DOWN, 1, 30, 30000, true, 30000},
         {POLICY_SLOW_DOWN, 1, 30, 29999, false, 0},
@@ -74,6 +83,43 @@ static void test_decide(void **state)
         if (got.retry != rows[i].retry || got.wait_ms != rows[i].wait_ms)
             fail_msg("row %zu: retry %d after %lld ms", i, got.retry, (long long)got.wait_ms);
     }
+}
+
+/* All attempts of one request until policy says stop; how many, and when the last began. */
+static int attempts_until_stop(enum policy_failure failure, int64_t retry_after_s, int64_t deadline_ms,
+                               int64_t *at_ms)
+{
+    int attempt = 1;
+    for (*at_ms = 0; attempt < 10000; attempt++) {
+        struct policy_verdict verdict = policy_decide(failure, attempt, retry_after_s, deadline_ms - *at_ms);
+        if (!verdict.retry)
+            break;
+        *at_ms += verdict.wait_ms;
+        assert_true(*at_ms <= deadline_ms);
+    }
+    return attempt;
+}
+
+static void test_bad_nonces_end(void **state)
+{
+    (void)state;
+    int64_t at_ms;
+    assert_true(policy_decide(POLICY_BAD_NONCE, 3, -1, 240000).retry);
+    assert_in_range(attempts_until_stop(POLICY_BAD_NONCE, -1, 240000, &at_ms), 4, 50);
+    assert_int_equal(at_ms, 0);
+}
+
+static void test_slowed_not_failed(void **state)
+{
+    (void)state;
+    int64_t at_ms;
+    assert_true(attempts_until_stop(POLICY_SLOW_DOWN, 1, 240000, &at_ms) > 8);
+    assert_true(at_ms > 200000); /* the time is used */
+    assert_true(attempts_until_stop(POLICY_SLOW_DOWN, 50, 240000, &at_ms) == 5);
+    assert_true(attempts_until_stop(POLICY_SLOW_DOWN, 7200, 240000, &at_ms) == 1);
+    assert_int_equal(at_ms, 0);
+    /* nothing said: a few attempts, as with any trouble of a server */
+    assert_true(attempts_until_stop(POLICY_SERVER, -1, 240000, &at_ms) == 4);
 }
 
 static void test_poll(void **state)
@@ -167,10 +213,19 @@ static void test_renewal(void **state)
 
 int main(void)
 {
+#define CASE(name, function)                                                                                 \
+    {                                                                                                        \
+        name, function, NULL, NULL, NULL                                                                     \
+    }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decide),  cmocka_unit_test(test_poll),
-        cmocka_unit_test(test_backoff), cmocka_unit_test(test_backoff_never_shrinks),
-        cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_decide),
+        CASE("cases 4, 5 and 7: badNonce three times, for ever, and a proxy that repeats one",
+             test_bad_nonces_end),
+        CASE("case 27: 429 and 503 with Retry-After", test_slowed_not_failed),
+        CASE("case 19: Retry-After 0, negative, 86400 in polls", test_poll),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_backoff_never_shrinks),
+        CASE("case 28: due without ARI; an expired certificate", test_renewal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

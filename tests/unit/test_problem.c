@@ -95,7 +95,7 @@ static void test_oversized(void **state)
     for (int i = 0; i < 100000; i++)
         buf_adds(&body, "\\u00fc");
     buf_adds(&body, "\",\"subproblems\":[7,null,\"x\"");
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 1000; i++)
         buf_addf(&body, ",{\"detail\":\"sub %d\"}", i);
     buf_adds(&body, "]}");
     parse(400, buf_str(&body), &problem);
@@ -177,6 +177,11 @@ static void test_what_next(void **state)
         {403, "orderNotReady", "wait", -1, NEXT_RETRY_NOW, 0, ""},
         {400, "alreadyRevoked", "it is", -1, NEXT_NONE, 0, "revoked"},
         {403, "externalAccountRequired", "EAB", -1, NEXT_REFUSED, 0, "external account"},
+        {400, "invalidProfile", "no such", -1, NEXT_REFUSED, 0, "profile"},
+        {409, "alreadyReplaced", "it is", -1, NEXT_REFUSED, 0, ""},
+        {403, "userActionRequired", "new terms", -1, NEXT_REFUSED, 0, "account update --agree-tos"},
+        {403, "userActionRequired", "new terms", 60, NEXT_REFUSED, 0, "open the address"},
+        {400, "badRevocationReason", "no", -1, NEXT_REFUSED, 0, "--reason"},
         {0, "", "of an order, without a status", -1, NEXT_REFUSED, 0, ""},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -215,6 +220,149 @@ static void test_something_is_always_shown(void **state)
     assert_string_equal(err.subject, "b.test"); /* the CA knows better which */
 }
 
+/* However long the rest is, the address that a person must visit is shown. */
+static void test_addresses_survive(void **state)
+{
+    (void)state;
+    struct problem problem;
+    struct err err = ERR_INIT;
+    AUTO_BUF body = BUF_INIT;
+    buf_adds(&body, "{\"type\":\"" URN "userActionRequired\",\"instance\":\"https://ca.test/agree?");
+    for (int i = 0; i < 900; i++)
+        buf_adds(&body, "i");
+    buf_adds(&body, "END\",\"detail\":\"");
+    for (int i = 0; i < 5000; i++)
+        buf_adds(&body, "d");
+    buf_adds(&body, "\",\"subproblems\":[{\"detail\":\"one\"},{\"detail\":\"two\"}]}");
+    parse(403, buf_str(&body), &problem);
+    snprintf(problem.terms, sizeof problem.terms, "https://ca.test/terms/v2");
+    assert_false(problem_to_err(&problem, "a.test", -1, &err));
+    assert_non_null(strstr(err.text, "iiEND\nthe terms of service are at https://ca.test/terms/v2"));
+    assert_non_null(strstr(err.text, "and 2 more"));
+    assert_int_equal(err.next, NEXT_REFUSED);
+    /* the same address is given once */
+    err_clear(&err);
+    parse(403, "{\"type\":\"" URN "userActionRequired\",\"instance\":\"https://ca.test/t\"}", &problem);
+    snprintf(problem.terms, sizeof problem.terms, "https://ca.test/t");
+    assert_false(problem_to_err(&problem, "a.test", -1, &err));
+    assert_string_equal(err.text, "userActionRequired\nsee https://ca.test/t");
+    /* an address at the end of a text */
+    err_clear(&err);
+    buf_reset(&body);
+    buf_adds(&body,
+             "{\"type\":\"" URN "rateLimited\",\"detail\":\"paused, visit https://ca.test/unpause?jwt=");
+    for (int i = 0; i < 1000; i++)
+        buf_adds(&body, "j");
+    buf_adds(&body, "END\"}");
+    parse(429, buf_str(&body), &problem);
+    assert_false(problem_to_err(&problem, "a.test", -1, &err));
+    assert_non_null(strstr(err.text, "jjEND"));
+}
+
+static void test_many_subproblems(void **state)
+{
+    (void)state;
+    struct problem problem;
+    struct err err = ERR_INIT;
+    AUTO_BUF body = BUF_INIT;
+    buf_adds(&body, "{\"type\":\"" URN "rejectedIdentifier\",\"detail\":\"many\",\"subproblems\":[");
+    for (int i = 0; i < 100; i++)
+        buf_addf(&body,
+                 "%s{\"type\":\"" URN "caa\",\"detail\":\"blocked\",\"identifier\":{\"value\":\"n%d.test\"}}",
+                 i > 0 ? "," : "", i);
+    buf_adds(&body, "]}");
+    parse(400, buf_str(&body), &problem);
+    assert_int_equal(problem.n_sub, 100); /* a certificate's worth of names */
+    assert_false(problem_to_err(&problem, "order", -1, &err));
+    const char *last = strrchr(err.text, '\n');
+    assert_non_null(last);
+    assert_int_equal(strncmp(last, "\nand ", 5), 0);
+    err_clear(&err);
+    assert_false(problem_sub_to_err(&problem, 99, "n99.test", &err));
+    assert_string_equal(err.text, "blocked (caa)");
+    assert_string_equal(err.type, "caa");
+    assert_string_equal(err.subject, "n99.test");
+    assert_int_equal(err.next, NEXT_REFUSED);
+    assert_non_null(strstr(err.advice, "CAA record"));
+    err_clear(&err);
+    problem = (struct problem){.n_sub = 1};
+    assert_false(problem_sub_to_err(&problem, 0, "a.test", &err));
+    assert_string_equal(err.text, "no reason given");
+    assert_int_equal(err.next, NEXT_REFUSED);
+}
+
+static void test_what_kind_of_failure(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *type, *detail, *instance;
+        int64_t retry_after_s;
+        bool paused;
+        enum policy_failure failure;
+    } rows[] = {
+        {400, "badNonce", "", "", -1, false, POLICY_BAD_NONCE},
+        {429, "badNonce", "", "", 5, false, POLICY_BAD_NONCE},
+        {429, "rateLimited", "slow down", "", 5, false, POLICY_SLOW_DOWN},
+        {429, "rateLimited", "slow down", "", 0, false, POLICY_SLOW_DOWN},
+        {503, "", "busy", "", 5, false, POLICY_SLOW_DOWN},
+        {503, "rateLimited", "busy", "", 5, false, POLICY_SLOW_DOWN},
+        /* nobody says for how long */
+        {429, "rateLimited", "too many", "", -1, false, POLICY_FINAL},
+        {429, "", "", "", -1, false, POLICY_SERVER},
+        {503, "", "", "", -1, false, POLICY_SERVER},
+        {503, "rateLimited", "", "", -1, false, POLICY_SERVER},
+        /* paused */
+        {429, "rateLimited", "visit https://ca.test/sfe/v1/unpause?jwt=1", "", -1, true, POLICY_FINAL},
+        {429, "rateLimited", "paused", "https://ca.test/sfe/v1/unpause?jwt=1", -1, true, POLICY_FINAL},
+        {429, "rateLimited", "visit https://ca.test/sfe/v1/unpause?jwt=1", "", 30, false, POLICY_SLOW_DOWN},
+        {500, "serverInternal", "", "", -1, false, POLICY_SERVER},
+        {502, "", "<html>", "", -1, false, POLICY_SERVER},
+        {500, "", "", "", 10, false, POLICY_SERVER},
+        {403, "userActionRequired", "", "", -1, false, POLICY_FINAL},
+        {400, "malformed", "unpause", "", -1, false, POLICY_FINAL},
+        {404, "", "", "", 5, false, POLICY_FINAL},
+        {0, "", "", "", -1, false, POLICY_FINAL},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct problem problem = {.status = rows[i].status};
+        snprintf(problem.type, sizeof problem.type, "%s", rows[i].type);
+        snprintf(problem.detail, sizeof problem.detail, "%s", rows[i].detail);
+        snprintf(problem.instance, sizeof problem.instance, "%s", rows[i].instance);
+        if (problem_paused(&problem, rows[i].retry_after_s) != rows[i].paused ||
+            problem_failure(&problem, rows[i].retry_after_s) != rows[i].failure)
+            fail_msg("row %zu: %d", i, (int)problem_failure(&problem, rows[i].retry_after_s));
+    }
+}
+
+/* What a CA says of an account that is gone, or that it wants to know more of, leads to the account. */
+static void test_account_problems(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *body, *advice;
+        enum err_next next;
+    } rows[] = {
+        {403,
+         "{\"type\":\"" URN
+         "unauthorized\",\"detail\":\"Account is not valid, has status \\\"deactivated\\\"\"}",
+         "does not let this account", NEXT_REFUSED},
+        {400, "{\"type\":\"" URN "externalAccountRequired\",\"detail\":\"EAB\"}", "external account",
+         NEXT_REFUSED},
+        {400, "{\"type\":\"" URN "accountDoesNotExist\",\"detail\":\"who?\"}", "account register",
+         NEXT_RETRY_NOW},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct problem problem;
+        struct err err = ERR_INIT;
+        parse(rows[i].status, rows[i].body, &problem);
+        assert_false(problem_to_err(&problem, "https://ca.test/new-order", -1, &err));
+        if (err.next != rows[i].next || strstr(err.advice, rows[i].advice) == NULL)
+            fail_msg("row %zu: \"%s\"", i, err.advice);
+    }
+}
+
 static void test_first_failure_wins(void **state)
 {
     (void)state;
@@ -229,12 +377,22 @@ static void test_first_failure_wins(void **state)
 
 int main(void)
 {
+#define CASE(name, function)                                                                                 \
+    {                                                                                                        \
+        name, function, NULL, NULL, NULL                                                                     \
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_problem_document),
         cmocka_unit_test(test_odd_forms),
-        cmocka_unit_test(test_oversized),
-        cmocka_unit_test(test_deep_nesting),
-        cmocka_unit_test(test_every_subproblem_is_told),
+        CASE("case 3: an oversized problem", test_oversized),
+        CASE("case 3: a deep problem", test_deep_nesting),
+        CASE("case 20: every subproblem is told", test_every_subproblem_is_told),
+        CASE("cases 10, 11 and 12: accounts deactivated, unknown, without credentials",
+             test_account_problems),
+        CASE("case 27: 429 and 503, with and without Retry-After, and a paused 429",
+             test_what_kind_of_failure),
+        cmocka_unit_test(test_addresses_survive),
+        cmocka_unit_test(test_many_subproblems),
         cmocka_unit_test(test_what_next),
         cmocka_unit_test(test_something_is_always_shown),
         cmocka_unit_test(test_first_failure_wins),

@@ -1115,6 +1115,52 @@ static void test_listen_on_a_taken_port(void **state)
         close(fds[i]);
 }
 
+/* In a network of its own, where well-known ports are free. */
+static int listen_on_well_known_ports(void)
+{
+    static const struct {
+        int port;
+        const char *advice[3];
+    } rows[] = {
+        {80, {"web root", "--webroot", "stop"}},
+        {443, {"tls-alpn-01", "http-01", "dns-01"}},
+        {8080, {"stop that program", "challenge", ""}},
+    };
+    if (unshare(CLONE_NEWNET) != 0 || prctl(PR_SET_NAME, "webby") != 0)
+        return EXIT_SKIP;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct err err = ERR_INIT;
+        int holders[2], fds[2];
+        size_t n, n_again;
+        if (!responder_listen(rows[i].port, holders, &n, &err))
+            return EXIT_SKIP;
+        AUTO_FREE char *text = mem_fmt("port %d is taken by webby (pid %ld)", rows[i].port, (long)getpid());
+        if (responder_listen(rows[i].port, fds, &n_again, &err) || err.code != ERR_PORT ||
+            strcmp(err.text, text) != 0)
+            return 1;
+        for (size_t k = 0; k < COUNT_OF(rows[i].advice); k++)
+            if (strstr(err.advice, rows[i].advice[k]) == NULL)
+                return 2;
+        if (rows[i].port != 80 && strstr(err.advice, "let it serve") != NULL)
+            return 3; /* a web server cannot answer there */
+    }
+    return 0;
+}
+
+static void test_advice_fits_the_port(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(listen_on_well_known_ports());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP)
+        skip();
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_listen_beside_a_holder_of_one_family(void **state)
 {
     (void)state;
@@ -1134,7 +1180,8 @@ static void test_listen_beside_a_holder_of_one_family(void **state)
     int again = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     assert_int_equal(setsockopt(again, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on), 0);
-    assert_int_equal(bind(again, (struct sockaddr *)&address, sizeof address), 0); /* nothing was left bound */
+    assert_int_equal(bind(again, (struct sockaddr *)&address, sizeof address),
+                     0); /* nothing was left bound */
     close(again);
     close(holder);
 }
@@ -1173,9 +1220,15 @@ static int listen_without_the_right(void)
     size_t n;
     if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
         return EXIT_SKIP;
-    if (responder_listen(80, fds, &n, &err))
-        return 1;
-    return err.code == ERR_PERMISSION && err.advice[0] != '\0' ? 0 : 2;
+    static const int ports[] = {80, 443};
+    for (size_t i = 0; i < COUNT_OF(ports); i++) {
+        err_clear(&err);
+        if (responder_listen(ports[i], fds, &n, &err))
+            return 1;
+        if (err.code != ERR_PERMISSION || strstr(err.advice, "sudo") == NULL)
+            return 2;
+    }
+    return 0;
 }
 
 static void test_listen_without_the_right(void **state)
@@ -1236,6 +1289,7 @@ int main(void)
         cmocka_unit_test(test_listen),
         cmocka_unit_test(test_listen_on_impossible_ports),
         cmocka_unit_test(test_listen_on_a_taken_port),
+        cmocka_unit_test(test_advice_fits_the_port),
         cmocka_unit_test(test_listen_beside_a_holder_of_one_family),
         EACH(test_listen_again_after_serving),
         cmocka_unit_test(test_listen_without_the_right),

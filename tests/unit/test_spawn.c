@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -131,6 +132,11 @@ static void test_environment(void **state)
     assert_string_equal(buf_str(&result.output),
                         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
                         "LANG=C.UTF-8\nHOME=/\nTLSUP_NAME=a.test b.test\nEMPTY=\n");
+    static const char *const own[] = {"HOME=/root", "PATHS=1", "PATH=/opt/bin", NULL};
+    const struct spawn_options replacing = {.env = own};
+    spawn_result_clear(&result);
+    assert_true(spawn_run(argv, &replacing, &result, &err)); /* found in the clean PATH all the same */
+    assert_string_equal(buf_str(&result.output), "LANG=C.UTF-8\nHOME=/root\nPATHS=1\nPATH=/opt/bin\n");
     unsetenv("LD_LIBRARY_PATH");
     unsetenv("BASH_ENV");
     setenv("PATH", "/usr/bin:/bin", 1);
@@ -306,6 +312,176 @@ static void test_daemon_is_left_alone(void **state)
     assert_int_equal(kill(daemon, SIGKILL), 0);
 }
 
+/* A daemon that even goes on printing into the pipe. */
+static void test_noisy_daemon(void **state)
+{
+    (void)state;
+    AUTO_FREE char *path = fs_join(root, "noisy");
+    AUTO_FREE char *script = mem_fmt("echo first; setsid sh -c 'echo $$ >%s; exec yes' & "
+                                     "while [ ! -s %s ]; do sleep 0.01; done; exit 6",
+                                     path, path);
+    AUTO_BUF text = BUF_INIT;
+    const struct spawn_options options = {.timeout_ms = LONG_MS};
+    int64_t before_ms = clock_mono_ms();
+    assert_true(shell_with(script, &options));
+    assert_true(clock_mono_ms() - before_ms < LONG_MS / 2);
+    assert_false(result.timed_out);
+    assert_int_equal(result.status, 6);
+    assert_memory_equal(buf_str(&result.output), "first\n", 6);
+    assert_true(fs_read(path, 100, &text, &err));
+    kill((pid_t)strtol(buf_str(&text), NULL, 10), SIGKILL); /* or the closed pipe has ended it */
+}
+
+/* -- without waiting ----------------------------------------------------------------------------------------
+ */
+
+static struct spawn *started(const char *script, int64_t timeout_ms)
+{
+    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
+    const struct spawn_options options = {.timeout_ms = timeout_ms, .inherit_output = true};
+    struct spawn *spawn = NULL;
+    if (!spawn_start(argv, &options, &spawn, &err))
+        fail_msg("%s", err.text);
+    return spawn;
+}
+
+/* As a loop with other work does it: sleep on the descriptor alone, then step. */
+static void follow(struct spawn *spawn, struct spawn_result *out)
+{
+    for (int i = 0; i < 100000; i++) {
+        struct pollfd wake = {.fd = spawn_fd(spawn), .events = POLLIN};
+        int n = poll(&wake, 1, wake.fd >= 0 ? LONG_MS : 20);
+        if (wake.fd >= 0)
+            assert_int_equal(n, 1);
+        if (spawn_step(spawn, out))
+            return;
+    }
+    fail_msg("no end");
+}
+
+static void test_steps(void **state)
+{
+    (void)state;
+    struct spawn *spawn = started("echo one; sleep 0.1; echo two >&2; exit 9", LONG_MS);
+    follow(spawn, &result);
+    assert_int_equal(result.status, 9);
+    assert_false(result.timed_out);
+    assert_string_equal(buf_str(&result.output), "one\ntwo\n");
+}
+
+static void test_a_step_never_blocks(void **state)
+{
+    (void)state;
+    struct spawn *spawn = started("echo here; exec sleep 300", LONG_MS);
+    int64_t before_ms = clock_mono_ms();
+    for (int i = 0; i < 50; i++)
+        assert_false(spawn_step(spawn, &result));
+    assert_true(clock_mono_ms() - before_ms < LONG_MS / 2);
+    spawn_kill(spawn);
+    spawn_kill(NULL);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+}
+
+static void test_many_at_once(void **state)
+{
+    (void)state;
+    enum { MANY = 12 };
+    struct spawn *spawns[MANY];
+    struct spawn_result results[MANY] = {0};
+    size_t left = MANY;
+    for (int i = 0; i < MANY; i++) {
+        AUTO_FREE char *script = mem_fmt("echo %d; exit %d", i, i + 20);
+        spawns[i] = started(script, LONG_MS);
+    }
+    while (left > 0) {
+        for (int i = 0; i < MANY; i++)
+            if (spawns[i] != NULL && spawn_step(spawns[i], &results[i])) {
+                spawns[i] = NULL;
+                left--;
+            }
+        usleep(5000);
+    }
+    for (int i = 0; i < MANY; i++) {
+        AUTO_FREE char *said = mem_fmt("%d\n", i);
+        assert_int_equal(results[i].status, i + 20);
+        assert_string_equal(buf_str(&results[i].output), said);
+        spawn_result_clear(&results[i]);
+    }
+}
+
+/* What tells a caller that sleeps on the descriptor: the deadline, an end behind a closed or a held pipe. */
+static void test_the_descriptor_wakes(void **state)
+{
+    (void)state;
+    follow(started("echo begun; exec sleep 300", SHORT_MS), &result);
+    assert_true(result.timed_out);
+    assert_int_equal(result.status, 128 + SIGKILL);
+    assert_string_equal(buf_str(&result.output), "begun\n");
+    spawn_result_clear(&result);
+
+    follow(started("exec >&- 2>&-; sleep 0.2; exit 4", LONG_MS), &result);
+    assert_int_equal(result.status, 4);
+    spawn_result_clear(&result);
+
+    AUTO_FREE char *path = fs_join(root, "holder");
+    AUTO_FREE char *script = mem_fmt("echo up; (sleep 300 & echo $! >%s); exit 5", path);
+    AUTO_BUF text = BUF_INIT;
+    follow(started(script, LONG_MS), &result);
+    assert_int_equal(result.status, 5);
+    assert_string_equal(buf_str(&result.output), "up\n");
+    assert_true(fs_read(path, 100, &text, &err));
+    assert_int_equal(kill((pid_t)strtol(buf_str(&text), NULL, 10), SIGKILL), 0);
+    spawn_result_clear(&result);
+
+    follow(started("exec yes", SHORT_MS), &result);
+    assert_true(result.timed_out);
+    assert_int_equal(result.output.len, 65536);
+}
+
+static void test_kill_takes_the_family(void **state)
+{
+    (void)state;
+    AUTO_FREE char *path = fs_join(root, "family");
+    AUTO_FREE char *script = mem_fmt("trap '' TERM; sleep 300 & echo $$ $! >%s; echo ready; wait", path);
+    AUTO_BUF text = BUF_INIT;
+    AUTO_STRLIST pids = STRLIST_INIT;
+    struct spawn *spawn = started(script, LONG_MS);
+    for (int i = 0; i < 1000 && text.len == 0; i++) {
+        struct err none = ERR_INIT;
+        usleep(5000);
+        if (!fs_read(path, 100, &text, &none))
+            buf_reset(&text);
+    }
+    spawn_kill(spawn);
+    strlist_split(&pids, buf_str(&text), " \n");
+    assert_int_equal(pids.n, 2);
+    for (size_t i = 0; i < pids.n; i++)
+        assert_true(ends_soon((pid_t)strtol(pids.v[i], NULL, 10)));
+}
+
+static void test_what_cannot_be_started(void **state)
+{
+    (void)state;
+    const char *const argv[] = {"/no/such/program", NULL};
+    struct spawn *spawn = NULL;
+    assert_false(spawn_start(argv, NULL, &spawn, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_null(spawn);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+}
+
+/* Somebody in the process reaps every child: that is no success of the program. */
+static void test_reaped_by_somebody_else(void **state)
+{
+    (void)state;
+    struct spawn *spawn = started("exit 0", LONG_MS);
+    assert_true(waitpid(-1, NULL, 0) > 0);
+    assert_true(spawn_step(spawn, &result));
+    assert_int_not_equal(result.status, 0);
+}
+
 /* -- what we were started with ------------------------------------------------------------------------------
  */
 
@@ -348,6 +524,7 @@ static void test_nothing_is_left(void **state)
     close(before);
     for (int i = 0; i < 20; i++)
         shell("echo x");
+    spawn_kill(started("echo x; sleep 300", LONG_MS));
     const char *const argv[] = {"/no/such/program", NULL};
     spawn_result_clear(&result);
     assert_false(spawn_run(argv, NULL, &result, &err));
@@ -373,6 +550,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_timeout_kills_the_family, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timeout_without_output, setup, teardown),
         cmocka_unit_test_setup_teardown(test_daemon_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_noisy_daemon, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_steps, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_step_never_blocks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_descriptor_wakes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kill_takes_the_family, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_started, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reaped_by_somebody_else, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inherited_sigchld, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupted_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_is_left, setup, teardown),

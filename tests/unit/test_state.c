@@ -17,11 +17,11 @@
 static void fill(struct cert_state *state)
 {
     *state = (struct cert_state)CERT_STATE_INIT;
-    strcpy(state->order_url, "https://ca.example.org/order/1");
-    strcpy(state->order_ca, "https://ca.example.org/directory");
-    strlist_add(&state->order_names, "example.org");
-    strlist_add(&state->order_names, "*.example.org");
-    state->order_created_s = 1795000000;
+    strcpy(state->orders[0].url, "https://ca.example.org/order/1");
+    strcpy(state->orders[0].ca, "https://ca.example.org/directory");
+    strlist_add(&state->orders[0].names, "example.org");
+    strlist_add(&state->orders[0].names, "*.example.org");
+    state->orders[0].created_s = 1795000000;
     state->version = 12;
     state->step = DEPLOY_RELOADED;
     state->issued_s = 1795000001;
@@ -53,11 +53,11 @@ static void all_of_it_comes_back(void **unused)
     fill(&before);
     state_encode(&before, &json);
     decode_ok(json.data, json.len, &after);
-    assert_string_equal(after.order_url, before.order_url);
-    assert_string_equal(after.order_ca, before.order_ca);
-    assert_int_equal(after.order_names.n, 2);
-    assert_string_equal(after.order_names.v[1], "*.example.org");
-    assert_int_equal(after.order_created_s, before.order_created_s);
+    assert_string_equal(after.orders[0].url, before.orders[0].url);
+    assert_string_equal(after.orders[0].ca, before.orders[0].ca);
+    assert_int_equal(after.orders[0].names.n, 2);
+    assert_string_equal(after.orders[0].names.v[1], "*.example.org");
+    assert_int_equal(after.orders[0].created_s, before.orders[0].created_s);
     assert_int_equal(after.version, 12);
     assert_int_equal(after.step, DEPLOY_RELOADED);
     assert_int_equal(after.issued_s, before.issued_s);
@@ -121,7 +121,7 @@ static void unknown_members_and_nulls_are_let_be(void **unused)
     assert_int_equal(after.step, DEPLOY_ISSUED); /* what we do not know, we do again */
     assert_int_equal(after.last_error.code, ERR_INTERNAL);
     assert_string_equal(after.last_error.text, "down");
-    assert_string_equal(after.order_url, "");
+    assert_string_equal(after.orders[0].url, "");
 }
 
 static const struct {
@@ -172,7 +172,7 @@ static void damage_is_told_with_its_place(void **unused)
             fail_msg("'%s' does not contain '%s'", err.text, refused[i].expected);
     }
     assert_int_equal(state.version, 12); /* untouched by all of that */
-    assert_int_equal(state.order_names.n, 2);
+    assert_int_equal(state.orders[0].names.n, 2);
     cert_state_clear(&state);
 }
 
@@ -205,7 +205,7 @@ static void what_is_too_long_to_use_is_refused(void **unused)
     url[511] = '\0';
     AUTO_FREE char *fits = mem_fmt("{\"order\": {\"url\": \"%s\"}}", url);
     decode_ok(fits, strlen(fits), &after);
-    assert_string_equal(after.order_url, url);
+    assert_string_equal(after.orders[0].url, url);
 }
 
 static void hostile_text_is_shown_harmlessly(void **unused)
@@ -227,10 +227,10 @@ static void whatever_is_in_memory_can_be_read_again(void **unused)
     struct cert_state before = CERT_STATE_INIT, after;
     AUTO_BUF json = BUF_INIT;
     (void)unused;
-    strcpy(before.order_url, "https://h/ with a space");
-    strcpy(before.order_ca, "\xff\xfe");
-    strlist_add(&before.order_names, "example.org");
-    before.order_created_s = INT64_MIN;
+    strcpy(before.orders[0].url, "https://h/ with a space");
+    strcpy(before.orders[0].ca, "\xff\xfe");
+    strlist_add(&before.orders[0].names, "example.org");
+    before.orders[0].created_s = INT64_MIN;
     before.issued_s = INT64_MAX;
     before.version = INT_MAX;
     before.failures = -1;
@@ -244,7 +244,7 @@ static void whatever_is_in_memory_can_be_read_again(void **unused)
     decode_ok(json.data, json.len, &after);
     assert_string_equal(after.last_error.text, "cut in a character ");
     assert_string_equal(after.last_error.subject, "? latin ? text");
-    assert_string_equal(after.order_url, "");
+    assert_string_equal(after.orders[0].url, "");
     assert_int_equal(after.last_error.code, ERR_INTERNAL);
     assert_int_equal(after.version, INT_MAX);
     assert_true(after.issued_s > 0);
@@ -257,14 +257,14 @@ static void odd_names_do_not_lock_the_state(void **unused)
     struct cert_state before = CERT_STATE_INIT, after;
     AUTO_BUF json = BUF_INIT;
     (void)unused;
-    strlist_add(&before.order_names, "b\xc3\xbc"
+    strlist_add(&before.orders[0].names, "b\xc3\xbc"
                                      "cher.example");
-    strlist_add(&before.order_names, "");
-    strlist_add(&before.order_names, "example.org");
+    strlist_add(&before.orders[0].names, "");
+    strlist_add(&before.orders[0].names, "example.org");
     state_encode(&before, &json);
     decode_ok(json.data, json.len, &after);
-    assert_int_equal(after.order_names.n, 1);
-    assert_string_equal(after.order_names.v[0], "example.org");
+    assert_int_equal(after.orders[0].names.n, 1);
+    assert_string_equal(after.orders[0].names.v[0], "example.org");
     cert_state_clear(&before);
     cert_state_clear(&after);
 }

@@ -39,6 +39,9 @@
 static struct key *keys[2];
 static struct cert_chain *chains[2];
 
+/* The certificate of that number as the only one of a version. */
+#define PART(which) (&(struct store_part){keys[which], chains[which]})
+
 static EVP_PKEY *openssl_key(const struct key *key)
 {
     AUTO_BUF pem = BUF_SECRET;
@@ -223,10 +226,10 @@ static void writing_makes_the_layout_whatever_the_umask(void **state)
         struct store *store = open_store(STORE_WRITE);
         struct key *key = NULL;
         int version = 0;
-        MUST(store_account_key(store, CA, true, &key, &err));
-        MUST(store_pending_key_save(store, NAME, keys[0], &err));
-        MUST(store_version_add(store, NAME, keys[0], chains[0], &version, &err));
-        MUST(store_account_save(store, CA, &(struct account_record){.created_s = 1}, &err));
+        MUST(store_account_key(store, CA, NULL, true, &key, &err));
+        MUST(store_pending_key_save(store, NAME, 0, keys[0], &err));
+        MUST(store_version_add(store, NAME, PART(0), 1, &version, &err));
+        MUST(store_account_save(store, CA, NULL, &(struct account_record){.created_s = 1}, &err));
         MUST(store_state_save(store, NAME, &(struct cert_state)CERT_STATE_INIT, &err));
         umask(before);
         key_free(key);
@@ -275,20 +278,20 @@ static void reading_needs_nothing_and_makes_nothing(void **state)
     assert_int_equal(names.n, 0);
     MUST_FAIL(store_cert_config(store, NAME, &config, &err), ERR_NOT_FOUND,
               "there is no certificate 'example.org'");
-    MUST_FAIL(store_account_key(store, CA, false, &key, &err), ERR_NOT_FOUND, "key.pem");
-    MUST_FAIL(store_account_key(store, CA, true, &key, &err), ERR_INTERNAL, "reading only");
-    MUST(store_account_load(store, CA, &account, &err));
+    MUST_FAIL(store_account_key(store, CA, NULL, false, &key, &err), ERR_NOT_FOUND, "key.pem");
+    MUST_FAIL(store_account_key(store, CA, NULL, true, &key, &err), ERR_INTERNAL, "reading only");
+    MUST(store_account_load(store, CA, NULL, &account, &err));
     assert_string_equal(account.url, "");
     store_directory_load(store, CA, &json, &fetched_s);
     assert_int_equal(fetched_s, 0);
-    MUST_FAIL(store_pending_key_load(store, NAME, &key, &err), ERR_NOT_FOUND, "pending.pem");
+    MUST_FAIL(store_pending_key_load(store, NAME, 0, &key, &err), ERR_NOT_FOUND, "pending.pem");
     MUST(store_live_version(store, NAME, &version, &err));
     assert_int_equal(version, 0);
     MUST_FAIL(store_live_chain(store, NAME, &chain, &err), ERR_NOT_FOUND, "no live version");
-    MUST_FAIL(store_version_chain(store, NAME, 1, &chain, &err), ERR_NOT_FOUND, "0001/fullchain.pem");
+    MUST_FAIL(store_version_chain(store, NAME, 1, 0, &chain, &err), ERR_NOT_FOUND, "0001/fullchain.pem");
     MUST(store_state_load(store, NAME, &cert_state, &err));
     assert_int_equal(cert_state.version, 0);
-    MUST_FAIL(store_version_add(store, NAME, keys[0], chains[0], &version, &err), ERR_INTERNAL,
+    MUST_FAIL(store_version_add(store, NAME, PART(0), 1, &version, &err), ERR_INTERNAL,
               "reading only");
     MUST_FAIL(store_cert_delete(store, NAME, &err), ERR_INTERNAL, "reading only");
     store_close(store);
@@ -337,16 +340,16 @@ static void no_path_is_made_of_a_bad_name(void **state)
         config.name = mem_dup(bad[i]);
         MUST_FAIL(store_cert_config(store, bad[i], &config, &err), ERR_NAME, part);
         MUST_FAIL(store_cert_config_save(store, &config, &err), ERR_NAME, part);
-        MUST_FAIL(store_pending_key_load(store, bad[i], &key, &err), ERR_NAME, part);
-        MUST_FAIL(store_pending_key_save(store, bad[i], keys[0], &err), ERR_NAME, part);
-        MUST_FAIL(store_pending_key_drop(store, bad[i], &err), ERR_NAME, part);
-        MUST_FAIL(store_version_add(store, bad[i], keys[0], chains[0], &version, &err), ERR_NAME, part);
+        MUST_FAIL(store_pending_key_load(store, bad[i], 0, &key, &err), ERR_NAME, part);
+        MUST_FAIL(store_pending_key_save(store, bad[i], 0, keys[0], &err), ERR_NAME, part);
+        MUST_FAIL(store_pending_key_drop(store, bad[i], 0, &err), ERR_NAME, part);
+        MUST_FAIL(store_version_add(store, bad[i], PART(0), 1, &version, &err), ERR_NAME, part);
         MUST_FAIL(store_version_drop(store, bad[i], 1, &err), ERR_NAME, part);
         MUST_FAIL(store_version_prune(store, bad[i], 1, &err), ERR_NAME, part);
         MUST_FAIL(store_live_switch(store, bad[i], 1, &err), ERR_NAME, part);
         MUST_FAIL(store_live_version(store, bad[i], &version, &err), ERR_NAME, part);
         MUST_FAIL(store_live_chain(store, bad[i], &chain, &err), ERR_NAME, part);
-        MUST_FAIL(store_version_chain(store, bad[i], 1, &chain, &err), ERR_NAME, part);
+        MUST_FAIL(store_version_chain(store, bad[i], 1, 0, &chain, &err), ERR_NAME, part);
         MUST_FAIL(store_state_load(store, bad[i], &cert_state, &err), ERR_NAME, part);
         MUST_FAIL(store_state_save(store, bad[i], &cert_state, &err), ERR_NAME, part);
         MUST_FAIL(store_cert_delete(store, bad[i], &err), ERR_NAME, part);
@@ -443,7 +446,7 @@ static void what_would_not_read_back_is_not_saved(void **state)
         config.name = mem_dup(NAME);
         strlist_add(&config.names, NAME);
         config.webroot = mem_dup(webroots[i]);
-        config.challenge = CHALLENGE_VIA_WEBROOT;
+        config.challenges[0] = CHALLENGE_VIA_WEBROOT;
         MUST_FAIL(store_cert_config_save(store, &config, &err), ERR_CONFIG, "cannot be saved");
         assert_false(fs_exists(path));
         cert_config_clear(&config);
@@ -471,7 +474,7 @@ static void assert_thumbprint(struct store *store, const char *ca, const char *e
 {
     char thumbprint[KEY_THUMBPRINT_BYTES];
     struct key *key = NULL;
-    MUST(store_account_key(store, ca, false, &key, &err));
+    MUST(store_account_key(store, ca, NULL, false, &key, &err));
     MUST(key_thumbprint(key, thumbprint, &err));
     assert_string_equal(thumbprint, expected);
     key_free(key);
@@ -484,21 +487,21 @@ static void one_account_key_serves_all_but_those_with_their_own(void **state)
     char shared[KEY_THUMBPRINT_BYTES], own[KEY_THUMBPRINT_BYTES];
     AUTO_BUF pem = BUF_SECRET;
     (void)state;
-    MUST(store_account_key(store, CA, true, &key, &err));
+    MUST(store_account_key(store, CA, NULL, true, &key, &err));
     assert_int_equal(key_type_of(key), KEY_ECDSA_P256);
     MUST(key_thumbprint(key, shared, &err));
     key_free(key);
     MUST(key_thumbprint(keys[1], own, &err));
     MUST(key_to_pem(keys[1], &pem, &err));
     MUST(
-        store_account_save(store, "https://other.example/d", &(struct account_record){.created_s = 1}, &err));
+        store_account_save(store, "https://other.example/d", NULL, &(struct account_record){.created_s = 1}, &err));
     AUTO_FREE char *path = in_state("accounts/other.example_d/key.pem");
     MUST(fs_write(path, pem.data, pem.len, 0600, &err));
     assert_thumbprint(store, CA, shared);
     assert_thumbprint(store, CONFIG_DEFAULT_CA, shared);
     assert_thumbprint(store, "https://other.example/d", own);
     /* made once only */
-    MUST(store_account_key(store, CA, true, &key, &err));
+    MUST(store_account_key(store, CA, NULL, true, &key, &err));
     key_free(key);
     assert_thumbprint(store, CA, shared);
     store_close(store);
@@ -512,9 +515,9 @@ static void a_damaged_account_key_is_not_replaced(void **state)
     AUTO_BUF after = BUF_INIT;
     (void)state;
     put_text(path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
-    MUST_FAIL(store_account_key(store, CA, true, &key, &err), ERR_CRYPTO, path);
+    MUST_FAIL(store_account_key(store, CA, NULL, true, &key, &err), ERR_CRYPTO, path);
     put_text(path, "");
-    MUST_FAIL(store_account_key(store, CA, true, &key, &err), ERR_CRYPTO, path);
+    MUST_FAIL(store_account_key(store, CA, NULL, true, &key, &err), ERR_CRYPTO, path);
     MUST(fs_read(path, 100, &after, &err));
     assert_int_equal(after.len, 0);
     store_close(store);
@@ -526,16 +529,16 @@ static void account_records_come_back(void **state)
     struct account_record record = {.url = "https://ca.example.org/acct/1", .created_s = 7}, again;
     AUTO_FREE char *path = in_state("accounts/" CA_DIR "/account.json");
     (void)state;
-    MUST(store_account_save(store, CA, &record, &err));
-    MUST(store_account_load(store, CA, &again, &err));
+    MUST(store_account_save(store, CA, NULL, &record, &err));
+    MUST(store_account_load(store, CA, NULL, &again, &err));
     assert_memory_equal(&again, &record, sizeof again);
-    MUST(store_account_load(store, CONFIG_DEFAULT_CA, &again, &err));
+    MUST(store_account_load(store, CONFIG_DEFAULT_CA, NULL, &again, &err));
     assert_string_equal(again.url, "");
     put_text(path, "{");
-    MUST_FAIL(store_account_load(store, CA, &again, &err), ERR_CONFIG, path);
-    MUST(store_account_forget(store, CA, &err));
-    MUST(store_account_forget(store, CA, &err));
-    MUST(store_account_load(store, CA, &again, &err));
+    MUST_FAIL(store_account_load(store, CA, NULL, &again, &err), ERR_CONFIG, path);
+    MUST(store_account_forget(store, CA, NULL, &err));
+    MUST(store_account_forget(store, CA, NULL, &err));
+    MUST(store_account_load(store, CA, NULL, &again, &err));
     assert_string_equal(again.url, "");
     store_close(store);
 }
@@ -546,9 +549,9 @@ static void a_hostile_ca_url_stays_below_accounts(void **state)
     AUTO_STRLIST above = STRLIST_INIT, entries = STRLIST_INIT;
     AUTO_FREE char *accounts = in_state("accounts");
     (void)state;
-    MUST(store_account_save(store, "https://../../../x", &(struct account_record){.created_s = 1}, &err));
-    MUST(store_account_save(store, "..", &(struct account_record){.created_s = 1}, &err));
-    MUST(store_account_save(store, "", &(struct account_record){.created_s = 1}, &err));
+    MUST(store_account_save(store, "https://../../../x", NULL, &(struct account_record){.created_s = 1}, &err));
+    MUST(store_account_save(store, "..", NULL, &(struct account_record){.created_s = 1}, &err));
+    MUST(store_account_save(store, "", NULL, &(struct account_record){.created_s = 1}, &err));
     MUST(fs_list(accounts, &entries, &err));
     assert_int_equal(entries.n, 3);
     MUST(fs_list(root, &above, &err));
@@ -592,7 +595,7 @@ static void the_directory_document_is_kept_byte_for_byte(void **state)
 static int add(struct store *store, size_t which)
 {
     int version = 0;
-    MUST(store_version_add(store, NAME, keys[which], chains[which], &version, &err));
+    MUST(store_version_add(store, NAME, PART(which), 1, &version, &err));
     return version;
 }
 
@@ -643,7 +646,7 @@ static void versions_follow_each_other_and_live_is_switched(void **state)
     MUST(store_live_chain(store, NAME, &chain, &err));
     assert_serial(chain, "65");
     cert_chain_free(chain);
-    MUST(store_version_chain(store, NAME, 1, &chain, &err));
+    MUST(store_version_chain(store, NAME, 1, 0, &chain, &err));
     assert_serial(chain, "64");
     cert_chain_free(chain);
     assert_matching("certs/" NAME "/0001");
@@ -688,7 +691,7 @@ static void numbers_are_never_used_again(void **state)
     AUTO_FREE char *last = in_state("certs/" NAME "/999999999");
     assert_int_equal(mkdir(last, 0755), 0);
     int version = 0;
-    MUST_FAIL(store_version_add(store, NAME, keys[0], chains[0], &version, &err), ERR_IO,
+    MUST_FAIL(store_version_add(store, NAME, PART(0), 1, &version, &err), ERR_IO,
               "no version numbers left");
     store_close(store);
 }
@@ -780,17 +783,17 @@ static void pending_keys_wait_and_go(void **state)
     struct key *key = NULL;
     char expected[KEY_THUMBPRINT_BYTES], found[KEY_THUMBPRINT_BYTES];
     (void)state;
-    MUST(store_pending_key_save(store, NAME, keys[0], &err));
-    MUST(store_pending_key_save(store, NAME, keys[1], &err));
-    MUST(store_pending_key_load(store, NAME, &key, &err));
+    MUST(store_pending_key_save(store, NAME, 0, keys[0], &err));
+    MUST(store_pending_key_save(store, NAME, 0, keys[1], &err));
+    MUST(store_pending_key_load(store, NAME, 0, &key, &err));
     MUST(key_thumbprint(keys[1], expected, &err));
     MUST(key_thumbprint(key, found, &err));
     assert_string_equal(found, expected);
     key_free(key);
     add(store, 1); /* lets it be: the order may yet need it */
-    MUST(store_pending_key_drop(store, NAME, &err));
-    MUST(store_pending_key_drop(store, NAME, &err));
-    MUST_FAIL(store_pending_key_load(store, NAME, &key, &err), ERR_NOT_FOUND, "pending.pem");
+    MUST(store_pending_key_drop(store, NAME, 0, &err));
+    MUST(store_pending_key_drop(store, NAME, 0, &err));
+    MUST_FAIL(store_pending_key_load(store, NAME, 0, &key, &err), ERR_NOT_FOUND, "pending.pem");
     assert_list("certs/" NAME, "0001");
     store_close(store);
 }
@@ -838,7 +841,7 @@ static void fill_certificate(struct store *store)
 {
     put_config("certs.d/" NAME ".conf", "names = " NAME "\n");
     MUST(store_state_save(store, NAME, &(struct cert_state)CERT_STATE_INIT, &err));
-    MUST(store_pending_key_save(store, NAME, keys[0], &err));
+    MUST(store_pending_key_save(store, NAME, 0, keys[0], &err));
     add(store, 0);
     MUST(store_live_switch(store, NAME, 1, &err));
     add(store, 1);
@@ -955,10 +958,10 @@ static int try_to_read(void)
     if (!store_live_chain(store, NAME, &chain, &err) || !store_state_load(store, NAME, &cert_state, &err))
         return 2;
     cert_chain_free(chain);
-    if (store_pending_key_load(store, NAME, &key, &err) || err.code != ERR_PERMISSION)
+    if (store_pending_key_load(store, NAME, 0, &key, &err) || err.code != ERR_PERMISSION)
         return 3;
     err_clear(&err);
-    if (store_account_key(store, CA, false, &key, &err) || err.code != ERR_PERMISSION)
+    if (store_account_key(store, CA, NULL, false, &key, &err) || err.code != ERR_PERMISSION)
         return 4;
     store_close(store);
     return 0;
@@ -974,7 +977,7 @@ static int write_our_own(void)
     snprintf(var, sizeof var, "%s/own/var", root);
     if (!store_open(etc, var, STORE_WRITE, &store, &err))
         return 1;
-    bool ok = store_version_add(store, NAME, keys[0], chains[0], &version, &err) &&
+    bool ok = store_version_add(store, NAME, PART(0), 1, &version, &err) &&
               store_live_switch(store, NAME, version, &err);
     store_close(store);
     return ok ? 0 : 2;
@@ -990,7 +993,7 @@ static void others_may_not_write_and_are_told_what_to_do(void **state)
     struct store *store = open_store(STORE_WRITE);
     fill_certificate(store);
     struct key *key = NULL;
-    MUST(store_account_key(store, CA, true, &key, &err));
+    MUST(store_account_key(store, CA, NULL, true, &key, &err));
     key_free(key);
     store_close(store);
     assert_int_equal(as_nobody(try_to_write), 0);
@@ -1074,8 +1077,8 @@ static void a_link_in_place_of_a_certificate_directory_is_refused(void **state)
     assert_int_equal(mkdir(trap, 0755), 0);
     assert_int_equal(chown(trap, 65534, 65534), 0);
     assert_int_equal(symlink(trap, link), 0);
-    MUST_FAIL(store_version_add(store, NAME, keys[0], chains[0], &version, &err), ERR_PERMISSION, link);
-    MUST_FAIL(store_pending_key_save(store, NAME, keys[0], &err), ERR_PERMISSION, link);
+    MUST_FAIL(store_version_add(store, NAME, PART(0), 1, &version, &err), ERR_PERMISSION, link);
+    MUST_FAIL(store_pending_key_save(store, NAME, 0, keys[0], &err), ERR_PERMISSION, link);
     assert_list("../trap", "");
     store_close(store);
 }
@@ -1186,7 +1189,7 @@ static int job_renew(void)
     struct err err = ERR_INIT;
     struct cert_state state = CERT_STATE_INIT;
     if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err) ||
-        !store_version_add(store, NAME, keys[1], chains[1], &state.version, &err) ||
+        !store_version_add(store, NAME, PART(1), 1, &state.version, &err) ||
         !store_state_save(store, NAME, &state, &err) ||
         !store_live_switch(store, NAME, state.version, &err) || !store_version_prune(store, NAME, 1, &err))
         return 1;
@@ -1273,7 +1276,7 @@ static int live_on_little(void)
         failures_seen[0]++;
         return 1;
     }
-    bool first = store_version_add(store, NAME, keys[0], chains[0], &version, &err) &&
+    bool first = store_version_add(store, NAME, PART(0), 1, &version, &err) &&
                  store_live_switch(store, NAME, 1, &err);
     if (!first) {
         assert_int_equal(err.code, ERR_NO_SPACE);
@@ -1286,7 +1289,7 @@ static int live_on_little(void)
         return 1;
     }
     struct cert_state cert_state = {.version = 2};
-    if (!store_version_add(store, NAME, keys[1], chains[1], &version, &err) ||
+    if (!store_version_add(store, NAME, PART(1), 1, &version, &err) ||
         !store_state_save(store, NAME, &cert_state, &err) || !store_live_switch(store, NAME, 2, &err)) {
         assert_int_equal(err.code, ERR_NO_SPACE);
         AUTO_FREE char *entries = list("certs/" NAME);

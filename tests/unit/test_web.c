@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "../../src/install/driver.h"
+#include "tlsup/clock.h"
 #include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
@@ -82,19 +83,34 @@ static pid_t start(const char *const *argv)
     return pid;
 }
 
+/* ---- waiting for what must come: a busy machine takes its time ---- */
+
+enum { PATIENCE_MS = 60000, STEP_US = 20000 };
+
+static bool has_text(const char *path, const char *text)
+{
+    AUTO_BUF content = BUF_INIT;
+    struct err err = ERR_INIT;
+    return fs_read(path, 1 << 20, &content, &err) &&
+           memmem(content.data, content.len, text, strlen(text)) != NULL;
+}
+
+static void wait_text(const char *path, const char *text)
+{
+    int64_t since_ms = clock_mono_ms();
+    while (!has_text(path, text)) {
+        if (clock_mono_ms() - since_ms >= PATIENCE_MS) {
+            fail_msg("%s: never has \"%s\"", path, text);
+        }
+        usleep(STEP_US);
+    }
+}
+
 /* Until the process has children: then it listens, and its title is set. */
 static void wait_ready(pid_t pid)
 {
     AUTO_FREE char *path = mem_fmt("/proc/%ld/task/%ld/children", (long)pid, (long)pid);
-    for (int i = 0; i < 1500; i++) {
-        AUTO_BUF text = BUF_INIT;
-        struct err err = ERR_INIT;
-        if (fs_read(path, 4096, &text, &err) && text.len > 0) {
-            return;
-        }
-        usleep(20000);
-    }
-    fail_msg("the server does not start");
+    wait_text(path, " ");
 }
 
 static pid_t start_nginx(const char *conf, const char *prefix)
@@ -263,14 +279,7 @@ static void test_reload_by_signal(void **state)
     put_conf("one.conf", 8088);
     ok(web_reload(&web, &err));
     assert_int_equal(web.master_pid, pid);
-    struct err why = ERR_INIT;
-    AUTO_BUF table = BUF_INIT;
-    for (int i = 0; i < 100 && strstr(buf_str(&table), ":1F98 ") == NULL; i++) {
-        buf_reset(&table);
-        assert_true(fs_read("/proc/net/tcp", 1 << 20, &table, &why));
-        usleep(20000);
-    }
-    assert_non_null(strstr(buf_str(&table), ":1F98 ")); /* 8088: the new configuration is in use */
+    wait_text("/proc/net/tcp", ":1F98 "); /* 8088: the new configuration is in use */
 }
 
 static void test_reload_finds_a_restarted_master(void **state)
@@ -288,14 +297,16 @@ static void test_reload_finds_a_restarted_master(void **state)
 
 static void test_master_that_dies(void **state)
 {
-    struct web web = {.kind = WEB_NGINX, .bin = "/usr/bin/sleep"};
-    const char *argv[] = {"/usr/bin/sleep", "100", NULL};
+    AUTO_FREE char *shell = realpath("/bin/sh", NULL);
+    AUTO_FREE char *set = fs_join(base, "trap-is-set");
+    AUTO_FREE char *script = mem_fmt("trap 'exit 1' HUP; echo yes >%s; while :; do sleep 0.1; done", set);
+    const char *argv[] = {shell, "-c", script, NULL};
+    struct web web = {.kind = WEB_NGINX};
     struct err why = ERR_INIT;
     (void)state;
-    web.master_pid = start(argv); /* SIGHUP ends it, and it stays a zombie */
-    for (int i = 0; i < 100 && web_master((const char *const[]){"sleep", NULL}, NULL) == 0; i++) {
-        usleep(10000);
-    }
+    snprintf(web.bin, sizeof web.bin, "%s", shell);
+    web.master_pid = start(argv); /* and it stays a zombie */
+    wait_text(set, "yes");
     assert_false(web_reload(&web, &why));
     assert_int_equal(why.code, ERR_WEBSERVER);
     assert_non_null(strstr(why.text, "ended"));
@@ -318,9 +329,10 @@ static void test_stopped_server_is_started_by_its_service(void **state)
     put("/etc/init.d/nginx", script, 0755);
     ok(web_reload(&web, &err));
     assert_int_not_equal(web.master_pid, 0);
-    for (int i = 0; i < 1500 && web_master(nginx_names, NULL) != 0; i++) { /* a busy machine takes its time */
+    int64_t since_ms = clock_mono_ms();
+    while (web_master(nginx_names, NULL) != 0 && clock_mono_ms() - since_ms < PATIENCE_MS) {
         kill(web.master_pid, SIGTERM);
-        usleep(20000);
+        usleep(STEP_US);
     }
     assert_int_equal(web_master(nginx_names, NULL), 0);
     unlink("/etc/init.d/nginx");
@@ -452,15 +464,16 @@ static void test_more_than_a_title(void **state)
 {
     (void)state;
     /* A process that only calls itself nginx is none. */
-    const char *argv[] = {"/usr/bin/sleep", "100", NULL};
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
-        execl(argv[0], "nginx: master process /usr/sbin/nginx -c /tmp/evil", "100", (char *)NULL);
+        execl("/usr/bin/sleep", "nginx: master process /usr/sbin/nginx -c /etc/evil.conf", "100",
+              (char *)NULL);
         _exit(127);
     }
     children[n_children++] = pid;
-    usleep(100000);
+    AUTO_FREE char *title = mem_fmt("/proc/%ld/cmdline", (long)pid);
+    wait_text(title, "nginx: master process");
     assert_int_equal(web_master(nginx_names, NULL), 0);
 }
 
