@@ -20,7 +20,8 @@
 #define MAX_NAMED_SERVERS 6 /* in an error */
 #define MAX_NAMED_VALUES 3
 
-/* -- what was asked lately --------------------------------------------------------------------------------- */
+/* -- what was asked lately ---------------------------------------------------------------------------------
+ */
 
 static size_t bucket_of(const char *key)
 {
@@ -136,8 +137,9 @@ static struct dns_lookup *lookup_new(struct dns *dns, const char *key, const str
     return lookup;
 }
 
-const struct dns_lookup *dns_task_lookup(struct dns_task *task, const char *zone, struct dns_host *const *hosts,
-                                         size_t n_hosts, const char *name, enum dns_type type)
+const struct dns_lookup *dns_task_lookup(struct dns_task *task, const char *zone,
+                                         struct dns_host *const *hosts, size_t n_hosts, const char *name,
+                                         enum dns_type type)
 {
     AUTO_FREE char *key = make_key(zone, hosts, n_hosts, name, type);
     for (size_t i = 0; i < task->n_held; i++)
@@ -163,7 +165,8 @@ const struct dns_lookup *dns_task_lookup(struct dns_task *task, const char *zone
     return lookup;
 }
 
-/* -- tasks ------------------------------------------------------------------------------------------------- */
+/* -- tasks -------------------------------------------------------------------------------------------------
+ */
 
 enum check_state {
     CHECK_NEW,
@@ -232,7 +235,8 @@ static void add_servers(struct dns_task *task, const struct dns_walk *walk)
 
 /* -- where? -- */
 
-/* The primary takes updates: it comes first, though it need not be among the name servers that the world knows. */
+/* The primary takes updates: it comes first, though it need not be among the name servers that the world
+ * knows. */
 static enum dns_step add_primary(struct dns_task *task, const struct dns_walk *walk)
 {
     AUTO_STRLIST addresses = STRLIST_INIT;
@@ -240,7 +244,8 @@ static enum dns_step add_primary(struct dns_task *task, const struct dns_walk *w
         return DNS_DONE;
     enum dns_step step = dns_walk_addresses(task, walk->primary, &addresses);
     for (size_t i = 0; step == DNS_DONE && i < walk->n_hosts; i++)
-        if (strcmp(walk->ns[walk->ns_of[i]], walk->primary) == 0 && !strlist_has(&addresses, walk->hosts[i]->text))
+        if (strcmp(walk->ns[walk->ns_of[i]], walk->primary) == 0 &&
+            !strlist_has(&addresses, walk->hosts[i]->text))
             strlist_add(&addresses, walk->hosts[i]->text);
     for (size_t i = 0; step == DNS_DONE && i < addresses.n; i++) {
         const struct dns_host *host = dns_host_get(task->dns, addresses.v[i]);
@@ -312,7 +317,8 @@ static char *describe_instead(const struct dns_message *message, const char *nam
     if (values.n == 0 && strcmp(end, name) != 0)
         buf_addf(&text, "has an alias to %s", end);
     else if (values.n == 0)
-        buf_adds(&text, message->rcode == DNS_NXDOMAIN ? "has nothing of that name" : "has no TXT record there");
+        buf_adds(&text,
+                 message->rcode == DNS_NXDOMAIN ? "has nothing of that name" : "has no TXT record there");
     for (size_t i = 0; i < values.n && i < MAX_NAMED_VALUES; i++)
         buf_addf(&text, "%s\"%.60s\"", i == 0 ? "has only " : ", ", values.v[i]);
     if (values.n > MAX_NAMED_VALUES)
@@ -370,7 +376,8 @@ static void ask_again(struct dns_check *check)
     check->exchange = dns_exchange_new(check->task->dns, &order, check_done, check);
 }
 
-/* A server that is silent may be so on one of its addresses; one that this machine has no way to is left to the others. */
+/* A server that is silent may be so on one of its addresses; one that this machine has no way to is left to
+ * the others. */
 static bool is_excused(const struct dns_task *task, const struct dns_check *check)
 {
     if (check->state != CHECK_SILENT && check->state != CHECK_UNREACHABLE)
@@ -438,12 +445,13 @@ static void everywhere_late(struct dns_task *task)
     if (lacking > MAX_NAMED_SERVERS)
         buf_addf(&servers, "; and %zu more", lacking - MAX_NAMED_SERVERS);
     err_set(&task->err, ERR_TIMEOUT, NEXT_RETRY_LATER, task->answer.name,
-            "after %s the TXT record \"%.60s\" of %s is not to be seen at %zu of %zu addresses of the name servers of %s: %s",
+            "after %s the TXT record \"%.60s\" of %s is not to be seen at %zu of %zu addresses of the name "
+            "servers of %s: %s",
             clock_format_span(task->timeout_ms / 1000, span), task->value, task->answer.name, lacking,
             task->n_checks, task->answer.zone, buf_str(&servers));
-    err_advise(&task->err,
-               "check that the record was made in this zone, that changes reach all its name servers (NOTIFY, zone transfer), and that "
-               "each of them answers; or allow more time");
+    err_advise(&task->err, "check that the record was made in this zone, that changes reach all its name "
+                           "servers (NOTIFY, zone transfer), and that "
+                           "each of them answers; or allow more time");
 }
 
 /* -- CAA -- */
@@ -454,7 +462,8 @@ static bool add_caa(struct dns_task *task, const struct dns_message *message, co
     for (size_t i = 0; i < message->n; i++) {
         const struct dns_record *record = &message->v[i];
         struct dns_caa *caa;
-        if (record->section != DNS_ANSWER || record->type != DNS_TYPE_CAA || strcmp(record->owner, owner) != 0)
+        if (record->section != DNS_ANSWER || record->type != DNS_TYPE_CAA ||
+            strcmp(record->owner, owner) != 0)
             continue;
         if (strlen(record->data) >= sizeof caa->value)
             return err_set(&task->err, ERR_PROTOCOL, NEXT_FIX_CONFIG, task->name,
@@ -468,7 +477,8 @@ static bool add_caa(struct dns_task *task, const struct dns_message *message, co
     return true;
 }
 
-/* The CAA records of one name, through its aliases. A resolver follows them by itself; where it has not, it is asked on. */
+/* The CAA records of one name, through its aliases. A resolver follows them by itself; where it has not, it
+ * is asked on. */
 static enum dns_step caa_of(struct dns_task *task, const char *name)
 {
     char at[DNS_NAME_BYTES];
@@ -481,9 +491,10 @@ static enum dns_step caa_of(struct dns_task *task, const char *name)
         if (lookup->state == LOOKUP_PENDING)
             return DNS_PENDING;
         if (lookup->state == LOOKUP_FAILED) {
-            err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name, "the CAA records of %s cannot be read: %s", at,
-                    lookup->faults);
-            err_advise(&task->err, "a CA does not issue while this is so: check the zone's name servers and its DNSSEC, or the resolver here");
+            err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name,
+                    "the CAA records of %s cannot be read: %s", at, lookup->faults);
+            err_advise(&task->err, "a CA does not issue while this is so: check the zone's name servers and "
+                                   "its DNSSEC, or the resolver here");
             return DNS_FAILED;
         }
         const char *end = dns_message_end(lookup->message, at);
@@ -496,8 +507,8 @@ static enum dns_step caa_of(struct dns_task *task, const char *name)
             return DNS_DONE;
         snprintf(at, sizeof at, "%s", end);
     }
-    err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name, "the aliases (CNAME) of %s lead in a circle, or are more than %d",
-            name, MAX_ALIASES);
+    err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name,
+            "the aliases (CNAME) of %s lead in a circle, or are more than %d", name, MAX_ALIASES);
     err_advise(&task->err, "correct the CNAME records");
     return DNS_FAILED;
 }
@@ -532,7 +543,8 @@ static void update_done(void *ctx, struct dns_exchange *exchange)
     }
     err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->typed, "no name server answers the update: %s",
             buf_str(&exchange->faults));
-    err_advise(&task->err, "check that this machine may send to port 53 of the zone's primary, by UDP and TCP");
+    err_advise(&task->err,
+               "check that this machine may send to port 53 of the zone's primary, by UDP and TCP");
 }
 
 static enum dns_step run_update(struct dns_task *task)
@@ -553,13 +565,14 @@ static enum dns_step run_update(struct dns_task *task)
     return DNS_PENDING;
 }
 
-/* -- each in its turn -------------------------------------------------------------------------------------- */
+/* -- each in its turn --------------------------------------------------------------------------------------
+ */
 
 typedef enum dns_step run_fn(struct dns_task *task);
 
 static run_fn *const runners[DNS_KINDS] = {
-    [DNS_WHERE] = run_where, [DNS_TXT_EVERYWHERE] = run_everywhere,
-    [DNS_TXT] = run_txt,     [DNS_CAA] = run_caa,
+    [DNS_WHERE] = run_where,   [DNS_TXT_EVERYWHERE] = run_everywhere,
+    [DNS_TXT] = run_txt,       [DNS_CAA] = run_caa,
     [DNS_UPDATE] = run_update,
 };
 
@@ -574,9 +587,11 @@ static bool check_question(struct dns_task *task)
     if (task->kind == DNS_UPDATE)
         return (task->packet.len >= DNS_HEADER_BYTES && task->packet.len <= DNS_MESSAGE_BYTES &&
                 task->n_servers > 0) ||
-               err_set(&task->err, ERR_INTERNAL, NEXT_NONE, task->typed, "an update without packet or servers");
+               err_set(&task->err, ERR_INTERNAL, NEXT_NONE, task->typed,
+                       "an update without packet or servers");
     if (!dns_name_clean(task->typed, task->name) || strcmp(task->name, ".") == 0)
-        return err_set(&task->err, ERR_NAME, NEXT_FIX_CONFIG, task->typed, "\"%.300s\" cannot be a name in DNS", task->typed);
+        return err_set(&task->err, ERR_NAME, NEXT_FIX_CONFIG, task->typed,
+                       "\"%.300s\" cannot be a name in DNS", task->typed);
     return task->kind != DNS_TXT_EVERYWHERE || task->value != NULL ||
            err_set(&task->err, ERR_INTERNAL, NEXT_NONE, task->typed, "no value to wait for");
 }
@@ -600,7 +615,8 @@ static void task_late(struct dns_task *task)
             err_context(&task->err, "%s", buf_str(&task->held[i]->exchange->faults));
             break;
         }
-    err_advise(&task->err, "check that this machine may send to port 53 of its resolvers and of the zone's name servers");
+    err_advise(&task->err,
+               "check that this machine may send to port 53 of its resolvers and of the zone's name servers");
 }
 
 static bool run_task(struct dns_task *task)
@@ -641,7 +657,8 @@ static bool run_tasks(struct dns *dns)
     return any;
 }
 
-/* -- the outside ------------------------------------------------------------------------------------------- */
+/* -- the outside -------------------------------------------------------------------------------------------
+ */
 
 static void add_host(struct dns *dns, struct dns_host ***list, size_t *n, const char *text)
 {

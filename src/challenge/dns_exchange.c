@@ -157,7 +157,8 @@ static void queue_append(struct dns_exchange *x)
     dns->queued_last = x;
 }
 
-/* -- the end of an exchange -------------------------------------------------------------------------------- */
+/* -- the end of an exchange --------------------------------------------------------------------------------
+ */
 
 static struct dns_host *host_of(const struct dns_exchange *x)
 {
@@ -256,7 +257,8 @@ static int open_socket(struct dns_exchange *x, int type)
     if (fd < 0)
         return errno;
     /* connected: the kernel chooses a port at random, and lets nobody else's datagrams in */
-    if (connect(fd, (const struct sockaddr *)&host->address, host->address_len) != 0 && errno != EINPROGRESS) {
+    if (connect(fd, (const struct sockaddr *)&host->address, host->address_len) != 0 &&
+        errno != EINPROGRESS) {
         int failed = errno;
         close(fd);
         return failed;
@@ -266,7 +268,8 @@ static int open_socket(struct dns_exchange *x, int type)
     return 0;
 }
 
-/* A new id for every server: what one of them saw helps it nothing with the next. An update is signed as it is. */
+/* A new id for every server: what one of them saw helps it nothing with the next. An update is signed as it
+ * is. */
 static void choose_id(struct dns_exchange *x)
 {
     unsigned char id[2];
@@ -289,8 +292,8 @@ static bool send_datagram(struct dns_exchange *x)
 {
     const struct buf *packet = packet_of(x);
     x->sent++;
-    x->due_ms = clock_mono_ms() +
-                (x->sent > 1 && x->mode == DNS_RECURSIVE ? RESOLVER_SECOND_WAIT_MS : UDP_WAIT_MS);
+    x->due_ms =
+        clock_mono_ms() + (x->sent > 1 && x->mode == DNS_RECURSIVE ? RESOLVER_SECOND_WAIT_MS : UDP_WAIT_MS);
     return send(x->fd, packet->data, packet->len, MSG_NOSIGNAL) == (ssize_t)packet->len;
 }
 
@@ -552,7 +555,8 @@ void dns_exchange_io(struct dns_exchange *x)
 
 /* -- time ------------------------------------------------------------------------------------------------ */
 
-/* Nothing came of this server while others had answers of it: one query may be slow, the server is not dead. */
+/* Nothing came of this server while others had answers of it: one query may be slow, the server is not dead.
+ */
 static bool is_silent(const struct dns_exchange *x)
 {
     return host_of(x)->answered_ms < x->began_ms;
@@ -563,7 +567,7 @@ static void give_up_udp(struct dns_exchange *x)
     struct dns_host *host = host_of(x);
     if (is_silent(x)) {
         x->skip_tcp = x->mode == DNS_POLL && host->silent && host->silent_until_ms > clock_mono_ms() &&
-                        host->silent_until_ms <= clock_mono_ms() + SILENCE_MS;
+                      host->silent_until_ms <= clock_mono_ms() + SILENCE_MS;
         host->silent = true;
         host->silent_until_ms = clock_mono_ms() + SILENCE_MS;
     }
@@ -692,7 +696,8 @@ int64_t dns_exchanges_due_ms(const struct dns *dns)
 
 /* -- a new one ------------------------------------------------------------------------------------------- */
 
-struct dns_exchange *dns_exchange_new(struct dns *dns, const struct dns_order *order, dns_exchange_fn *done, void *ctx)
+struct dns_exchange *dns_exchange_new(struct dns *dns, const struct dns_order *order, dns_exchange_fn *done,
+                                      void *ctx)
 {
     struct dns_exchange *x = mem_alloc(sizeof *x);
     x->dns = dns;

@@ -1,8 +1,9 @@
 /*
- * dns_internal.h - the parts of dns.h: messages (dns_wire.c), one query to a list of servers (dns_exchange.c), the way to a
- * zone (dns_walk.c), and the questions themselves (dns.c).
+ * dns_internal.h - the parts of dns.h: messages (dns_wire.c), one query to a list of servers
+ * (dns_exchange.c), the way to a zone (dns_walk.c), and the questions themselves (dns.c).
  *
- * Names are text everywhere: lower case, without the final dot, "." for the root, at most 253 octets, no escapes.
+ * Names are text everywhere: lower case, without the final dot, "." for the root, at most 253 octets, no
+ * escapes.
  */
 #ifndef TLSUP_DNS_INTERNAL_H
 #define TLSUP_DNS_INTERNAL_H
@@ -47,8 +48,8 @@ struct dns_record {
     enum dns_section section;
     enum dns_type type;
     char *owner;
-    /* A, AAAA: the address; NS, CNAME: the name; SOA: the primary; TXT: the strings, joined; CAA: the value. A NUL octet
-     * in the latter two becomes \1: it can neither cut the text nor be taken for another one. */
+    /* A, AAAA: the address; NS, CNAME: the name; SOA: the primary; TXT: the strings, joined; CAA: the value.
+     * A NUL octet in the latter two becomes \1: it can neither cut the text nor be taken for another one. */
     char *data;
     int flags;    /* CAA */
     char tag[16]; /* CAA; cut when longer, and then still none that we know */
@@ -62,8 +63,8 @@ struct dns_message {
     size_t n;
 };
 
-/* Lower case, without the final dot; false when it cannot be a plain name: escapes, blanks, control characters, an
- * empty or over-long label. */
+/* Lower case, without the final dot; false when it cannot be a plain name: escapes, blanks, control
+ * characters, an empty or over-long label. */
 MUST_CHECK bool dns_name_clean(const char *text, char out[DNS_NAME_BYTES]);
 bool dns_name_within(const char *name, const char *zone); /* the same or below */
 bool dns_name_parent(char name[DNS_NAME_BYTES]);          /* in place; false at the root */
@@ -78,8 +79,8 @@ enum dns_fit {
     DNS_FITS_NOT,  /* it does not belong to the query: keep waiting */
     DNS_TRUNCATED, /* it does, and the rest is to be had over TCP */
 };
-/* Is this the answer to that query? Id, opcode and the question (the zone, of an update) must be as they were sent; without a
- * question only an error is believed. */
+/* Is this the answer to that query? Id, opcode and the question (the zone, of an update) must be as they were
+ * sent; without a question only an error is believed. */
 enum dns_fit dns_wire_fits(const void *query, size_t query_len, const void *answer, size_t len);
 /* False when it is malformed. An update's answer is understood by its header alone where the rest is not. */
 MUST_CHECK bool dns_wire_parse(const void *data, size_t len, struct dns_message **out);
@@ -91,10 +92,12 @@ const char *dns_type_name(enum dns_type type); /* "update" for none of ours */
 /* The first record of that type (and, unless NULL, owner) in a section. */
 const struct dns_record *dns_message_find(const struct dns_message *message, enum dns_section section,
                                           enum dns_type type, const char *owner);
-/* Where the CNAMEs in the answer section lead from `name`: the name itself, or borrowed of the message. A circle ends somewhere on it. */
+/* Where the CNAMEs in the answer section lead from `name`: the name itself, or borrowed of the message. A
+ * circle ends somewhere on it. */
 const char *dns_message_end(const struct dns_message *message, const char *name);
 
-/* -- dns_exchange.c: servers, sockets, time ---------------------------------------------------------------- */
+/* -- dns_exchange.c: servers, sockets, time ----------------------------------------------------------------
+ */
 
 #define DNS_MAX_SERVERS 32
 
@@ -121,9 +124,11 @@ typedef void dns_exchange_fn(void *ctx, struct dns_exchange *exchange);
 
 enum dns_mode {
     DNS_RECURSIVE,     /* the servers are resolvers */
-    DNS_AUTHORITATIVE, /* they should know `zone`: an answer without authority that does not lead further down is a fault */
-    DNS_POLL,          /* the same; it is asked again and again, so a server known to be silent need not be waited for */
-    DNS_SEND,          /* an update: every answer counts */
+    DNS_AUTHORITATIVE, /* they should know `zone`: an answer without authority that does not lead further down
+                          is a fault */
+    DNS_POLL, /* the same; it is asked again and again, so a server known to be silent need not be waited for
+               */
+    DNS_SEND, /* an update: every answer counts */
 };
 
 struct dns_order {
@@ -159,7 +164,7 @@ struct dns_exchange {
     size_t written;
     struct buf in; /* TCP */
     int64_t began_ms, due_ms;
-    bool skip_tcp;  /* another exchange looks after this server's TCP */
+    bool skip_tcp;    /* another exchange looks after this server's TCP */
     size_t elsewhere; /* servers that this machine has no way to */
     dns_exchange_fn *done;
     void *ctx;
@@ -171,22 +176,26 @@ struct dns_exchange {
 };
 
 /* Queue it; done() is called from dns_handle(), and the exchange is freed after. */
-struct dns_exchange *dns_exchange_new(struct dns *dns, const struct dns_order *order, dns_exchange_fn *done, void *ctx);
+struct dns_exchange *dns_exchange_new(struct dns *dns, const struct dns_order *order, dns_exchange_fn *done,
+                                      void *ctx);
 void dns_exchange_cancel(struct dns_exchange *exchange); /* NULL is fine; done() is not called */
-/* Could none of the servers be tried, for want of a route from here (an IPv6 address on a machine without)? */
+/* Could none of the servers be tried, for want of a route from here (an IPv6 address on a machine without)?
+ */
 bool dns_exchange_unreachable(const struct dns_exchange *exchange);
 void dns_exchange_io(struct dns_exchange *exchange);
 /* Late ones fail, queued ones start, finished ones are delivered; true when there was any of that. */
 bool dns_exchanges_run(struct dns *dns);
 int64_t dns_exchanges_due_ms(const struct dns *dns); /* INT64_MAX = never, 0 = now */
 
-/* -- dns_walk.c: from a name to its zone ------------------------------------------------------------------ */
+/* -- dns_walk.c: from a name to its zone ------------------------------------------------------------------
+ */
 
 #define DNS_MAX_NS 16
 
 struct dns_task;
 
-/* One query's fate, remembered: as long as a task holds it, and for a short time after where a resolver answered. */
+/* One query's fate, remembered: as long as a task holds it, and for a short time after where a resolver
+ * answered. */
 struct dns_lookup {
     struct dns_lookup *next; /* in its bucket, when shared */
     struct dns *dns;
@@ -220,7 +229,8 @@ enum dns_step dns_walk_run(struct dns_task *task, struct dns_walk *walk);
 /* The addresses of a name, by the resolvers; none is no failure. */
 enum dns_step dns_walk_addresses(struct dns_task *task, const char *name, struct strlist *out);
 
-/* -- dns.c ------------------------------------------------------------------------------------------------ */
+/* -- dns.c ------------------------------------------------------------------------------------------------
+ */
 
 struct dns_check; /* one server that should have the record */
 
@@ -264,9 +274,10 @@ struct dns {
 
 /* dns_new() with another file than /etc/resolv.conf. */
 struct dns *dns_new_from(const char *resolv_conf);
-/* Ask resolvers (zone NULL), or the servers of a zone; the answer of the first time is kept for the task. NULL, and task->err, when
- * it asked for too much. */
-const struct dns_lookup *dns_task_lookup(struct dns_task *task, const char *zone, struct dns_host *const *hosts,
-                                         size_t n_hosts, const char *name, enum dns_type type);
+/* Ask resolvers (zone NULL), or the servers of a zone; the answer of the first time is kept for the task.
+ * NULL, and task->err, when it asked for too much. */
+const struct dns_lookup *dns_task_lookup(struct dns_task *task, const char *zone,
+                                         struct dns_host *const *hosts, size_t n_hosts, const char *name,
+                                         enum dns_type type);
 
 #endif

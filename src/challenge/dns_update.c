@@ -29,6 +29,7 @@
 #define VALUE_MAX_BYTES 8192
 #define STRING_MAX_BYTES 255
 #define TSIG_FUDGE_S 300
+#define OPCODE_UPDATE 5
 #define TYPE_TSIG 250
 #define CLASS_ANY 255
 
@@ -36,14 +37,15 @@
 static const struct {
     const char *name, *wire, *digest;
 } algorithms[] = {
-    {"hmac-sha256", "hmac-sha256", "SHA256"},
-    {"hmac-sha512", "hmac-sha512", "SHA512"},
-    {"hmac-sha384", "hmac-sha384", "SHA384"},
-    {"hmac-sha224", "hmac-sha224", "SHA224"},
-    {"hmac-sha1", "hmac-sha1", "SHA1"},
-    {"hmac-md5", "hmac-md5.sig-alg.reg.int", "MD5"},
-    {"hmac-md5.sig-alg.reg.int", "hmac-md5.sig-alg.reg.int", "MD5"},
+    {"hmac-sha256", "hmac-sha256", "SHA256"}, {"hmac-sha512", "hmac-sha512", "SHA512"},
+    {"hmac-sha384", "hmac-sha384", "SHA384"}, {"hmac-sha224", "hmac-sha224", "SHA224"},
+    {"hmac-sha1", "hmac-sha1", "SHA1"},       {"hmac-md5", "hmac-md5.sig-alg.reg.int", "MD5"},
 };
+
+static bool same_word(const char *a, const char *b, size_t len)
+{
+    return strlen(a) == len && strncasecmp(a, b, len) == 0;
+}
 
 /* Its row, or -1. A final dot is no part of it. */
 static int find_algorithm(const char *name)
@@ -52,7 +54,7 @@ static int find_algorithm(const char *name)
     if (len > 0 && name[len - 1] == '.')
         len--;
     for (size_t i = 0; i < COUNT_OF(algorithms); i++)
-        if (strlen(algorithms[i].name) == len && strncasecmp(algorithms[i].name, name, len) == 0)
+        if (same_word(algorithms[i].name, name, len) || same_word(algorithms[i].wire, name, len))
             return (int)i;
     return -1;
 }
@@ -191,17 +193,21 @@ static bool check_fields(const char *path, const struct fields *fields, struct d
     unsigned char key[sizeof tsig.secret];
     int row = find_algorithm(fields->algorithm);
     if (!dns_name_clean(fields->name, name) || strcmp(name, ".") == 0)
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the key in %s has a name that cannot be one: \"%.100s\"",
-                       path, fields->name);
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path,
+                       "the key in %s has a name that cannot be one: \"%.100s\"", path, fields->name);
     if (fields->algorithm[0] == '\0')
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the key \"%s\" in %s has no algorithm", name, path);
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the key \"%s\" in %s has no algorithm", name,
+                       path);
     if (row < 0)
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the key \"%s\" in %s has an unknown algorithm: \"%.60s\"",
-                       name, path, fields->algorithm) ||
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path,
+                       "the key \"%s\" in %s has an unknown algorithm: \"%.60s\"", name, path,
+                       fields->algorithm) ||
                err_advise(err, "make a key of hmac-sha256 with tsig-keygen");
     if (strlen(fields->secret) >= sizeof tsig.secret || decode_secret(fields->secret, key, sizeof key) == 0)
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the key \"%s\" in %s has no secret, or one that is not base64 of at "
-                       "most %zu characters", name, path, sizeof tsig.secret - 1);
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path,
+                       "the key \"%s\" in %s has no secret, or one that is not base64 of at "
+                       "most %zu characters",
+                       name, path, sizeof tsig.secret - 1);
     OPENSSL_cleanse(key, sizeof key);
     snprintf(tsig.name, sizeof tsig.name, "%.255s", name);
     snprintf(tsig.algorithm, sizeof tsig.algorithm, "%s", algorithms[row].name);
@@ -231,7 +237,8 @@ static bool read_private(const char *path, int fd, struct buf *out, struct err *
     if (n < 0)
         return err_errno(err, errno, path, "cannot read the key file %s", path);
     if (out->overflow)
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the key file %s is larger than %d bytes", path, KEY_FILE_BYTES);
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the key file %s is larger than %d bytes",
+                       path, KEY_FILE_BYTES);
     return true;
 }
 
@@ -259,7 +266,9 @@ bool dns_tsig_read(const char *path, struct dns_tsig *out, struct err *err)
         err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "there is no key in %s", path);
     OPENSSL_cleanse(&fields, sizeof fields);
     return good ||
-           err_advise(err, "write it as tsig-keygen does: key \"NAME\" { algorithm hmac-sha256; secret \"BASE64\"; };");
+           err_advise(
+               err,
+               "write it as tsig-keygen does: key \"NAME\" { algorithm hmac-sha256; secret \"BASE64\"; };");
 }
 
 /* -- the packet ------------------------------------------------------------------------------------------ */
@@ -291,7 +300,8 @@ static void put_time(struct buf *out, int64_t when_s)
     put16(out, (unsigned)(when_s & 0xFFFF));
 }
 
-/* Append the TSIG record (RFC 8945 sections 4.2 and 4.3). Signed here rather than by libldns: that knows no SHA-224, and SHA-384 by a wrong name. */
+/* Append the TSIG record (RFC 8945 sections 4.2 and 4.3). Signed here rather than by libldns: that knows no
+ * SHA-224, and SHA-384 by a wrong name. */
 static bool sign(struct buf *packet, const struct dns_tsig *tsig, struct err *err)
 {
     unsigned char key[sizeof tsig->secret], mac[EVP_MAX_MD_SIZE];
@@ -304,7 +314,9 @@ static bool sign(struct buf *packet, const struct dns_tsig *tsig, struct err *er
     if (row < 0 || key_len == 0 || !dns_name_clean(tsig->name, name))
         return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, tsig->name,
                        "the TSIG key \"%s\" cannot be used: its %s is not valid", tsig->name,
-                       row < 0 ? "algorithm" : key_len == 0 ? "secret" : "name");
+                       row < 0        ? "algorithm"
+                       : key_len == 0 ? "secret"
+                                      : "name");
     put_name(&record, name);
     buf_add(&text, packet->data, packet->len);
     buf_add(&text, record.data, record.len);
@@ -319,7 +331,8 @@ static bool sign(struct buf *packet, const struct dns_tsig *tsig, struct err *er
                                        mac, &mac_len) != NULL;
     OPENSSL_cleanse(key, sizeof key);
     if (!made)
-        return err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, tsig->name, "OpenSSL does not make %s here", algorithms[row].name) ||
+        return err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, tsig->name, "OpenSSL does not make %s here",
+                       algorithms[row].name) ||
                err_advise(err, "use a key of hmac-sha256");
     AUTO_BUF rdata = BUF_INIT;
     put_name(&rdata, algorithms[row].wire);
@@ -394,10 +407,12 @@ static bool build(enum dns_update_act act, const char *zone, const char *name, c
 {
     unsigned char id[2];
     if (!make_packet(make_record(act, name, value, ttl_s), zone, out) || out->len < DNS_HEADER_BYTES)
-        return err_set(err, ERR_INTERNAL, NEXT_NONE, name, "the update of %s cannot be put into a packet", name);
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, name, "the update of %s cannot be put into a packet",
+                       name);
     if (getrandom(id, sizeof id, 0) != (ssize_t)sizeof id)
         return err_errno(err, errno, name, "no random number for the update of %s", name);
     memcpy(out->data, id, sizeof id);
+    out->data[2] = OPCODE_UPDATE << 3; /* and no flags: libldns would ask for recursion */
     return true;
 }
 
@@ -413,14 +428,15 @@ static bool build(enum dns_update_act act, const char *zone, const char *name, c
                   struct buf *out, struct err *err)
 {
     (void)act, (void)zone, (void)value, (void)ttl_s, (void)out;
-    err_set(err, ERR_NETWORK, NEXT_FIX_CONFIG, name, "this tlsup was built without libldns, and cannot make DNS updates");
+    err_set(err, ERR_NETWORK, NEXT_FIX_CONFIG, name,
+            "this tlsup was built without libldns, and cannot make DNS updates");
     return err_advise(err, "install a tlsup built with libldns, or let a hook see to DNS");
 }
 
 #endif
 
-bool dns_update_make(enum dns_update_act act, const char *zone, const char *name, const char *value, int ttl_s,
-                     const struct dns_tsig *tsig, struct buf *out, struct err *err)
+bool dns_update_make(enum dns_update_act act, const char *zone, const char *name, const char *value,
+                     int ttl_s, const struct dns_tsig *tsig, struct buf *out, struct err *err)
 {
     char clean_zone[DNS_NAME_BYTES], clean_name[DNS_NAME_BYTES];
     AUTO_BUF packet = BUF_INIT;
@@ -429,11 +445,12 @@ bool dns_update_make(enum dns_update_act act, const char *zone, const char *name
     if (!dns_name_clean(name, clean_name) || strcmp(clean_name, ".") == 0)
         return err_set(err, ERR_NAME, NEXT_FIX_CONFIG, name, "\"%.300s\" cannot be a name in DNS", name);
     if (!dns_name_within(clean_name, clean_zone))
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, name, "%s is not in the zone %s", clean_name, clean_zone) ||
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, name, "%s is not in the zone %s", clean_name,
+                       clean_zone) ||
                err_advise(err, "name the zone that it is in, or none, for it to be found");
     if (strlen(value) > VALUE_MAX_BYTES)
-        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, name, "the value for %s is longer than %d octets", clean_name,
-                       VALUE_MAX_BYTES);
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, name, "the value for %s is longer than %d octets",
+                       clean_name, VALUE_MAX_BYTES);
     if (!build(act, clean_zone, clean_name, value, ttl_s > 0 ? ttl_s : 0, &packet, err))
         return false;
     if (tsig != NULL && tsig->name[0] != '\0' && !sign(&packet, tsig, err))
@@ -454,14 +471,18 @@ static const struct result {
      "check that it is the zone's primary, and takes dynamic updates (RFC 2136)"},
     {DNS_SERVFAIL, ERR_NETWORK, NEXT_RETRY_LATER, "failed to carry out the update (SERVFAIL)",
      "look into its log: often its zone file or journal is not writable, or the zone is not loaded"},
-    {DNS_NXDOMAIN, ERR_CONFIG, NEXT_FIX_CONFIG, "says that a name of the update does not exist (NXDOMAIN)", NULL},
+    {DNS_NXDOMAIN, ERR_CONFIG, NEXT_FIX_CONFIG, "says that a name of the update does not exist (NXDOMAIN)",
+     NULL},
     {DNS_NOTIMP, ERR_CONFIG, NEXT_FIX_CONFIG, "takes no dynamic updates (NOTIMP)",
      "send them to the zone's primary server, or let a hook see to DNS"},
     {DNS_REFUSED, ERR_CONFIG, NEXT_FIX_CONFIG, "does not allow the update (REFUSED)",
-     "allow this key to change the TXT records of the zone: update-policy or allow-update in BIND, acl in Knot"},
-    {DNS_NOTAUTH, ERR_CONFIG, NEXT_FIX_CONFIG, "has no authority for the zone, or does not accept the key (NOTAUTH)",
+     "allow this key to change the TXT records of the zone: update-policy or allow-update in BIND, acl in "
+     "Knot"},
+    {DNS_NOTAUTH, ERR_CONFIG, NEXT_FIX_CONFIG,
+     "has no authority for the zone, or does not accept the key (NOTAUTH)",
      "check the zone's name, that this is its primary server, and that it knows the key by this name"},
-    {DNS_NOTZONE, ERR_CONFIG, NEXT_FIX_CONFIG, "says that the name is not in the zone (NOTZONE)", "check the zone's name"},
+    {DNS_NOTZONE, ERR_CONFIG, NEXT_FIX_CONFIG, "says that the name is not in the zone (NOTZONE)",
+     "check the zone's name"},
     {DNS_BADVERS, ERR_CONFIG, NEXT_FIX_CONFIG, "finds the update's signature wrong (BADSIG)",
      "the secret or the algorithm is another one there: compare the key file with the server's"},
     {DNS_BADKEY, ERR_CONFIG, NEXT_FIX_CONFIG, "does not know the key (BADKEY)",
@@ -471,22 +492,26 @@ static const struct result {
     {22, ERR_CONFIG, NEXT_FIX_CONFIG, "finds the update's signature cut too short (BADTRUNC)", NULL},
 };
 
-bool dns_update_result(int rcode, const char *server, const char *zone, const struct dns_tsig *tsig, struct err *err)
+bool dns_update_result(int rcode, const char *server, const char *zone, const struct dns_tsig *tsig,
+                       struct err *err)
 {
     char number[16];
     bool is_signed = tsig != NULL && tsig->name[0] != '\0';
     if (rcode == DNS_NOERROR)
         return true;
-    AUTO_FREE char *key = is_signed ? mem_fmt("the key \"%s\" (%s)", tsig->name, tsig->algorithm) : mem_dup("no key");
+    AUTO_FREE char *key =
+        is_signed ? mem_fmt("the key \"%s\" (%s)", tsig->name, tsig->algorithm) : mem_dup("no key");
     for (size_t i = 0; i < COUNT_OF(results); i++) {
         const struct result *row = &results[i];
         if (row->rcode != rcode)
             continue;
-        err_set(err, row->code, row->next, zone, "the name server %s %s: zone %s, %s", server, row->text, zone, key);
+        err_set(err, row->code, row->next, zone, "the name server %s %s: zone %s, %s", server, row->text,
+                zone, key);
         if (!is_signed && (rcode == DNS_REFUSED || rcode == DNS_NOTAUTH))
             err_advise(err, "give a TSIG key that may change the TXT records of the zone");
         return row->advice != NULL ? err_advise(err, "%s", row->advice) : false;
     }
-    return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, zone, "the name server %s answers the update with %s: zone %s, %s", server,
+    return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, zone,
+                   "the name server %s answers the update with %s: zone %s, %s", server,
                    dns_rcode_name(rcode, number), zone, key);
 }

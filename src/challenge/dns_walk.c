@@ -13,8 +13,9 @@
 #define MAX_CUTS 16 /* zone cuts below the zone that the resolvers named */
 
 /*
- * The resolvers are asked about names above `name` alone, never about it: a resolver would remember that it does not exist, and a CA that asks the same
- * resolver a minute later would be told so. Whether it is an alias, or a zone of its own, is asked of the zone's servers.
+ * The resolvers are asked about names above `name` alone, never about it: a resolver would remember that it
+ * does not exist, and a CA that asks the same resolver a minute later would be told so. Whether it is an
+ * alias, or a zone of its own, is asked of the zone's servers.
  */
 
 /* -- one query ------------------------------------------------------------------------------------------- */
@@ -32,9 +33,10 @@ static enum dns_step ask_resolvers(struct dns_task *task, const char *name, enum
 
 static bool no_resolver(struct dns_task *task, const struct dns_lookup *lookup, const char *name)
 {
-    err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name, "no DNS resolver answers about %s: %s", name,
-            lookup->faults);
-    return err_advise(&task->err, "check the nameserver lines of /etc/resolv.conf, and that port 53 is open to them");
+    err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name, "no DNS resolver answers about %s: %s",
+            name, lookup->faults);
+    return err_advise(&task->err,
+                      "check the nameserver lines of /etc/resolv.conf, and that port 53 is open to them");
 }
 
 /* A zone's servers, or, when none of those can be reached, the resolvers. */
@@ -53,7 +55,8 @@ static enum dns_step ask_zone(struct dns_task *task, const struct dns_walk *walk
         if (lookup->state == LOOKUP_FAILED) {
             err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name,
                     "no name server of the zone %s answers about %s: %s", walk->zone, name, direct->faults);
-            err_advise(&task->err, "check that this machine may send to port 53 of them, by UDP and TCP, and that they serve the zone");
+            err_advise(&task->err, "check that this machine may send to port 53 of them, by UDP and TCP, and "
+                                   "that they serve the zone");
             return DNS_FAILED;
         }
     }
@@ -61,7 +64,8 @@ static enum dns_step ask_zone(struct dns_task *task, const struct dns_walk *walk
     return lookup->state == LOOKUP_PENDING ? DNS_PENDING : DNS_DONE;
 }
 
-/* -- the zone, as the resolvers see it --------------------------------------------------------------------- */
+/* -- the zone, as the resolvers see it ---------------------------------------------------------------------
+ */
 
 /* The SOA record of a zone that `name` is in. */
 static const struct dns_record *find_soa(const struct dns_message *message, const char *name)
@@ -81,7 +85,8 @@ static void set_zone(struct dns_walk *walk, const char *zone, const char *primar
     snprintf(walk->primary, sizeof walk->primary, "%s", strcmp(primary, ".") != 0 ? primary : "");
 }
 
-/* The first name that may be asked for: without the labels that begin with '_', and never the target of an alias itself. */
+/* The first name that may be asked for: without the labels that begin with '_', and never the target of an
+ * alias itself. */
 static void first_above(const struct dns_walk *walk, bool is_target, char out[DNS_NAME_BYTES])
 {
     memcpy(out, walk->name, DNS_NAME_BYTES);
@@ -114,14 +119,15 @@ static enum dns_step find_zone(struct dns_task *task, struct dns_walk *walk, boo
             return DNS_DONE;
         }
     } while (strcmp(name, ".") != 0 && dns_name_parent(name) && strcmp(name, ".") != 0);
-    err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name, "%s is in no zone that the DNS resolver knows%s%s",
-            walk->name, lookup->state == LOOKUP_FAILED ? ": " : "",
-            lookup->state == LOOKUP_FAILED ? lookup->faults : "");
+    err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name,
+            "%s is in no zone that the DNS resolver knows%s%s", walk->name,
+            lookup->state == LOOKUP_FAILED ? ": " : "", lookup->state == LOOKUP_FAILED ? lookup->faults : "");
     err_advise(&task->err, "check the spelling of the domain, and that it is registered and delegated");
     return DNS_FAILED;
 }
 
-/* -- the zone's servers ------------------------------------------------------------------------------------ */
+/* -- the zone's servers ------------------------------------------------------------------------------------
+ */
 
 static void add_records(const struct dns_message *message, enum dns_section section, enum dns_type type,
                         const char *owner, struct strlist *out)
@@ -164,7 +170,8 @@ static void add_host(struct dns_task *task, struct dns_walk *walk, size_t ns, co
 }
 
 /* The names of the zone's servers: as the resolvers have them, else as the delegation has them. */
-static void collect_ns(struct dns_walk *walk, const struct dns_lookup *lookup, const struct dns_message *delegation)
+static void collect_ns(struct dns_walk *walk, const struct dns_lookup *lookup,
+                       const struct dns_message *delegation)
 {
     AUTO_STRLIST names = STRLIST_INIT;
     if (lookup->state == LOOKUP_OK)
@@ -176,9 +183,10 @@ static void collect_ns(struct dns_walk *walk, const struct dns_lookup *lookup, c
         snprintf(walk->ns[walk->n_ns++], DNS_NAME_BYTES, "%s", names.v[i]);
 }
 
-/* Addresses that came along, where the resolvers have none: those of the delegation count for names within the zone that it came from. */
-static void add_glue(struct dns_task *task, struct dns_walk *walk, size_t ns, const struct dns_message *message,
-                     const char *from_zone)
+/* Addresses that came along, where the resolvers have none: those of the delegation count for names within
+ * the zone that it came from. */
+static void add_glue(struct dns_task *task, struct dns_walk *walk, size_t ns,
+                     const struct dns_message *message, const char *from_zone)
 {
     AUTO_STRLIST addresses = STRLIST_INIT;
     if (message == NULL || !dns_name_within(walk->ns[ns], from_zone))
@@ -189,8 +197,9 @@ static void add_glue(struct dns_task *task, struct dns_walk *walk, size_t ns, co
         add_host(task, walk, ns, addresses.v[i]);
 }
 
-static enum dns_step find_hosts(struct dns_task *task, struct dns_walk *walk, const struct dns_message *ns_answer,
-                                const struct dns_message *delegation, const char *parent)
+static enum dns_step find_hosts(struct dns_task *task, struct dns_walk *walk,
+                                const struct dns_message *ns_answer, const struct dns_message *delegation,
+                                const char *parent)
 {
     struct strlist addresses[DNS_MAX_NS] = {0};
     enum dns_step result = DNS_DONE;
@@ -212,8 +221,8 @@ static enum dns_step find_hosts(struct dns_task *task, struct dns_walk *walk, co
 }
 
 /* `delegation` (from a server of the zone `parent`) is NULL when it was the resolvers that named the zone. */
-static enum dns_step find_servers(struct dns_task *task, struct dns_walk *walk, const struct dns_message *delegation,
-                                  const char *parent)
+static enum dns_step find_servers(struct dns_task *task, struct dns_walk *walk,
+                                  const struct dns_message *delegation, const char *parent)
 {
     const struct dns_lookup *lookup;
     enum dns_step step = ask_resolvers(task, walk->zone, DNS_TYPE_NS, &lookup);
@@ -221,8 +230,9 @@ static enum dns_step find_servers(struct dns_task *task, struct dns_walk *walk, 
         return step;
     collect_ns(walk, lookup, delegation);
     if (walk->n_ns == 0) {
-        err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name, "no name servers are to be found for the zone %s%s%s",
-                walk->zone, lookup->state == LOOKUP_FAILED ? ": " : "",
+        err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name,
+                "no name servers are to be found for the zone %s%s%s", walk->zone,
+                lookup->state == LOOKUP_FAILED ? ": " : "",
                 lookup->state == LOOKUP_FAILED ? lookup->faults : "");
         return DNS_FAILED;
     }
@@ -233,13 +243,14 @@ static enum dns_step find_servers(struct dns_task *task, struct dns_walk *walk, 
     for (size_t i = 0; i < walk->n_ns; i++)
         strlist_add(&names, walk->ns[i]);
     AUTO_FREE char *joined = strlist_join(&names, ", ");
-    err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name, "no name server of the zone %s has an address: %.600s",
-            walk->zone, joined);
+    err_set(&task->err, ERR_NETWORK, NEXT_RETRY_LATER, task->name,
+            "no name server of the zone %s has an address: %.600s", walk->zone, joined);
     err_advise(&task->err, "check the A and AAAA records of the zone's name servers");
     return DNS_FAILED;
 }
 
-/* -- down to the name -------------------------------------------------------------------------------------- */
+/* -- down to the name --------------------------------------------------------------------------------------
+ */
 
 static const struct dns_record *find_cut(const struct dns_walk *walk, const struct dns_message *message)
 {
@@ -252,9 +263,11 @@ static const struct dns_record *find_cut(const struct dns_walk *walk, const stru
     return NULL;
 }
 
-/* Does the alias come of a wildcard? A record of its own at the name takes precedence over that (RFC 4592), so one can be put there, while the wildcard's target
- * (a web host, mostly) is no place for it. The wildcard asked for by name gives the same alias, from whichever height it acts. */
-static enum dns_step is_wildcard(struct dns_task *task, const struct dns_walk *walk, const char *target, bool *out)
+/* Does the alias come of a wildcard? A record of its own at the name takes precedence over that (RFC 4592),
+ * so one can be put there, while the wildcard's target (a web host, mostly) is no place for it. The wildcard
+ * asked for by name gives the same alias, from whichever height it acts. */
+static enum dns_step is_wildcard(struct dns_task *task, const struct dns_walk *walk, const char *target,
+                                 bool *out)
 {
     char wildcard[DNS_NAME_BYTES], parent[DNS_NAME_BYTES];
     const struct dns_lookup *lookup;
@@ -286,7 +299,8 @@ static enum dns_step find_primary(struct dns_task *task, struct dns_walk *walk)
     return DNS_DONE;
 }
 
-/* One look at the servers of walk->zone: *alias when the name is one, *deeper when the zone is another one further down. */
+/* One look at the servers of walk->zone: *alias when the name is one, *deeper when the zone is another one
+ * further down. */
 static enum dns_step look(struct dns_task *task, struct dns_walk *walk, char alias[DNS_NAME_BYTES],
                           const struct dns_message **deeper)
 {
@@ -295,7 +309,8 @@ static enum dns_step look(struct dns_task *task, struct dns_walk *walk, char ali
     enum dns_step step = ask_zone(task, walk, walk->name, DNS_TYPE_CNAME, &lookup);
     if (step != DNS_DONE)
         return step;
-    const struct dns_record *cname = dns_message_find(lookup->message, DNS_ANSWER, DNS_TYPE_CNAME, walk->name);
+    const struct dns_record *cname =
+        dns_message_find(lookup->message, DNS_ANSWER, DNS_TYPE_CNAME, walk->name);
     if (cname != NULL) {
         if (!walk->through_wildcards)
             step = is_wildcard(task, walk, cname->data, &wildcard);
@@ -334,9 +349,22 @@ static enum dns_step descend(struct dns_task *task, struct dns_walk *walk, char 
             return alias[0] != '\0' ? DNS_DONE : find_primary(task, walk);
         delegation = deeper;
     }
-    err_set(&task->err, ERR_PROTOCOL, NEXT_FIX_CONFIG, task->name, "there are more than %d zone cuts on the way to %s", MAX_CUTS,
-            walk->name);
+    err_set(&task->err, ERR_PROTOCOL, NEXT_FIX_CONFIG, task->name,
+            "there are more than %d zone cuts on the way to %s", MAX_CUTS, walk->name);
     return DNS_FAILED;
+}
+
+/* The primary has the truth; the others follow. */
+static void primary_first(struct dns_walk *walk)
+{
+    struct dns_walk old = *walk;
+    size_t n = 0;
+    for (int others = 0; others < 2; others++)
+        for (size_t i = 0; i < old.n_hosts; i++)
+            if ((strcmp(old.ns[old.ns_of[i]], old.primary) != 0) == (others == 1)) {
+                walk->hosts[n] = old.hosts[i];
+                walk->ns_of[n++] = old.ns_of[i];
+            }
 }
 
 enum dns_step dns_walk_run(struct dns_task *task, struct dns_walk *walk)
@@ -348,6 +376,8 @@ enum dns_step dns_walk_run(struct dns_task *task, struct dns_walk *walk)
         enum dns_step step = find_zone(task, walk, seen.n > 0);
         if (step == DNS_DONE)
             step = descend(task, walk, alias);
+        if (step == DNS_DONE && alias[0] == '\0')
+            primary_first(walk);
         if (step != DNS_DONE || alias[0] == '\0')
             return step;
         strlist_add(&seen, walk->name);
@@ -356,11 +386,11 @@ enum dns_step dns_walk_run(struct dns_task *task, struct dns_walk *walk)
             break;
     }
     if (seen.n > MAX_ALIASES)
-        err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name, "%s is followed by more than %d aliases (CNAME)",
-                task->name, MAX_ALIASES);
+        err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name,
+                "%s is followed by more than %d aliases (CNAME)", task->name, MAX_ALIASES);
     else
-        err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name, "the aliases (CNAME) of %s lead in a circle, back to %s",
-                task->name, walk->name);
+        err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name,
+                "the aliases (CNAME) of %s lead in a circle, back to %s", task->name, walk->name);
     err_advise(&task->err, "correct the CNAME records");
     return DNS_FAILED;
 }

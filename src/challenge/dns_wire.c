@@ -89,7 +89,8 @@ static int opcode_of(const unsigned char *message)
 
 void dns_wire_add_edns(struct buf *query)
 {
-    static const unsigned char record[] = {0, 0, 41, DNS_UDP_BYTES >> 8, DNS_UDP_BYTES & 0xFF, 0, 0, 0, 0, 0, 0};
+    static const unsigned char record[] = {0, 0, 41, DNS_UDP_BYTES >> 8, DNS_UDP_BYTES & 0xFF, 0, 0, 0,
+                                           0, 0, 0};
     buf_add(query, record, sizeof record);
     query->data[11] = 1; /* records in the additional section */
 }
@@ -131,7 +132,8 @@ enum dns_fit dns_wire_fits(const void *query, size_t query_len, const void *answ
     bool bare = get16(got + 4) == 0;
     if (bare && (got[3] & 0xF) == DNS_NOERROR && opcode_of(asked) != OPCODE_UPDATE)
         return DNS_FITS_NOT;
-    if (!bare && (get16(got + 4) != 1 || end == 0 || len < end || !same_question(asked, got, DNS_HEADER_BYTES, end)))
+    if (!bare &&
+        (get16(got + 4) != 1 || end == 0 || len < end || !same_question(asked, got, DNS_HEADER_BYTES, end)))
         return DNS_FITS_NOT;
     return (got[2] & 0x02) != 0 ? DNS_TRUNCATED : DNS_FITS;
 }
@@ -176,11 +178,20 @@ const char *dns_message_end(const struct dns_message *message, const char *name)
 const char *dns_rcode_name(int rcode, char out[16])
 {
     static const char *const names[] = {
-        [DNS_NOERROR] = "NOERROR", [DNS_FORMERR] = "FORMERR", [DNS_SERVFAIL] = "SERVFAIL",
-        [DNS_NXDOMAIN] = "NXDOMAIN", [DNS_NOTIMP] = "NOTIMP", [DNS_REFUSED] = "REFUSED",
-        [6] = "YXDOMAIN", [7] = "YXRRSET", [8] = "NXRRSET",
-        [DNS_NOTAUTH] = "NOTAUTH", [DNS_NOTZONE] = "NOTZONE", [DNS_BADVERS] = "BADVERS",
-        [DNS_BADKEY] = "BADKEY", [DNS_BADTIME] = "BADTIME",
+        [DNS_NOERROR] = "NOERROR",
+        [DNS_FORMERR] = "FORMERR",
+        [DNS_SERVFAIL] = "SERVFAIL",
+        [DNS_NXDOMAIN] = "NXDOMAIN",
+        [DNS_NOTIMP] = "NOTIMP",
+        [DNS_REFUSED] = "REFUSED",
+        [6] = "YXDOMAIN",
+        [7] = "YXRRSET",
+        [8] = "NXRRSET",
+        [DNS_NOTAUTH] = "NOTAUTH",
+        [DNS_NOTZONE] = "NOTZONE",
+        [DNS_BADVERS] = "BADVERS",
+        [DNS_BADKEY] = "BADKEY",
+        [DNS_BADTIME] = "BADTIME",
     };
     if (rcode >= 0 && (size_t)rcode < COUNT_OF(names) && names[rcode] != NULL)
         return names[rcode];
@@ -330,8 +341,8 @@ static read_fn *reader_of(ldns_rr_type type)
         enum dns_type type;
         read_fn *read;
     } readers[] = {
-        {DNS_TYPE_A, read_address}, {DNS_TYPE_AAAA, read_address}, {DNS_TYPE_NS, read_name},
-        {DNS_TYPE_CNAME, read_name}, {DNS_TYPE_SOA, read_name}, {DNS_TYPE_TXT, read_txt},
+        {DNS_TYPE_A, read_address},  {DNS_TYPE_AAAA, read_address}, {DNS_TYPE_NS, read_name},
+        {DNS_TYPE_CNAME, read_name}, {DNS_TYPE_SOA, read_name},     {DNS_TYPE_TXT, read_txt},
         {DNS_TYPE_CAA, read_caa},
     };
     for (size_t i = 0; i < COUNT_OF(readers); i++)
@@ -357,7 +368,8 @@ static void add_section(struct dns_message *message, enum dns_section section, c
     }
 }
 
-/* An answer to a signed update has the reason in its TSIG record (RFC 8945 section 4.2), rcode NOTAUTH in its header. */
+/* An answer to a signed update has the reason in its TSIG record (RFC 8945 section 4.2), rcode NOTAUTH in its
+ * header. */
 static int tsig_error(const ldns_pkt *packet)
 {
     const ldns_rr *tsig = ldns_pkt_tsig(packet);

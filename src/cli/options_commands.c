@@ -25,7 +25,7 @@ static const struct command_info commands[] = {
      "  sudo tlsup issue example.org\n"
      "  sudo tlsup issue --standalone mail.example.org --deploy-hook /usr/local/sbin/reload-mail\n"
      "  sudo tlsup issue -w /var/www/html example.org www.example.org\n"
-     "  sudo tlsup issue '*.example.org' --dns-update-server primary --dns-update-key /etc/tsig.key\n"
+     "  sudo tlsup issue '*.example.org' --dns-update-server primary \\\n      --dns-update-key /etc/tsig.key\n"
      "  sudo tlsup issue --from domains.txt\n"},
     {COMMAND_INSTALL, "install", "CERT", TAKES_ONE_CERT, "put a stored certificate into a web server",
      "Puts a certificate that tlsup holds into nginx or Apache and proves that it is served. From then on "
@@ -93,8 +93,7 @@ static const struct command_info commands[] = {
      "has it (accounts/.../private_key.json), or the URI of a key on a token (pkcs11:...). An account key "
      "that is there already is kept "
      "beside it.",
-     "  sudo tlsup account import "
-     "/etc/letsencrypt/accounts/acme-v02.api.letsencrypt.org/directory/0a1b/private_key.json\n"
+     "  sudo tlsup account import /etc/letsencrypt/accounts/.../private_key.json\n"
      "  sudo tlsup account import old-account.pem --server zerossl --account old\n"
      "  sudo tlsup account import 'pkcs11:token=acme;object=account'\n"},
     {COMMAND_ACCOUNT_DEACTIVATE, "account deactivate", "", TAKES_NOTHING, "give the account up for good",

@@ -1,5 +1,6 @@
 #include "tlsup/key.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -332,10 +333,11 @@ bool key_from_text(const char *text, size_t len, const char *subject, struct key
     static const char utf8_mark[] = "\xEF\xBB\xBF"; /* some editors begin a text with it */
     size_t at = text && len >= 3 && memcmp(text, utf8_mark, 3) == 0 ? 3 : 0;
 
-    while (text && at < len && strchr(" \t\r\n", text[at]) && text[at] != '\0')
+    while (text && at < len && isspace((unsigned char)text[at]))
         at++;
-    return text && at < len && text[at] == '{' ? key_from_jwk(text + at, len - at, subject, out, err)
-                                               : key_from_pem(text, len, subject, out, err);
+    if (!text || at == len)
+        return key_from_pem(NULL, 0, subject, out, err);
+    return (text[at] == '{' ? key_from_jwk : key_from_pem)(text + at, len - at, subject, out, err);
 }
 
 bool key_to_pem(const struct key *key, struct buf *out, struct err *err)

@@ -186,10 +186,9 @@ bool key_from_jwk(const char *json, size_t len, const char *subject, struct key 
     EVP_PKEY *pkey = NULL;
 
     if (!json || len == 0)
-        return err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "the private key file is empty");
+        return jwk_error(subject, err, "the private key file is empty", NULL);
     if (len > KEY_FILE_MAX_BYTES)
-        return err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "%zu bytes are too many for a private key",
-                       len);
+        return jwk_error(subject, err, "it is too long for a private key", NULL);
     key_seen();
     CLEANUP(wipe_json) json_t *jwk = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
     const char *type = json_string_value(json_object_get(jwk, "kty"));

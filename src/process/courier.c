@@ -294,15 +294,6 @@ static void call_done(struct call *call, const struct http_response *response, c
         call_refused(courier, asked_as, response != NULL ? response->location : NULL, err);
 }
 
-static enum policy_failure classify(const struct http_response *response, const struct problem *problem)
-{
-    if (strcmp(problem->type, "badNonce") == 0)
-        return POLICY_BAD_NONCE;
-    if ((response->status == 429 || response->status == 503) && response->retry_after_s >= 0)
-        return POLICY_SLOW_DOWN;
-    return response->status >= 500 ? POLICY_SERVER : POLICY_FINAL;
-}
-
 /* The answer was an error, or there was none: once more, by policy, or the end of the call. */
 static void call_failed(struct call *call, enum policy_failure failure, const struct http_response *response,
                         const struct problem *problem, struct err *err)
@@ -357,8 +348,9 @@ static void on_answer(void *ctx, const struct http_response *response, const str
         return;
     }
     problem_parse(response->status, buf_str(&response->body), response->body.len, &problem);
+    snprintf(problem.terms, sizeof problem.terms, "%s", response->terms);
     (void)problem_to_err(&problem, call->url, response->retry_after_s, &err);
-    call_failed(call, classify(response, &problem), response, &problem, &err);
+    call_failed(call, problem_failure(&problem, response->retry_after_s), response, &problem, &err);
 }
 
 static void call_ask_signature(struct call *call, const char *nonce)

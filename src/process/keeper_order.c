@@ -788,6 +788,7 @@ bool keeper_obtain(struct keeper *keeper, struct job *jobs, size_t n, struct err
 {
     const struct presenter_options options = {.responder = keeper->options.responder,
                                               .resolver = keeper->options.resolver,
+                                              .state_dir = store_state_dir(keeper->store),
                                               .account_url = keeper->account.url,
                                               .thumbprint = keeper->thumbprint,
                                               .hash_prefix = keeper->hash_prefix,

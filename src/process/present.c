@@ -4,11 +4,14 @@
 #include "present.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tlsup/clock.h"
 #include "tlsup/dns_update.h"
@@ -269,6 +272,18 @@ static void make_hook_job(const struct answer *answer, struct hook_job *out)
                              .present_output = answer->hook_output};
 }
 
+/* As root, a program that anybody may change is not run: the contract of acme.sh has a bridge in front, so argv[0] alone would not tell. */
+static bool may_run(const char *program, struct err *err)
+{
+    struct stat st;
+    if (stat(program, &st) != 0)
+        return err_errno(err, errno, program, "cannot find the program");
+    if (geteuid() != 0 || (st.st_mode & S_IWOTH) == 0)
+        return true;
+    err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, program, "everybody may write it, and it would run as root");
+    return err_advise(err, "chmod o-w %s", program);
+}
+
 static void run_hook(struct answer *answer)
 {
     const struct cert_config *config = config_of(answer);
@@ -278,7 +293,10 @@ static void run_hook(struct answer *answer)
     struct err err = ERR_INIT;
     make_hook_job(answer, &job);
     hook_command_make(answer->removing ? HOOK_CLEANUP : HOOK_PRESENT, &job, &command);
-    bool ok = config->hook_env == NULL || hook_env_read(config->hook_env, &command.env, &err);
+    AUTO_FREE char *hook_state = mem_fmt("TLSUP_HOOK_STATE=%s/hooks", presenter->options.state_dir);
+    strlist_add(&command.env, hook_state);
+    bool ok = may_run(config->challenge_hook, &err) &&
+              (config->hook_env == NULL || hook_env_read(config->hook_env, &command.env, &err));
     if (ok && command.argv.n == 0) {
         hook_command_clear(&command);
         finish(answer, NULL);

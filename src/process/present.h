@@ -22,6 +22,7 @@ typedef void presenter_done_fn(void *ctx, uint32_t order_id, int index, const st
 struct presenter_options {
     struct role *responder;          /* NULL = none */
     struct resolver *resolver;       /* NULL = none */
+    const char *state_dir;           /* hooks that keep something of their own do so below it */
     const char *account_url;         /* borrowed, current when a challenge comes */
     const char *thumbprint;          /* likewise */
     const char *hash_prefix;         /* dns-persist-01, draft 2; "" */

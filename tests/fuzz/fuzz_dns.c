@@ -1,7 +1,9 @@
 /*
- * fuzz_dns.c - any bytes as an answer from the network: understood or refused, and what is understood is plain text within bounds.
+ * fuzz_dns.c - any bytes as an answer from the network: understood or refused, and what is understood is
+ * plain text within bounds.
  *
- * The first byte chooses: the bytes alone, or behind the header and question of a fitting answer, so that the records are reached at once.
+ * The first byte chooses: the bytes alone, or behind the header and question of a fitting answer, so that the
+ * records are reached at once.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -45,7 +47,8 @@ static void parse(const uint8_t *data, size_t size)
     for (size_t i = 0; i < message->n; i++) {
         look_at(&message->v[i], size);
         require_name(dns_message_end(message, message->v[i].owner));
-        require(dns_message_find(message, message->v[i].section, message->v[i].type, message->v[i].owner) != NULL);
+        require(dns_message_find(message, message->v[i].section, message->v[i].type, message->v[i].owner) !=
+                NULL);
     }
     dns_message_free(message);
 }
@@ -61,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         answer.data[2] = (char)(answer.data[2] | 0x80 | (data[0] & 0x02 ? 5 << 3 : 0));
         memcpy(answer.data + 6, data + 1, 6);
         buf_add(&answer, data + 7, size - 7);
-        require((data[0] & 0x02) != 0 || dns_wire_fits(query.data, query.len, answer.data, answer.len) == DNS_FITS);
+        require((data[0] & 0x02) != 0 ||
+                dns_wire_fits(query.data, query.len, answer.data, answer.len) == DNS_FITS);
     } else {
         buf_add(&answer, data + 1, size - 1);
         (void)dns_wire_fits(query.data, query.len, answer.data, answer.len);

@@ -202,7 +202,7 @@ static const struct {
     {"EMAIL = a@example.org\n", "did you mean 'email'?"},
     {"domains = example.org\n", "did you mean 'names'?"},
     {"webroot-path = /x\n", "did you mean 'webroot'?"},
-    {"frobnicate = 1\n", "F:1: unknown key 'frobnicate'; accepted are names, server, ca-bundle, email"},
+    {"frobnicate = 1\n", "F:1: unknown key 'frobnicate'; accepted are names, server, account, ca-bundle, email"},
     {"x = 1\n", "unknown key 'x'; accepted are"},
     {"email = a@example.org\n\nemail = b@example.org\n",
      "F:3: 'email' is given a second time (first on line 1)"},
@@ -802,7 +802,7 @@ static void build_rest(unsigned bits, struct cert_config *config)
         strlist_split(&config->fallbacks, "https://acme.zerossl.com/v2/DV90 https://ca.example.org/d", " ");
     config->account = bits & 16 ? mem_dup("work") : NULL;
     config->cleanup_hook = bits & 64 ? mem_dup("/usr/local/bin/clean") : NULL;
-    config->hook_contract = bits & 16 ? HOOK_TLSUP : HOOK_UACME;
+    config->hook_contract = bits & 16 ? HOOK_TLSUP : HOOK_LEGO;
     config->hook_env = bits & 2 ? mem_dup("/etc/credentials") : NULL;
     config->hook_timeout_s = bits & 1 ? 120 : 7;
     config->dns_update_key = bits & 8 ? mem_dup("/etc/tsig.key") : NULL;

@@ -14,6 +14,7 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -458,6 +459,236 @@ static void unusual_ec_encodings_are_straightened(void **state)
     }
 }
 
+/* -- private JWK ------------------------------------------------------------------------------- */
+
+/* Append "MEMBER":"BASE64URL" of a number of a key. */
+static void add_jwk_number(const struct key *key, const char *param, const char *member, struct buf *out)
+{
+    BIGNUM *number = NULL;
+    unsigned char bytes[512];
+    assert_int_equal(EVP_PKEY_get_bn_param(key_pkey(key), param, &number), 1);
+    int len = BN_bn2bin(number, bytes);
+    buf_addf(out, "%s\"%s\":\"", out->len > 1 ? "," : "", member);
+    b64url_encode(bytes, (size_t)len, out);
+    buf_addc(out, '"');
+    BN_clear_free(number);
+}
+
+static const struct {
+    const char *param, *member;
+} rsa_members[] = {{OSSL_PKEY_PARAM_RSA_N, "n"},          {OSSL_PKEY_PARAM_RSA_E, "e"},
+                   {OSSL_PKEY_PARAM_RSA_D, "d"},          {OSSL_PKEY_PARAM_RSA_FACTOR1, "p"},
+                   {OSSL_PKEY_PARAM_RSA_FACTOR2, "q"},    {OSSL_PKEY_PARAM_RSA_EXPONENT1, "dp"},
+                   {OSSL_PKEY_PARAM_RSA_EXPONENT2, "dq"}, {OSSL_PKEY_PARAM_RSA_COEFFICIENT1, "qi"}};
+
+/* The private JWK of an RSA key with its first `count` numbers. */
+static void rsa_private_jwk(const struct key *key, size_t count, struct buf *out)
+{
+    buf_addc(out, '{');
+    for (size_t i = 0; i < count; i++)
+        add_jwk_number(key, rsa_members[i].param, rsa_members[i].member, out);
+    buf_adds(out, ",\"kty\":\"RSA\"}");
+}
+
+static void ec_private_jwk(const struct key *key, const char *curve, struct buf *out)
+{
+    buf_addc(out, '{');
+    add_jwk_number(key, OSSL_PKEY_PARAM_PRIV_KEY, "d", out);
+    add_jwk_number(key, OSSL_PKEY_PARAM_EC_PUB_X, "x", out);
+    add_jwk_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, "y", out);
+    buf_addf(out, ",\"kty\":\"EC\",\"crv\":\"%s\",\"use\":\"sig\",\"key_ops\":[\"sign\"]}", curve);
+}
+
+static struct key *read_text(const struct buf *text)
+{
+    struct err err = ERR_INIT;
+    struct key *key = NULL;
+    if (!key_from_text(text->data, text->len, "key", &key, &err))
+        fail_msg("%s", err.text);
+    return key;
+}
+
+static void assert_same_key(const struct key *a, const struct key *b)
+{
+    AUTO_BUF first = BUF_SECRET;
+    AUTO_BUF second = BUF_SECRET;
+    struct err err = ERR_INIT;
+    assert_true(key_to_pem(a, &first, &err) && key_to_pem(b, &second, &err));
+    assert_string_equal(first.data, second.data);
+}
+
+static void assert_jwk_refused(const char *json, const char *part)
+{
+    struct err err = ERR_INIT;
+    struct key *key = NULL;
+    if (key_from_jwk(json, strlen(json), "jwk", &key, &err))
+        fail_msg("accepted: %s", json);
+    assert_null(key);
+    assert_int_equal(err.code, ERR_CRYPTO);
+    assert_string_equal(err.subject, "jwk");
+    assert_has(err.text, part);
+    assert_true(err.advice[0] != '\0');
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
+/* RFC 7517 A.2: the thumbprint of what was read is that of the public half. */
+static void jwk_of_the_rfc(void **state)
+{
+    static const char jwk[] = "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\","
+                              "\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\","
+                              "\"d\":\"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE\",\"use\":\"enc\",\"kid\":\"1\"}";
+    AUTO_BUF public = BUF_INIT;
+    struct err err = ERR_INIT;
+    (void)state;
+    struct buf text = {.data = (char *)(uintptr_t)jwk, .len = strlen(jwk)};
+    AUTO_KEY *key = read_text(&text);
+    assert_int_equal(key_type_of(key), KEY_ECDSA_P256);
+    assert_true(key_jwk(key, &public, &err));
+    assert_string_equal(public.data, "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\","
+                                     "\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\"}");
+}
+
+static void jwk_of_every_key_type(void **state)
+{
+    (void)state;
+    AUTO_BUF first = BUF_SECRET;
+    AUTO_BUF second = BUF_SECRET;
+    ec_private_jwk(p256, "P-256", &first);
+    ec_private_jwk(p384, "P-384", &second);
+    AUTO_KEY *a = read_text(&first);
+    AUTO_KEY *b = read_text(&second);
+    assert_same_key(a, p256);
+    assert_same_key(b, p384);
+    for (size_t count = 5; count <= COUNT_OF(rsa_members); count += 3) { /* the last three may be missing */
+        AUTO_BUF text = BUF_SECRET;
+        rsa_private_jwk(rsa, count, &text);
+        AUTO_KEY *key = read_text(&text);
+        assert_same_key(key, rsa);
+    }
+}
+
+static void jwk_with_things_around_it(void **state)
+{
+    (void)state;
+    AUTO_BUF jwk = BUF_SECRET;
+    AUTO_BUF dressed = BUF_SECRET;
+    ec_private_jwk(p256, "P-256", &jwk);
+    buf_adds(&dressed, "\xEF\xBB\xBF \r\n\t");
+    buf_add(&dressed, jwk.data, jwk.len);
+    buf_adds(&dressed, "\n\n");
+    AUTO_KEY *key = read_text(&dressed);
+    assert_same_key(key, p256);
+    AUTO_BUF padded = BUF_SECRET; /* as some write it */
+    const char *x = strstr(jwk.data, "\",\"x\"");
+    buf_add(&padded, jwk.data, (size_t)(x - jwk.data));
+    buf_addc(&padded, '=');
+    buf_adds(&padded, x);
+    AUTO_KEY *again = read_text(&padded);
+    assert_same_key(again, p256);
+}
+
+static void text_is_told_apart(void **state)
+{
+    (void)state;
+    AUTO_BUF pem = BUF_SECRET;
+    AUTO_BUF spaced = BUF_SECRET;
+    struct err err = ERR_INIT;
+    struct key *none = NULL;
+    assert_true(key_to_pem(p256, &pem, &err));
+    AUTO_KEY *key = read_text(&pem);
+    assert_same_key(key, p256);
+    buf_adds(&spaced, "\xEF\xBB\xBF\n  ");
+    buf_add(&spaced, pem.data, pem.len);
+    AUTO_KEY *second = read_text(&spaced);
+    assert_same_key(second, p256);
+    assert_false(key_from_text(NULL, 0, "k", &none, &err));
+    err_clear(&err);
+    assert_false(key_from_text(" \n ", 3, "k", &none, &err));
+    err_clear(&err);
+    assert_false(key_from_text("\0{", 2, "k", &none, &err));
+    assert_has(err.text, "not a PEM file");
+}
+
+static void jwks_that_are_no_private_key(void **state)
+{
+    AUTO_BUF ec = BUF_SECRET;
+    AUTO_BUF wrong = BUF_SECRET;
+    AUTO_BUF public = BUF_INIT;
+    AUTO_BUF big = BUF_INIT;
+    struct err err = ERR_INIT;
+    (void)state;
+    ec_private_jwk(p256, "P-256", &ec);
+    ec_private_jwk(p256, "P-384", &wrong);
+    assert_true(key_jwk(p256, &public, &err));
+    assert_jwk_refused(public.data, "no private key in it");
+    assert_jwk_refused(wrong.data, "not a key of its curve");
+    assert_jwk_refused("", "empty");
+    assert_jwk_refused("{", "damaged or cut off");
+    assert_jwk_refused("[]", "not a JSON object");
+    assert_jwk_refused("{}", "\"kty\"");
+    assert_jwk_refused("{\"kty\":7}", "\"kty\"");
+    assert_jwk_refused("{\"keys\":[]}", "no JWK");
+    assert_jwk_refused("{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"d\":\"AA\",\"x\":\"AA\"}", "type");
+    assert_jwk_refused("{\"kty\":\"oct\",\"k\":\"AAAA\"}", "type");
+    assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-521\",\"d\":\"AA\"}", "curve");
+    assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"AQ\"}", "\"x\"");
+    assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"A*\",\"x\":\"AQ\",\"y\":\"AQ\"}", "\"d\"");
+    assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"AQ\",\"x\":\"AQ\",\"y\":\"AQ\"}", "not a key");
+    assert_jwk_refused("{\"kty\":\"EC\",\"kty\":\"RSA\"}", "damaged");
+    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\"}", "no private key in it");
+    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\"}", "\"p\"");
+    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\",\"p\":\"AA\",\"q\":\"AA\"}", "RSA");
+    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\",\"p\":\"AQ\",\"q\":\"AQ\"}", "RSA");
+    for (size_t len = 1; len < ec.len; len += 5) {
+        AUTO_FREE char *cut = mem_ndup(ec.data, len);
+        assert_jwk_refused(cut, "cut off");
+    }
+    buf_adds(&big, "{\"kty\":\"RSA\",\"n\":\"");
+    for (int i = 0; i < 60000; i++)
+        buf_addc(&big, 'A');
+    buf_adds(&big, "\"}");
+    assert_jwk_refused(big.data, "\"n\"");
+    for (int i = 0; i < 10000; i++)
+        buf_addc(&big, ' ');
+    assert_jwk_refused(big.data, "too long");
+}
+
+static void jwks_that_lie(void **state)
+{
+    (void)state;
+    AUTO_BUF text = BUF_SECRET;
+    AUTO_BUF mixed = BUF_SECRET;
+    AUTO_KEY *second = new_key(KEY_RSA_2048);
+    buf_addc(&text, '{'); /* the private number of another key */
+    add_jwk_number(p256, OSSL_PKEY_PARAM_PRIV_KEY, "d", &text);
+    add_jwk_number(other, OSSL_PKEY_PARAM_EC_PUB_X, "x", &text);
+    add_jwk_number(other, OSSL_PKEY_PARAM_EC_PUB_Y, "y", &text);
+    buf_adds(&text, ",\"kty\":\"EC\",\"crv\":\"P-256\"}");
+    assert_jwk_refused(text.data, "damaged");
+    buf_addc(&mixed, '{');
+    for (size_t i = 0; i < 5; i++)
+        add_jwk_number(i == 0 ? second : rsa, rsa_members[i].param, rsa_members[i].member, &mixed);
+    buf_adds(&mixed, ",\"kty\":\"RSA\"}");
+    assert_jwk_refused(mixed.data, "damaged");
+}
+
+static void spki_hash_of_a_key(void **state)
+{
+    (void)state;
+    struct key *keys[] = {p256, p384, rsa};
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        unsigned char *der = NULL;
+        char expected[65], is[KEY_SPKI_BYTES];
+        struct err err = ERR_INIT;
+        int len = i2d_PUBKEY(key_pkey(keys[i]), &der);
+        cert_sha256(der, (size_t)len, expected);
+        OPENSSL_free(der);
+        assert_true(key_spki_sha256(keys[i], is, &err));
+        assert_string_equal(is, expected);
+        assert_null(key_uri(keys[i]));
+    }
+}
+
 /* -- JWK and signatures ------------------------------------------------------------------------ */
 
 /* RFC 7638 section 3.1 */
@@ -833,6 +1064,194 @@ static void canonical_header_bytes(void **state)
     assert_memory_equal(jws.data, expected.data, expected.len);
 }
 
+/* -- external accounts, key rollover ------------------------------------------------------------- */
+
+#define BINDING_URL "https://ca.example/acme/new-account"
+
+/* As a CA would: exactly the members of RFC 8555 7.3.4, a good MAC under `secret`, and as payload the very bytes of the account key's JWK. */
+static void check_binding(const struct key *account, const struct buf *jws, const char *alg, const void *secret,
+                          size_t secret_len)
+{
+    const EVP_MD *digest = strcmp(alg, "HS512") == 0 ? EVP_sha512() : strcmp(alg, "HS384") == 0 ? EVP_sha384() : EVP_sha256();
+    AUTO_BUF header = BUF_INIT;
+    AUTO_BUF payload = BUF_INIT;
+    AUTO_BUF mac = BUF_INIT;
+    AUTO_BUF input = BUF_INIT;
+    AUTO_BUF jwk = BUF_INIT;
+    unsigned char expected[EVP_MAX_MD_SIZE];
+    unsigned expected_len = 0;
+    struct err err = ERR_INIT;
+    json_auto_t *root = json_loadb(jws->data, jws->len, JSON_REJECT_DUPLICATES, NULL);
+    assert_int_equal(json_object_size(root), 3);
+    const char *p = json_string_value(json_object_get(root, "protected"));
+    const char *d = json_string_value(json_object_get(root, "payload"));
+    const char *s = json_string_value(json_object_get(root, "signature"));
+    assert_true(p && d && s);
+    assert_true(b64url_decode(p, strlen(p), &header) && b64url_decode(d, strlen(d), &payload) &&
+                b64url_decode(s, strlen(s), &mac));
+    buf_addf(&input, "%s.%s", p, d);
+    HMAC(digest, secret, (int)secret_len, (unsigned char *)input.data, input.len, expected, &expected_len);
+    assert_int_equal(mac.len, expected_len);
+    assert_memory_equal(mac.data, expected, expected_len);
+    json_auto_t *object = json_loadb(header.data, header.len, JSON_REJECT_DUPLICATES, NULL);
+    assert_int_equal(json_object_size(object), 3);
+    assert_member(object, "alg", alg);
+    assert_member(object, "kid", "kid-1");
+    assert_member(object, "url", BINDING_URL);
+    assert_true(key_jwk(account, &jwk, &err));
+    assert_string_equal(payload.data, jwk.data);
+}
+
+/* CAs compare the key in the binding with that of the outer request: the same bytes must be in both. */
+static void assert_outer_has_same_jwk(const struct key *account)
+{
+    const struct jws_header header = {.url = BINDING_URL, .nonce = "n"};
+    AUTO_BUF jws = BUF_INIT;
+    AUTO_BUF text = BUF_INIT;
+    AUTO_BUF member = BUF_INIT;
+    struct err err = ERR_INIT;
+    assert_true(jws_sign(account, &header, "{}", 2, &jws, &err));
+    json_auto_t *root = json_loadb(jws.data, jws.len, 0, NULL);
+    const char *p = json_string_value(json_object_get(root, "protected"));
+    assert_true(b64url_decode(p, strlen(p), &text));
+    buf_adds(&member, "\"jwk\":");
+    assert_true(key_jwk(account, &member, &err));
+    assert_has(text.data, member.data);
+}
+
+static void bindings_of_every_algorithm(void **state)
+{
+    static const char secret[] = "\xfb\xff\xfe 32 bytes of a MAC key, or so"; /* "-" and "_" are in its base64url */
+    static const char *const algs[] = {NULL, "HS256", "HS384", "HS512"};
+    struct key *keys[] = {p256, p384, rsa};
+    AUTO_BUF text = BUF_INIT;
+    (void)state;
+    b64url_encode(secret, strlen(secret), &text);
+    assert_non_null(strchr(text.data, '-'));
+    for (size_t i = 0; i < COUNT_OF(keys); i++)
+        for (size_t a = 0; a < COUNT_OF(algs); a++) {
+            AUTO_BUF jws = BUF_INIT;
+            struct err err = ERR_INIT;
+            if (!jws_external_account(keys[i], BINDING_URL, "kid-1", text.data, algs[a], &jws, &err))
+                fail_msg("%s", err.text);
+            check_binding(keys[i], &jws, algs[a] ? algs[a] : "HS256", secret, strlen(secret));
+            assert_outer_has_same_jwk(keys[i]);
+        }
+}
+
+static void mac_keys_as_people_paste_them(void **state)
+{
+    static const char raw[] = "\xfb\xff\xfe\xfd\xfc\xfb\xfa\xf9\x80\x01\x02\x03\x04\x05\x06\x07\x08"; /* 17 bytes */
+    static const char hex[] = "00112233445566778899aabbccddeeff";
+    static const char words[] = "a passphrase, with spaces";
+    static const struct {
+        const char *text;
+        const char *secret;
+        size_t len;
+    } rows[] = {
+        {"-__-_fz7-vmAAQIDBAUGBwg", raw, 17},
+        {"-__-_fz7-vmAAQIDBAUGBwg=", raw, 17},
+        {"+//+/fz7+vmAAQIDBAUGBwg=", raw, 17},
+        {"+//+/fz7+vmAAQIDBAUGBwg", raw, 17},
+        {"  -__-_fz7-vm\n AAQIDBAUGBwg\r\n", raw, 17},
+        /* base64 of the first, the second, the third of these */
+        {"LV9fLV9mejctdm1BQVFJREJBVUdCd2c", raw, 17},
+        {"LV9fLV9mejctdm1BQVFJREJBVUdCd2c9", raw, 17},
+        {"Ky8vKy9mejcrdm1BQVFJREJBVUdCd2c9Cg==", raw, 17},
+        /* hexadecimal digits are a secret of their own, though they are base64 as well */
+        {"MDAxMTIyMzM0NDU1NjY3Nzg4OTlhYWJiY2NkZGVlZmY", hex, 32},
+        {"YSBwYXNzcGhyYXNlLCB3aXRoIHNwYWNlcw", words, 25},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        AUTO_BUF jws = BUF_INIT;
+        struct err err = ERR_INIT;
+        if (!jws_external_account(p256, BINDING_URL, "kid-1", rows[i].text, NULL, &jws, &err))
+            fail_msg("%s: %s", rows[i].text, err.text);
+        check_binding(p256, &jws, "HS256", rows[i].secret, rows[i].len);
+    }
+}
+
+static void bindings_that_cannot_be(void **state)
+{
+    static const char good[] = "AAECAwQFBgcICQoLDA0ODw";
+    AUTO_FREE char *big = mem_alloc(5001);
+    memset(big, 'A', 5000);
+    const struct {
+        const char *kid, *key, *alg, *part;
+    } rows[] = {
+        {"k", "", NULL, "not base64"},
+        {"k", NULL, NULL, "not base64"},
+        {"k", " \n", NULL, "not base64"},
+        {"k", "====", NULL, "not base64"},
+        {"k", "not base64!", NULL, "not base64"},
+        {"k", "AAECAwQFBgcICQoLDA0ODw===", NULL, "not base64"},
+        {"k", "AAECAwQFBgcICQoLDA0OD", NULL, "not base64"}, /* cut off in the middle of a byte */
+        {"k", "AAECAwQFBgcICQoLDA0O", NULL, "too short"},   /* 15 bytes */
+        {"k", big, NULL, "not base64"},
+        {"k", good, "HS1", "HS256"},
+        {"k", good, "", "HS256"},
+        {"k", good, "none", "HS256"},
+        {"k", good, "hs256", "HS256"},
+        {"", good, NULL, "--eab-kid"},
+        {NULL, good, NULL, "--eab-kid"},
+        {"\xff", good, NULL, "UTF-8"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        AUTO_BUF jws = BUF_INIT;
+        struct err err = ERR_INIT;
+        if (jws_external_account(p256, BINDING_URL, rows[i].kid, rows[i].key, rows[i].alg, &jws, &err))
+            fail_msg("accepted: %s", rows[i].key);
+        assert_int_equal(err.code, ERR_CONFIG);
+        assert_has(err.text, rows[i].part);
+        assert_int_equal(jws.len, 0);
+        if (rows[i].key && strlen(rows[i].key) > 10) { /* a secret stays one */
+            assert_hasnt(err.text, rows[i].key);
+            assert_hasnt(err.subject, rows[i].key);
+        }
+    }
+    AUTO_BUF jws = BUF_INIT;
+    struct err err = ERR_INIT;
+    assert_true(jws_external_account(p256, BINDING_URL, "k", good, NULL, &jws, &err)); /* 16 bytes do */
+}
+
+/* RFC 8555 7.3.5: inner JWS by the new key with its jwk, the same url, no nonce; payload account and oldKey. */
+static void key_change_of_every_pair(void **state)
+{
+    (void)state;
+    static const char url[] = "https://ca.example/key-change", account[] = "https://ca.example/acct/1\"x";
+    struct key *pairs[][2] = {{p256, rsa}, {rsa, p256}, {p384, p256}, {other, p256}};
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        struct key *fresh = pairs[i][0], *old = pairs[i][1];
+        AUTO_BUF jws = BUF_INIT;
+        AUTO_BUF payload = BUF_INIT;
+        AUTO_BUF jwk = BUF_INIT;
+        AUTO_BUF old_jwk = BUF_INIT;
+        struct err err = ERR_INIT;
+        assert_true(jws_key_change(fresh, old, url, account, &jws, &err));
+        json_auto_t *protected = open_jws(fresh, &jws, &payload);
+        assert_int_equal(json_object_size(protected), 3);
+        assert_member(protected, "alg", key_jws_alg(fresh));
+        assert_member(protected, "url", url);
+        assert_true(key_jwk(fresh, &jwk, &err) && key_jwk(old, &old_jwk, &err));
+        json_auto_t *expected = json_loads(jwk.data, 0, NULL);
+        assert_true(json_equal(json_object_get(protected, "jwk"), expected));
+        json_auto_t *body = json_loadb(payload.data, payload.len, JSON_REJECT_DUPLICATES, NULL);
+        assert_int_equal(json_object_size(body), 2);
+        assert_member(body, "account", account);
+        json_auto_t *old_expected = json_loads(old_jwk.data, 0, NULL);
+        assert_true(json_equal(json_object_get(body, "oldKey"), old_expected));
+    }
+    AUTO_BUF jws = BUF_INIT;
+    struct err err = ERR_INIT;
+    assert_false(jws_key_change(p256, rsa, url, "\xff", &jws, &err));
+    assert_int_equal(err.code, ERR_PROTOCOL);
+    err_clear(&err);
+    assert_false(jws_key_change(p256, rsa, "", account, &jws, &err));
+    assert_int_equal(jws.len, 0);
+}
+
 static void key_authorization(void **state)
 {
     (void)state;
@@ -959,7 +1378,7 @@ static void names_that_no_request_may_carry(void **state)
     assert_int_equal(err.code, ERR_INTERNAL);
 }
 
-/* -- a small CA -------------------------------------------------------------------------------- */
+/* -- requests of others -------------------------------------------------------------------------- */
 
 struct alt_name {
     int kind; /* GEN_... */
@@ -974,6 +1393,270 @@ struct alt_name {
     {                                                                                                        \
         GEN_IPADD, bytes, sizeof bytes - 1                                                                   \
     }
+
+static GENERAL_NAME *alt_name(const struct alt_name *name);
+
+/* A request as other programs write them. */
+struct request {
+    const char *cn;
+    const struct alt_name *names;
+    size_t count;
+    EVP_PKEY *pkey;       /* NULL = p256 */
+    EVP_PKEY *signed_by;  /* NULL = pkey */
+    const EVP_MD *digest; /* NULL = SHA-256 */
+    bool damage, second_san, bad_extensions;
+};
+
+static void write_request(const struct request *spec, struct buf *der)
+{
+    X509_REQ *request = X509_REQ_new();
+    GENERAL_NAMES *names = GENERAL_NAMES_new();
+    STACK_OF(X509_EXTENSION) *extensions = NULL;
+    EVP_PKEY *pkey = spec->pkey ? spec->pkey : key_pkey(p256);
+    unsigned char *bytes = NULL;
+    if (spec->cn)
+        X509_NAME_add_entry_by_NID(X509_REQ_get_subject_name(request), NID_commonName, V_ASN1_UTF8STRING,
+                                   (const unsigned char *)spec->cn, -1, -1, 0);
+    for (size_t i = 0; i < spec->count; i++)
+        sk_GENERAL_NAME_push(names, alt_name(&spec->names[i]));
+    for (int i = 0; i <= (spec->second_san ? 1 : 0) && spec->count > 0; i++)
+        X509V3_add1_i2d(&extensions, NID_subject_alt_name, names, 0, X509V3_ADD_APPEND);
+    if (extensions)
+        X509_REQ_add_extensions(request, extensions);
+    if (spec->bad_extensions)
+        X509_REQ_add1_attr_by_NID(request, NID_ext_req, V_ASN1_OCTET_STRING, (const unsigned char *)"junk", 4);
+    X509_REQ_set_pubkey(request, pkey);
+    assert_true(X509_REQ_sign(request, spec->signed_by ? spec->signed_by : pkey,
+                              spec->digest ? spec->digest : EVP_sha256()) > 0);
+    int len = i2d_X509_REQ(request, &bytes);
+    if (spec->damage)
+        bytes[len - 3] ^= 1;
+    buf_add(der, bytes, (size_t)len);
+    OPENSSL_free(bytes);
+    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+    GENERAL_NAMES_free(names);
+    X509_REQ_free(request);
+}
+
+static void request_pem(const struct buf *der, const char *label, struct buf *pem)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    PEM_write_bio(bio, label, "", (unsigned char *)der->data, (long)der->len);
+    take_bio(bio, pem);
+}
+
+static void assert_request(const struct buf *data, const struct buf *expected, const char *names)
+{
+    AUTO_BUF der = BUF_INIT;
+    AUTO_STRLIST list = STRLIST_INIT;
+    char spki[KEY_SPKI_BYTES], of_key[KEY_SPKI_BYTES];
+    struct err err = ERR_INIT;
+    if (!csr_read(data->data, data->len, "my.csr", &der, &list, spki, &err))
+        fail_msg("%s", err.text);
+    AUTO_FREE char *all = strlist_join(&list, " ");
+    assert_string_equal(all, names);
+    assert_int_equal(der.len, expected->len);
+    assert_memory_equal(der.data, expected->data, der.len);
+    assert_true(key_spki_sha256(p256, of_key, &err));
+    assert_string_equal(spki, of_key);
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
+static void assert_request_refused(const char *data, size_t len, const char *part)
+{
+    AUTO_BUF der = BUF_INIT;
+    AUTO_STRLIST list = STRLIST_INIT;
+    char spki[KEY_SPKI_BYTES] = "untouched";
+    struct err err = ERR_INIT;
+    if (csr_read(data, len, "my.csr", &der, &list, spki, &err))
+        fail_msg("accepted; expected: %s", part);
+    assert_int_equal(err.code, ERR_CONFIG);
+    assert_string_equal(err.subject, "my.csr");
+    assert_has(err.text, part);
+    assert_true(der.len == 0 && list.n == 0);
+    assert_string_equal(spki, "untouched");
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
+static void assert_spec_refused(const struct request *spec, const char *part)
+{
+    AUTO_BUF der = BUF_INIT;
+    write_request(spec, &der);
+    assert_request_refused(der.data, der.len, part);
+}
+
+static const struct alt_name usual_names[] = {DNS("WWW.Example.org"), DNS("example.org"), DNS("*.example.org"),
+                                              IP("\xc0\0\2\7"),
+                                              IP("\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"), DNS("example.org")};
+#define USUAL .names = usual_names, .count = COUNT_OF(usual_names)
+#define USUAL_TEXT "www.example.org example.org *.example.org 192.0.2.7 2001:db8::1"
+
+static void requests_of_others_are_read(void **state)
+{
+    AUTO_BUF der = BUF_INIT;
+    AUTO_BUF pem = BUF_INIT;
+    AUTO_BUF old_label = BUF_INIT;
+    AUTO_BUF dressed = BUF_SECRET;
+    struct err err = ERR_INIT;
+    (void)state;
+    write_request(&(struct request){.cn = "Example.org", USUAL}, &der);
+    assert_request(&der, &der, USUAL_TEXT);
+    request_pem(&der, "CERTIFICATE REQUEST", &pem);
+    assert_request(&pem, &der, USUAL_TEXT);
+    request_pem(&der, "NEW CERTIFICATE REQUEST", &old_label);
+    assert_request(&old_label, &der, USUAL_TEXT);
+    buf_adds(&dressed, "Certificate Request:\r\n    Data: ...\r\n");
+    assert_true(key_to_pem(p256, &dressed, &err));
+    for (size_t i = 0; i + 1 < pem.len; i++) {
+        if (pem.data[i] == '\n')
+            buf_addc(&dressed, '\r');
+        buf_addc(&dressed, pem.data[i]);
+    }
+    assert_request(&dressed, &der, USUAL_TEXT);
+}
+
+static void names_of_a_request(void **state)
+{
+    static const struct alt_name one[] = {DNS("example.org")};
+    static const struct {
+        const char *cn, *names;
+        size_t count;
+    } rows[] = {
+        {"example.net", "example.net", 0},
+        {"192.0.2.7", "192.0.2.7", 0},
+        {"example.net", "example.org example.net", 1},
+        {"EXAMPLE.org", "example.org", 1},
+        {"My web server", "example.org", 1},
+        {"server", "example.org", 1},
+        {"b\xc3\xbc"
+         "cher.example",
+         "example.org", 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        AUTO_BUF der = BUF_INIT;
+        write_request(&(struct request){.cn = rows[i].cn, .names = one, .count = rows[i].count}, &der);
+        assert_request(&der, &der, rows[i].names);
+    }
+}
+
+static void ours_are_read_too(void **state)
+{
+    (void)state;
+    AUTO_STRLIST names = list_of("example.org *.example.org 192.0.2.7 2001:db8::1");
+    AUTO_BUF der = BUF_INIT;
+    struct err err = ERR_INIT;
+    assert_true(csr_make(p256, &names, &der, &err));
+    assert_request(&der, &der, "example.org *.example.org 192.0.2.7 2001:db8::1");
+}
+
+static void names_that_make_a_request_useless(void **state)
+{
+    static const struct {
+        struct alt_name name;
+        const char *part;
+    } rows[] = {
+        {{GEN_EMAIL, "a@example.org", 13}, "another kind"},
+        {{GEN_URI, "https://example.org", 19}, "another kind"},
+        {{GEN_OTHERNAME, "x", 1}, "another kind"},
+        {{GEN_DIRNAME, "x", 1}, "another kind"},
+        {DNS("example.org\0.evil.example"), "is none"},
+        {DNS(""), "is none"},
+        {DNS("exa mple.org"), "is none"},
+        {DNS("b\xfc"
+             "cher.example"),
+         "is none"},
+        {DNS("localhost"), "localhost"},
+        {DNS("exa/mple.org"), "exa/mple.org"},
+        {DNS("192.0.2.7"), "as a DNS name"},
+        {IP("\1\2\3"), "3 bytes"},
+        {IP(""), "0 bytes"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const struct alt_name both[] = {DNS("example.org"), rows[i].name};
+        assert_spec_refused(&(struct request){.names = both, .count = 2}, rows[i].part);
+    }
+    assert_spec_refused(&(struct request){.cn = NULL}, "no name");
+    assert_spec_refused(&(struct request){.cn = "My web server"}, "no name");
+    assert_spec_refused(&(struct request){USUAL, .second_san = true}, "cannot be read");
+    assert_spec_refused(&(struct request){.cn = "example.org", .bad_extensions = true}, "cannot be read");
+}
+
+static void requests_that_are_signed_badly(void **state)
+{
+    (void)state;
+    EVP_PKEY *keys[] = {rsa_with(1024, 65537), rsa_with(2048, 3), EVP_EC_gen("P-521")};
+    const char *const parts[] = {"type or size", "65537", "type or size"};
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        assert_spec_refused(&(struct request){USUAL, .pkey = keys[i]}, parts[i]);
+        EVP_PKEY_free(keys[i]);
+    }
+    assert_spec_refused(&(struct request){USUAL, .digest = EVP_sha1()}, "SHA1");
+    assert_spec_refused(&(struct request){USUAL, .pkey = key_pkey(rsa), .digest = EVP_md5()}, "MD5");
+    assert_spec_refused(&(struct request){USUAL, .damage = true}, "signature");
+    assert_spec_refused(&(struct request){USUAL, .signed_by = key_pkey(other)}, "signature");
+}
+
+static void broken_request_files(void **state)
+{
+    AUTO_BUF der = BUF_INIT;
+    AUTO_BUF pem = BUF_INIT;
+    AUTO_BUF two = BUF_INIT;
+    AUTO_BUF big = BUF_INIT;
+    AUTO_BUF locked = BUF_INIT;
+    AUTO_BUF key = BUF_SECRET;
+    struct err err = ERR_INIT;
+    (void)state;
+    write_request(&(struct request){USUAL}, &der);
+    request_pem(&der, "CERTIFICATE REQUEST", &pem);
+    assert_request_refused(NULL, 0, "empty");
+    assert_request_refused("", 0, "empty");
+    assert_request_refused("hello", 5, "no certificate request");
+    assert_request_refused("\0\0\0\0", 4, "no certificate request");
+    for (size_t len = 1; len < der.len; len += 3)
+        assert_request_refused(der.data, len, "no certificate request");
+    for (size_t len = 1; len + 2 < pem.len; len += 11)
+        assert_request_refused(pem.data, len, "no certificate request");
+    buf_add(&two, pem.data, pem.len);
+    buf_add(&two, pem.data, pem.len);
+    assert_request_refused(two.data, two.len, "more than one");
+    assert_true(key_to_pem(p256, &key, &err));
+    assert_request_refused(key.data, key.len, "no certificate request");
+    buf_add(&big, der.data, der.len);
+    buf_addc(&big, 'x');
+    assert_request_refused(big.data, big.len, "no certificate request");
+    for (int i = 0; i < 130 * 1024; i++)
+        buf_addc(&big, 'x');
+    assert_request_refused(big.data, big.len, "too many");
+    buf_adds(&locked, "-----BEGIN CERTIFICATE REQUEST-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,"
+                      "00112233445566778899AABBCCDDEEFF\n\n");
+    buf_adds(&locked, strchr(pem.data, '\n') + 1);
+    assert_request_refused(locked.data, locked.len, "no certificate request"); /* and nobody is asked */
+    ERR_clear_error();
+}
+
+/* Each byte of a request may be wrong. */
+static void no_changed_request_passes(void **state)
+{
+    AUTO_BUF der = BUF_INIT;
+    (void)state;
+    write_request(&(struct request){.cn = "example.org", USUAL}, &der);
+    for (size_t i = 0; i < der.len; i++) {
+        AUTO_BUF copy = BUF_INIT;
+        AUTO_BUF out = BUF_INIT;
+        AUTO_STRLIST names = STRLIST_INIT;
+        char spki[KEY_SPKI_BYTES];
+        struct err err = ERR_INIT;
+        buf_add(&copy, der.data, der.len);
+        copy.data[i] = (char)(copy.data[i] ^ (1 << i % 8));
+        if (csr_read(copy.data, copy.len, "r", &out, &names, spki, &err))
+            fail_msg("byte %zu", i);
+        ERR_clear_error();
+    }
+}
+
+/* -- a small CA -------------------------------------------------------------------------------- */
 
 struct spec {
     const char *cn, *o;
@@ -1813,6 +2496,52 @@ static void key_types_as_people_see_them(void **state)
     }
 }
 
+/* What --preferred-chain looks at, and what revocation sends. */
+static void issuers_of_a_chain(void **state)
+{
+    (void)state;
+    AUTO_BUF pem = BUF_INIT;
+    AUTO_STRLIST issuers = list_of("before");
+    AUTO_BUF der = BUF_INIT;
+    struct err err = ERR_INIT;
+    unsigned char *expected = NULL;
+    X509 *leaf = make_cert(&(struct spec){SPEC_TWO, .issuer = ca.mid, .issuer_key = p384});
+    add_pem(&pem, leaf);
+    add_pem(&pem, ca.mid);
+    AUTO_CHAIN *chain = parse(&pem);
+    assert_true(cert_chain_issuers(chain, &issuers, &err));
+    AUTO_FREE char *all = strlist_join(&issuers, "|");
+    assert_string_equal(all, "before|Intermediate|Root");
+    assert_true(cert_chain_leaf_der(chain, &der, &err));
+    int len = i2d_X509(leaf, &expected);
+    assert_int_equal(der.len, len);
+    assert_memory_equal(der.data, expected, der.len);
+    OPENSSL_free(expected);
+    X509_free(leaf);
+    AUTO_CHAIN *nameless = single(&(struct spec){SPEC_TWO, .cn = NULL, .o = NULL});
+    AUTO_STRLIST none = STRLIST_INIT;
+    assert_true(cert_chain_issuers(nameless, &none, &err));
+    assert_int_equal(none.n, 1);
+    assert_string_equal(none.v[0], "");
+}
+
+static void spki_of_a_leaf_is_that_of_its_key(void **state)
+{
+    (void)state;
+    struct key *keys[] = {p256, p384, rsa};
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        struct cert_info info = CERT_INFO_INIT;
+        struct err err = ERR_INIT;
+        char spki[KEY_SPKI_BYTES];
+        AUTO_CHAIN *chain = single(&(struct spec){SPEC_TWO, .key = keys[i]});
+        assert_true(cert_chain_info(chain, &info, &err));
+        assert_true(key_spki_sha256(keys[i], spki, &err));
+        assert_string_equal(info.spki, spki);
+        cert_info_clear(&info);
+        assert_string_equal(info.spki, "");
+    }
+}
+
 int main(void)
 {
     for (size_t i = 0; i < 300; i++)
@@ -1829,6 +2558,13 @@ int main(void)
         cmocka_unit_test(keys_that_no_ca_takes),
         cmocka_unit_test(a_key_whose_halves_differ_is_damaged),
         cmocka_unit_test(unusual_ec_encodings_are_straightened),
+        cmocka_unit_test(jwk_of_the_rfc),
+        cmocka_unit_test(jwk_of_every_key_type),
+        cmocka_unit_test(jwk_with_things_around_it),
+        cmocka_unit_test(text_is_told_apart),
+        cmocka_unit_test(jwks_that_are_no_private_key),
+        cmocka_unit_test(jwks_that_lie),
+        cmocka_unit_test(spki_hash_of_a_key),
         cmocka_unit_test(thumbprint_of_the_rfc),
         cmocka_unit_test(rs256_of_the_rfc),
         cmocka_unit_test(es256_of_the_rfc),
@@ -1842,10 +2578,21 @@ int main(void)
         cmocka_unit_test(hostile_text_stays_inside_its_member),
         cmocka_unit_test(headers_that_cannot_be_signed),
         cmocka_unit_test(canonical_header_bytes),
+        cmocka_unit_test(bindings_of_every_algorithm),
+        cmocka_unit_test(mac_keys_as_people_paste_them),
+        cmocka_unit_test(bindings_that_cannot_be),
+        cmocka_unit_test(key_change_of_every_pair),
         cmocka_unit_test(key_authorization),
         cmocka_unit_test(csr_of_every_key_type),
         cmocka_unit_test(csr_with_a_hundred_names),
         cmocka_unit_test(names_that_no_request_may_carry),
+        cmocka_unit_test(requests_of_others_are_read),
+        cmocka_unit_test(names_of_a_request),
+        cmocka_unit_test(ours_are_read_too),
+        cmocka_unit_test(names_that_make_a_request_useless),
+        cmocka_unit_test(requests_that_are_signed_badly),
+        cmocka_unit_test(broken_request_files),
+        cmocka_unit_test(no_changed_request_passes),
     };
     const struct CMUnitTest certs[] = {
         cmocka_unit_test(chain_is_parsed_and_written_again),
@@ -1876,6 +2623,8 @@ int main(void)
         cmocka_unit_test(longest_serial_fits),
         cmocka_unit_test(issuers_as_people_see_them),
         cmocka_unit_test(key_types_as_people_see_them),
+        cmocka_unit_test(issuers_of_a_chain),
+        cmocka_unit_test(spki_of_a_leaf_is_that_of_its_key),
     };
     make_keys(NULL);
     int failed = cmocka_run_group_tests_name("keys, JWS, requests", keys, NULL, NULL);

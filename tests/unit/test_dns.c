@@ -1,8 +1,9 @@
 /*
  * test_dns.c - the DNS engine against servers that answer as told: well, badly, with malice, or not at all.
  *
- * Everything runs in this one thread, in a network namespace where port 53 of all of 127/8 and ::1 is free. The clock is frozen, and moved on whenever
- * nothing happens: silence costs no time. Real servers (BIND, Knot) are asked in test_dns_update.c.
+ * Everything runs in this one thread, in a network namespace where port 53 of all of 127/8 and ::1 is free.
+ * The clock is frozen, and moved on whenever nothing happens: silence costs no time. Real servers (BIND,
+ * Knot) are asked in test_dns_update.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,7 +128,8 @@ static void make_rdata(enum dns_type type, const char *data, struct buf *rdata)
     }
 }
 
-/* -- servers that answer as told --------------------------------------------------------------------------- */
+/* -- servers that answer as told ---------------------------------------------------------------------------
+ */
 
 enum manner {
     GOOD,
@@ -188,8 +190,8 @@ static bool parse_entry(const char *line, struct entry *out)
         const char *name;
         enum dns_type type;
     } types[] = {
-        {"A", DNS_TYPE_A},         {"AAAA", DNS_TYPE_AAAA}, {"NS", DNS_TYPE_NS},   {"CNAME", DNS_TYPE_CNAME},
-        {"SOA", DNS_TYPE_SOA},     {"TXT", DNS_TYPE_TXT},   {"CAA", DNS_TYPE_CAA},
+        {"A", DNS_TYPE_A},     {"AAAA", DNS_TYPE_AAAA}, {"NS", DNS_TYPE_NS},   {"CNAME", DNS_TYPE_CNAME},
+        {"SOA", DNS_TYPE_SOA}, {"TXT", DNS_TYPE_TXT},   {"CAA", DNS_TYPE_CAA},
     };
     char type[8];
     int at = 0;
@@ -267,8 +269,8 @@ static bool enclosing(const struct fake *fake, const char *name, enum dns_type t
     struct entry entry;
     bool found = false;
     for (size_t i = 0; line_of(fake, i) != NULL; i++)
-        if (parse_entry(line_of(fake, i), &entry) && entry.type == type && dns_name_within(name, entry.owner) &&
-            (!found || strlen(entry.owner) > strlen(out))) {
+        if (parse_entry(line_of(fake, i), &entry) && entry.type == type &&
+            dns_name_within(name, entry.owner) && (!found || strlen(entry.owner) > strlen(out))) {
             strcpy(out, entry.owner);
             found = true;
         }
@@ -366,7 +368,8 @@ static void good_answer(const struct fake *fake, const struct buf *query, struct
 
 static bool truncates(const struct fake *fake, const struct buf *answer)
 {
-    return fake->manner == TRUNCATES || fake->manner == CLOSES || fake->manner == CLOSES_EMPTY || answer->len > 1232;
+    return fake->manner == TRUNCATES || fake->manner == CLOSES || fake->manner == CLOSES_EMPTY ||
+           answer->len > 1232;
 }
 
 static void send_to(int fd, const struct sockaddr_storage *to, socklen_t to_len, const struct buf *packet)
@@ -380,7 +383,8 @@ static void shorten(struct buf *answer, size_t len)
 }
 
 /* A lie that fits in all but what `manner` says. */
-static void flood(const struct fake *fake, const struct buf *query, const struct sockaddr_storage *to, socklen_t to_len)
+static void flood(const struct fake *fake, const struct buf *query, const struct sockaddr_storage *to,
+                  socklen_t to_len)
 {
     for (int i = 0; i < 40; i++) {
         AUTO_BUF lie = BUF_INIT;
@@ -393,7 +397,8 @@ static void flood(const struct fake *fake, const struct buf *query, const struct
     }
 }
 
-static void stranger(const struct fake *fake, const struct buf *query, const struct sockaddr_storage *to, socklen_t to_len)
+static void stranger(const struct fake *fake, const struct buf *query, const struct sockaddr_storage *to,
+                     socklen_t to_len)
 {
     static const char *const lies[] = {". SOA liar.invalid", NULL};
     struct fake liar = *fake;
@@ -694,8 +699,8 @@ static struct dns *new_dns(void)
     return dns_new_from("/nonexistent/resolv.conf");
 }
 
-static void ask_with(struct dns *dns, enum dns_kind kind, const char *name, const char *value, int64_t timeout_ms,
-                     struct result *out)
+static void ask_with(struct dns *dns, enum dns_kind kind, const char *name, const char *value,
+                     int64_t timeout_ms, struct result *out)
 {
     char *resolver[] = {(char *)RESOLVER};
     struct strlist resolvers = {resolver, 1};
@@ -727,23 +732,24 @@ static void assert_text(const char *text, const char *part)
         fail_msg("\"%s\" does not say \"%s\"", text, part);
 }
 
-#define NEEDS_NETWORK()                                                                                        \
-    do {                                                                                                       \
-        (void)state;                                                                                           \
-        if (!have_network || !dns_available()) {                                                               \
-            print_message("skipped: no network namespace can be made here, or built without libldns\n");       \
-            skip();                                                                                            \
-        }                                                                                                      \
+#define NEEDS_NETWORK()                                                                                      \
+    do {                                                                                                     \
+        (void)state;                                                                                         \
+        if (!have_network || !dns_available()) {                                                             \
+            print_message("skipped: no network namespace can be made here, or built without libldns\n");     \
+            skip();                                                                                          \
+        }                                                                                                    \
     } while (0)
 
-#define assert_ok(result)                                                                                      \
-    do {                                                                                                       \
-        if (!(result).ok) {                                                                                    \
-            fail_msg("%s (%s)", (result).err.text, (result).err.subject);                                      \
-        }                                                                                                      \
+#define assert_ok(result)                                                                                    \
+    do {                                                                                                     \
+        if (!(result).ok) {                                                                                  \
+            fail_msg("%s (%s)", (result).err.text, (result).err.subject);                                    \
+        }                                                                                                    \
     } while (0)
 
-/* -- names and messages, pure -------------------------------------------------------------------------------- */
+/* -- names and messages, pure
+ * -------------------------------------------------------------------------------- */
 
 static void test_names(void **state)
 {
@@ -754,7 +760,8 @@ static void test_names(void **state)
     assert_true(dns_name_clean(".", out));
     assert_string_equal(out, ".");
     assert_true(dns_name_clean("*.example.org", out));
-    static const char *const bad[] = {"", "..", "a..b", ".a", "a b", "a\\.b", "a\n", "\303\274.org", "a\"b", "a;b"};
+    static const char *const bad[] = {"",      "..",  "a..b",         ".a",   "a b",
+                                      "a\\.b", "a\n", "\303\274.org", "a\"b", "a;b"};
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_false(dns_name_clean(bad[i], out));
     memset(label, 'a', 64);
@@ -845,19 +852,14 @@ static void test_parse(void **state)
         assert_false(dns_wire_parse(packet.data, len, &message));
 }
 
-/* -- where does a record go? ----------------------------------------------------------------------------------- */
+/* -- where does a record go?
+ * ----------------------------------------------------------------------------------- */
 
 /* Three servers; the world's view (resolver) and the zone's own. */
 static const char *const world[] = {
-    "example.org SOA ns1.example.org",
-    "example.org NS ns1.example.org",
-    "example.org NS ns2.example.org",
-    "example.org NS ns3.example.net",
-    "ns1.example.org A 127.0.0.11",
-    "ns2.example.org A 127.0.0.12",
-    "ns3.example.net A 127.0.0.13",
-    "example.net SOA ns3.example.net",
-    NULL,
+    "example.org SOA ns1.example.org", "example.org NS ns1.example.org",  "example.org NS ns2.example.org",
+    "example.org NS ns3.example.net",  "ns1.example.org A 127.0.0.11",    "ns2.example.org A 127.0.0.12",
+    "ns3.example.net A 127.0.0.13",    "example.net SOA ns3.example.net", NULL,
 };
 static const char *const zone[] = {
     "example.org SOA ns1.example.org",
@@ -892,10 +894,10 @@ static void test_where_leaves_no_trace(void **state)
 {
     NEEDS_NETWORK();
     AUTO_RESULT result;
-    static const char *const trap[] = {
-        "example.org SOA ns1.example.org", "example.org NS ns1.example.org", "ns1.example.org A 127.0.0.11",
-        /* the resolver would send us elsewhere */
-        "_acme-challenge.www.example.org CNAME trap.example.org", NULL};
+    static const char *const trap[] = {"example.org SOA ns1.example.org", "example.org NS ns1.example.org",
+                                       "ns1.example.org A 127.0.0.11",
+                                       /* the resolver would send us elsewhere */
+                                       "_acme-challenge.www.example.org CNAME trap.example.org", NULL};
     add_resolver(trap);
     add_fake("127.0.0.11", GOOD, zone);
     ask(DNS_WHERE, "_acme-challenge.www.example.org", NULL, &result);
@@ -908,9 +910,10 @@ static void test_hidden_primary(void **state)
     NEEDS_NETWORK();
     AUTO_RESULT result;
     static const char *const hidden_world[] = {
-        "example.org SOA hidden.example.org", "example.org NS ns2.example.org", "hidden.example.org A 127.0.0.11",
-        "ns2.example.org A 127.0.0.12", NULL};
-    static const char *const hidden_zone[] = {"example.org SOA hidden.example.org", "a.example.org A 192.0.2.1",
+        "example.org SOA hidden.example.org", "example.org NS ns2.example.org",
+        "hidden.example.org A 127.0.0.11", "ns2.example.org A 127.0.0.12", NULL};
+    static const char *const hidden_zone[] = {"example.org SOA hidden.example.org",
+                                              "a.example.org A 192.0.2.1",
                                               "_acme-challenge.example.org TXT v", NULL};
     add_resolver(hidden_world);
     struct fake *primary = add_fake("127.0.0.11", DEAD, hidden_zone);
@@ -930,10 +933,12 @@ static void test_aliases(void **state)
     NEEDS_NETWORK();
     AUTO_RESULT result;
     static const char *const wide[] = {
-        "example.org SOA ns1.example.org", "example.org NS ns1.example.org",  "ns1.example.org A 127.0.0.11",
-        "example.net SOA ns2.example.net", "example.net NS ns2.example.net",  "ns2.example.net A 127.0.0.12",
-        "acme.test SOA ns.acme.test",      "acme.test NS ns.acme.test",       "ns.acme.test A 127.0.0.13",
-        "www.example.org CNAME host.example.net", "host.example.net A 192.0.2.1", NULL};
+        "example.org SOA ns1.example.org", "example.org NS ns1.example.org",
+        "ns1.example.org A 127.0.0.11",    "example.net SOA ns2.example.net",
+        "example.net NS ns2.example.net",  "ns2.example.net A 127.0.0.12",
+        "acme.test SOA ns.acme.test",      "acme.test NS ns.acme.test",
+        "ns.acme.test A 127.0.0.13",       "www.example.org CNAME host.example.net",
+        "host.example.net A 192.0.2.1",    NULL};
     static const char *const org[] = {"example.org SOA ns1.example.org",
                                       "www.example.org CNAME host.example.net",
                                       "_acme-challenge.www.example.org CNAME hop.example.net", NULL};
@@ -963,10 +968,9 @@ static void test_alias_circle(void **state)
 {
     NEEDS_NETWORK();
     AUTO_RESULT result;
-    static const char *const circle[] = {"example.org SOA ns1.example.org",
-                                         "_acme-challenge.example.org CNAME b.example.org",
-                                         "b.example.org CNAME c.example.org",
-                                         "c.example.org CNAME b.example.org", NULL};
+    static const char *const circle[] = {
+        "example.org SOA ns1.example.org", "_acme-challenge.example.org CNAME b.example.org",
+        "b.example.org CNAME c.example.org", "c.example.org CNAME b.example.org", NULL};
     static const char *const self[] = {"example.org SOA ns1.example.org",
                                        "_acme-challenge.example.org CNAME _acme-challenge.example.org", NULL};
     add_resolver(world);
@@ -1011,10 +1015,12 @@ static void test_wildcard_alias(void **state)
                                        "*.example.org CNAME host.example.net", "www.example.org A 192.0.2.1",
                                        NULL};
     static const char *const wide[] = {
-        "example.org SOA ns1.example.org", "example.org NS ns1.example.org", "ns1.example.org A 127.0.0.11",
-        "*.example.org CNAME host.example.net", "example.net SOA ns2.example.net", "example.net NS ns2.example.net",
-        "ns2.example.net A 127.0.0.12", NULL};
-    static const char *const net[] = {"example.net SOA ns2.example.net", "host.example.net TXT persistent", NULL};
+        "example.org SOA ns1.example.org", "example.org NS ns1.example.org",
+        "ns1.example.org A 127.0.0.11",    "*.example.org CNAME host.example.net",
+        "example.net SOA ns2.example.net", "example.net NS ns2.example.net",
+        "ns2.example.net A 127.0.0.12",    NULL};
+    static const char *const net[] = {"example.net SOA ns2.example.net", "host.example.net TXT persistent",
+                                      NULL};
     add_resolver(wide);
     struct fake *server = add_fake("127.0.0.11", GOOD, wild);
     add_fake("127.0.0.12", GOOD, net);
@@ -1066,9 +1072,10 @@ static void test_foreign_glue(void **state)
 {
     NEEDS_NETWORK();
     AUTO_RESULT result;
-    static const char *const parent[] = {"example.org SOA ns1.example.org", "example.org NS ns1.example.org",
-                                         "sub.example.org NS sub.example.org", "sub.example.org NS ns.victim.test",
-                                         "ns.victim.test A 127.0.0.14", NULL};
+    static const char *const parent[] = {
+        "example.org SOA ns1.example.org",    "example.org NS ns1.example.org",
+        "sub.example.org NS sub.example.org", "sub.example.org NS ns.victim.test",
+        "ns.victim.test A 127.0.0.14",        NULL};
     add_resolver(world);
     add_fake("127.0.0.11", GOOD, parent);
     struct fake *child = add_fake("127.0.0.14", GOOD, zone);
@@ -1131,7 +1138,8 @@ static void test_many_addresses(void **state)
     assert_false(strlist_has(&result.answer.servers, "0.0.0.0#53"));
 }
 
-/* -- servers of many manners ------------------------------------------------------------------------------------ */
+/* -- servers of many manners
+ * ------------------------------------------------------------------------------------ */
 
 /* Alone, it gets its answer across all the same. */
 static void test_odd_but_usable(void **state)
@@ -1178,15 +1186,9 @@ static void test_all_unusable(void **state)
         enum manner manner;
         const char *says;
     } rows[] = {
-        {DEAD, "no answer"},
-        {CLOSES, "middle of its answer"},
-        {CLOSES_EMPTY, "without an answer"},
-        {LOOPS, "cannot be read"},
-        {GARBAGE, "cannot be read"},
-        {SHORT, "no answer"},
-        {LAME, "no authority"},
-        {SAYS_REFUSED, "REFUSED"},
-        {SAYS_SERVFAIL, "SERVFAIL"},
+        {DEAD, "no answer"},       {CLOSES, "middle of its answer"}, {CLOSES_EMPTY, "without an answer"},
+        {LOOPS, "cannot be read"}, {GARBAGE, "cannot be read"},      {SHORT, "no answer"},
+        {LAME, "no authority"},    {SAYS_REFUSED, "REFUSED"},        {SAYS_SERVFAIL, "SERVFAIL"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         AUTO_RESULT result;
@@ -1321,7 +1323,8 @@ static void test_long_values(void **state)
     assert_int_equal(result.answer.values.n, 0);
 }
 
-/* -- everywhere --------------------------------------------------------------------------------------------------- */
+/* -- everywhere
+ * --------------------------------------------------------------------------------------------------- */
 
 #define CHALLENGE "_acme-challenge.www.example.org"
 
@@ -1332,8 +1335,11 @@ static void test_everywhere_waits(void **state)
     three_servers(GOOD, GOOD, GOOD);
     char *resolver[] = {(char *)RESOLVER};
     struct strlist resolvers = {resolver, 1};
-    struct dns_question question = {.kind = DNS_TXT_EVERYWHERE, .name = CHALLENGE, .value = "secret",
-                                    .resolvers = &resolvers, .timeout_ms = 600000};
+    struct dns_question question = {.kind = DNS_TXT_EVERYWHERE,
+                                    .name = CHALLENGE,
+                                    .value = "secret",
+                                    .resolvers = &resolvers,
+                                    .timeout_ms = 600000};
     struct dns *dns = new_dns();
     dns_ask(dns, &question, take_result, &result);
     for (int i = 0; i < 200; i++)
@@ -1390,10 +1396,14 @@ static void test_everywhere_excuses(void **state)
 {
     NEEDS_NETWORK();
     AUTO_RESULT result;
-    static const char *const dual[] = {"example.org SOA ns1.example.org",   "example.org NS ns1.example.org",
-                                       "example.org NS ns2.example.org",    "ns1.example.org A 127.0.0.11",
-                                       "ns1.example.org AAAA ::1",          "ns2.example.org A 127.0.0.12",
-                                       "example.org NS ns3.example.org",    "ns3.example.org AAAA 2001:db8::53",
+    static const char *const dual[] = {"example.org SOA ns1.example.org",
+                                       "example.org NS ns1.example.org",
+                                       "example.org NS ns2.example.org",
+                                       "ns1.example.org A 127.0.0.11",
+                                       "ns1.example.org AAAA ::1",
+                                       "ns2.example.org A 127.0.0.12",
+                                       "example.org NS ns3.example.org",
+                                       "ns3.example.org AAAA 2001:db8::53",
                                        NULL};
     add_resolver(dual);
     struct fake *four = add_fake("127.0.0.11", GOOD, zone), *six = add_fake("::1", DEAD, zone);
@@ -1436,8 +1446,11 @@ static void ask_crowd(struct dns *dns, int n, const char *value, int64_t timeout
     for (int i = 0; i < n; i++) {
         char name[64];
         sprintf(name, "_acme-challenge.h%d.example.org", i);
-        const struct dns_question question = {.kind = DNS_TXT_EVERYWHERE, .name = name, .value = value,
-                                              .resolvers = &resolvers, .timeout_ms = timeout_ms};
+        const struct dns_question question = {.kind = DNS_TXT_EVERYWHERE,
+                                              .name = name,
+                                              .value = value,
+                                              .resolvers = &resolvers,
+                                              .timeout_ms = timeout_ms};
         dns_ask(dns, &question, count_result, crowd);
     }
 }
@@ -1485,7 +1498,9 @@ static void test_everywhere_with_a_dead_one(void **state)
     dns_free(dns);
 }
 
-/* -- CAA ---------------------------------------------------------------------------------------------------------- */
+/* -- CAA
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void test_caa(void **state)
 {
@@ -1549,10 +1564,10 @@ static void test_caa_step_by_step(void **state)
 {
     NEEDS_NETWORK();
     AUTO_RESULT result;
-    static const char *const records[] = {"a.example.org CNAME b.example.org", "b.example.org CNAME c.example.org",
-                                          "c.example.org CAA 0:issue ca.example",
-                                          "x.example.org CNAME y.example.org", "y.example.org CNAME x.example.org",
-                                          NULL};
+    static const char *const records[] = {
+        "a.example.org CNAME b.example.org",    "b.example.org CNAME c.example.org",
+        "c.example.org CAA 0:issue ca.example", "x.example.org CNAME y.example.org",
+        "y.example.org CNAME x.example.org",    NULL};
     add_fake(RESOLVER, GOOD, records);
     ask(DNS_CAA, "a.example.org", NULL, &result);
     assert_ok(result);
@@ -1564,7 +1579,8 @@ static void test_caa_step_by_step(void **state)
     assert_text(result.err.text, "circle");
 }
 
-/* -- updates ------------------------------------------------------------------------------------------------------ */
+/* -- updates
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void make_update(struct buf *packet)
 {
@@ -1577,8 +1593,12 @@ static void make_update(struct buf *packet)
 static void ask_update(const struct strlist *servers, const struct buf *packet, struct result *out)
 {
     struct dns *dns = new_dns();
-    const struct dns_question question = {.kind = DNS_UPDATE, .name = CHALLENGE, .servers = servers,
-                                          .packet = packet->data, .packet_len = packet->len, .timeout_ms = 60000};
+    const struct dns_question question = {.kind = DNS_UPDATE,
+                                          .name = CHALLENGE,
+                                          .servers = servers,
+                                          .packet = packet->data,
+                                          .packet_len = packet->len,
+                                          .timeout_ms = 60000};
     *out = (struct result){0};
     dns_ask(dns, &question, take_result, out);
     run_until(dns, &out->calls, 1);
@@ -1645,13 +1665,19 @@ static void test_update(void **state)
     assert_list(&result.answer.servers, "127.0.0.12#53");
 }
 
-/* -- the frame ---------------------------------------------------------------------------------------------------- */
+/* -- the frame
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void test_bad_questions(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", ".", "a..b", "a b", "ex\\ample.org",
-                                      "toolongtoolongtoolongtoolongtoolongtoolongtoolongtoolongtoolongtoolong.org"};
+    static const char *const bad[] = {
+        "",
+        ".",
+        "a..b",
+        "a b",
+        "ex\\ample.org",
+        "toolongtoolongtoolongtoolongtoolongtoolongtoolongtoolongtoolongtoolong.org"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         AUTO_RESULT result;
         ask(DNS_TXT, bad[i], NULL, &result);
@@ -1686,8 +1712,12 @@ static void test_dropped(void **state)
     make_update(&packet);
     for (int rounds = 0; rounds < 60; rounds++) { /* let go at every stage */
         struct dns *dns = new_dns();
-        struct dns_question update = {.kind = DNS_UPDATE, .name = CHALLENGE, .servers = &servers,
-                                      .packet = packet.data, .packet_len = packet.len, .timeout_ms = 60000};
+        struct dns_question update = {.kind = DNS_UPDATE,
+                                      .name = CHALLENGE,
+                                      .servers = &servers,
+                                      .packet = packet.data,
+                                      .packet_len = packet.len,
+                                      .timeout_ms = 60000};
         dns_ask(dns, &update, take_result, &result);
         ask_crowd(dns, 5, "never", 60000, &crowd);
         for (int i = 0; i < rounds; i++)
@@ -1738,8 +1768,9 @@ static void test_resolv_conf(void **state)
 {
     (void)state;
     char path[] = "/tmp/test_dns_XXXXXX";
-    static const char text[] = "# nameserver 192.0.2.9\nsearch example.org\n nameserver\t192.0.2.1 \nnameserver 2001:DB8::1\r\n"
-                               "nameserver nonsense\nnameserver\nnameserver 0.0.0.0\nnameserver fe80::1%lo\nnameserver 192.0.2.1";
+    static const char text[] =
+        "# nameserver 192.0.2.9\nsearch example.org\n nameserver\t192.0.2.1 \nnameserver 2001:DB8::1\r\n"
+        "nameserver nonsense\nnameserver\nnameserver 0.0.0.0\nnameserver fe80::1%lo\nnameserver 192.0.2.1";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
@@ -1754,9 +1785,21 @@ static void test_resolv_conf(void **state)
     dns = new_dns();
     assert_int_equal(dns->n_resolvers, 1);
     assert_string_equal(dns->resolvers[0]->text, "127.0.0.1#53");
-    static const char *const bad[] = {"", "127.0.0.1#", "127.0.0.1#0", "127.0.0.1#65536", "127.0.0.1#53x", "127.1",
-                                      "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:127.0.0.1", "a", "#53",
-                                      "127.0.0.1#-1", "1111111111111111111111111111111111111111111111111111111111111111111"};
+    static const char *const bad[] = {"",
+                                      "127.0.0.1#",
+                                      "127.0.0.1#0",
+                                      "127.0.0.1#65536",
+                                      "127.0.0.1#53x",
+                                      "127.1",
+                                      "224.0.0.1",
+                                      "255.255.255.255",
+                                      "::",
+                                      "ff02::1",
+                                      "::ffff:127.0.0.1",
+                                      "a",
+                                      "#53",
+                                      "127.0.0.1#-1",
+                                      "1111111111111111111111111111111111111111111111111111111111111111111"};
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_null(dns_host_get(dns, bad[i]));
     assert_ptr_equal(dns_host_get(dns, "127.0.0.1#53"), dns->resolvers[0]);
@@ -1764,7 +1807,8 @@ static void test_resolv_conf(void **state)
     dns_free(dns);
 }
 
-/* -- setup -------------------------------------------------------------------------------------------------------- */
+/* -- setup
+ * -------------------------------------------------------------------------------------------------------- */
 
 static bool tell_kernel(const char *path, const char *text)
 {

@@ -522,7 +522,7 @@ static const struct {
     {"HEAD /redirect ", "302 Found", "Location: /moved\r\n", ""},
     {"GET /moved ", "200 OK", "", "moved here"},
     {"HEAD /moved ", "200 OK", "", ""},
-    {"PUT /xml ", "200 OK", "", "<ok/>"},
+    {"PUT /xml?a[]={1,2} ", "200 OK", "", "<ok/>"},
 };
 
 /* One request a connection: noted in the log, answered by the table. */
@@ -681,6 +681,8 @@ static void test_bridge_provider(void **state)
         struct stat st;
         assert_int_equal(stat(account, &st), 0);
         assert_int_equal(st.st_mode & 0777, 0600);
+        assert_int_equal(stat(dir + strlen("TLSUP_HOOK_STATE="), &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0700);
         /* the credentials were saved, and the record's identifier too */
         if (bridge(i, HOOK_CLEANUP, "dns_provider.sh", none) != 0)
             fail_msg("%s: %s", shells[i][0], buf_str(&result.output));
@@ -703,7 +705,7 @@ static void test_bridge_old_style(void **state)
         assert_true(file_has(server_log, "\r\n\r\nuser=a%20user%26co&secret=p%c3%a4ss\n---\n"));
         assert_true(file_has(server_log, "\r\nCookie: session=c00kie\r\n"));
         assert_true(file_has(server_log, "HEAD /redirect "));
-        assert_true(file_has(server_log, "PUT /xml HTTP/1.1\r\n"));
+        assert_true(file_has(server_log, "PUT /xml?a[]={1,2} HTTP/1.1\r\n"));
         assert_true(file_has(server_log, "\r\nContent-Type: text/xml\r\n"));
         assert_true(file_has(server_log, body));
         /* what was saved without more ado is there as variables; the environment comes first */

@@ -15,6 +15,7 @@
 
 #include "../../src/cli/output.h"
 #include "../../src/cli/request.h"
+#include "tlsup/clock.h"
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 
@@ -258,11 +259,464 @@ static void test_challenges(void **state)
     assert_refused("issue example.org -w nowhere", "not a directory", "");
 }
 
-static void write_file(const char *path, mode_t mode)
+static void write_text(const char *path, const char *text, mode_t mode)
 {
     struct err err = ERR_INIT;
-    if (!fs_write(path, "#!/bin/true\n", 12, mode, &err))
+    if (!fs_write(path, text, strlen(text), mode, &err))
         fail_msg("%s", err.text);
+}
+
+static void write_file(const char *path, mode_t mode)
+{
+    write_text(path, "#!/bin/true\n", mode);
+}
+
+/* Which ways come of which words, in order. */
+static void test_ways_of_all_kinds(void **state)
+{
+    static const struct {
+        const char *options, *ways;
+    } rows[] = {
+        {"", ""},
+        {"--challenge tls-alpn,dns-persist", "tls-alpn dns-persist"},
+        {"--challenge dns-persist --challenge web-server", "dns-persist web-server"},
+        {"--challenge http-01,tls-alpn-01", "web-server tls-alpn"}, /* dehydrated's words */
+        {"--challenge dns,standalone --challenge-hook hook", "dns standalone"},
+        {"--challenge http-hook --challenge-hook hook", "http-hook"},
+        {"--tls-alpn --dns", "tls-alpn dns"},
+        {"--dns --tls-alpn --dns", "dns tls-alpn"},
+        {"--alpn", "tls-alpn"},
+        {"--tls", "tls-alpn"},
+        {"--dns-account --dns-persist --standalone", "dns-account dns-persist standalone"},
+        {"--challenge-hook hook", "dns"},
+        {"--dns-update-server primary", "dns"},
+        {"--challenge-hook hook -w www", "webroot dns"},
+        {"--standalone --dns-update-server ns.example.org", "standalone dns"},
+        {"--dns-persist --challenge-hook hook", "dns-persist"},
+        /* certbot's hooks take http-01 first, and DNS where it must be */
+        {"--manual --manual-auth-hook hook", "http-hook dns"},
+        {"--manual-auth-hook hook --preferred-challenges dns", "dns"},
+        {"--manual-auth-hook hook --preferred-challenges http-01", "http-hook"},
+        {"--manual-auth-hook hook --preferred-challenges dns-01,http", "dns http-hook"},
+        {"--preferred-challenges dns,http", "dns web-server"},
+        {"--preferred-challenges http,tls-alpn --standalone", "standalone tls-alpn"},
+        {"--preferred-challenges tls-alpn-01 --preferred-challenges http --webroot -w www",
+         "tls-alpn webroot"},
+        {"--preferred-challenges dns --dns-update-server primary", "dns"},
+    };
+    struct request request;
+    struct err err = ERR_INIT;
+    (void)state;
+    write_file("hook", 0755);
+    if (!fs_mkdirs("www", 0755, &err))
+        fail_msg("%s", err.text);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        AUTO_FREE char *line = mem_fmt("issue example.org %s", rows[i].options);
+        assert_parses(line, &request);
+        assert_ways(&request, rows[i].ways);
+        request_clear(&request);
+    }
+    assert_refused("issue a.example --challenge tls-sni", "'tls-sni' is not web-server", "");
+    assert_refused("issue a.example --challenge ,", "names no way", "");
+    assert_refused("issue a.example --preferred-challenges webroot", "'webroot' is not http", "");
+    assert_refused("issue a.example --preferred-challenges dns --standalone", "leaves http-01 out", "");
+    assert_refused("issue a.example --preferred-challenges dns --challenge dns", "exclude each other", "");
+    assert_refused("issue a.example --manual", "--manual-auth-hook PROGRAM", "");
+    assert_refused("issue a.example --dns dns_cf", "takes no value", "--hook-contract acme.sh");
+}
+
+static void test_hooks_and_their_contracts(void **state)
+{
+    struct request request;
+    (void)state;
+    write_file("hook", 0755);
+    write_file("env", 0600);
+    AUTO_FREE char *hook = fs_join(root, "hook"), *env = fs_join(root, "env");
+    assert_parses(
+        "issue *.example.org --challenge-hook hook --hook-contract lego --hook-env env --hook-timeout 5m",
+        &request);
+    assert_string_equal(request.challenge_hook, hook);
+    assert_string_equal(request.hook_env, env);
+    assert_true(request.has_hook_contract);
+    assert_int_equal(request.hook_contract, HOOK_LEGO);
+    assert_int_equal(request.hook_timeout_s, 300);
+    assert_words(&request.names, "*.example.org");
+    request_clear(&request);
+    assert_parses("issue example.org --manual-auth-hook hook --manual-cleanup-hook ./hook", &request);
+    assert_string_equal(request.challenge_hook, hook);
+    assert_string_equal(request.cleanup_hook, hook);
+    assert_int_equal(request.hook_contract, HOOK_CERTBOT);
+    request_clear(&request);
+    assert_refused("issue a.example --manual-auth-hook hook --hook-contract lego", "contradicts", "");
+    assert_refused("issue a.example --hook-contract lego --manual-auth-hook hook", "contradicts", "");
+    assert_refused("issue a.example --challenge-hook hook --cleanup-hook hook --hook-contract uacme",
+                   "--hook-contract certbot", "");
+    assert_refused("issue a.example --challenge-hook hook --manual-auth-hook hook", "exclude", "");
+    assert_refused("issue a.example --challenge-hook env", "not an executable", "chmod +x");
+    assert_refused("issue a.example --manual-auth-hook /bin/echo_\"$CERTBOT_DOMAIN\"", "not a command line",
+                   "script");
+    assert_refused("issue a.example --hook-contract bash", "--hook-contract", "issue --help");
+    assert_refused("issue a.example --hook-env nowhere", "--hook-env: cannot read", "");
+    assert_refused("issue a.example --hook-timeout soon", "--hook-timeout: 'soon' is not a number of seconds",
+                   "");
+}
+
+static void test_several_cas_and_accounts(void **state)
+{
+    struct request request;
+    (void)state;
+    assert_parses(
+        "issue example.org --server zerossl,https://ca.example/d --server letsencrypt --account work",
+        &request);
+    assert_string_equal(request.server, "https://acme.zerossl.com/v2/DV90");
+    assert_words(&request.fallbacks, "https://ca.example/d " CONFIG_DEFAULT_CA);
+    assert_string_equal(request.account, "work");
+    request_clear(&request);
+    assert_refused("issue a.example --server zerossl,zerossl", "is there twice", "");
+    assert_refused("account show --server zerossl,letsencrypt", "is about one CA", "");
+    assert_refused("account show --account ../x", "--account: '../x' is not a name", "");
+}
+
+static void test_external_account_binding(void **state)
+{
+    struct request request;
+    (void)state;
+    write_text("hmac", "c2VjcmV0LWtleS1zZWNyZXQta2V5\n", 0600);
+    write_text("spaces", "two words\n", 0600);
+    write_text("nothing", "\n", 0600);
+    assert_parses("account register --eab-kid kid-1 --eab-hmac-key @hmac --eab-hmac-alg hs384", &request);
+    assert_string_equal(request.eab_kid, "kid-1");
+    assert_string_equal(request.eab_hmac_key, "c2VjcmV0LWtleS1zZWNyZXQta2V5");
+    assert_string_equal(request.eab_alg, "HS384");
+    request_clear(&request);
+    /* lego's words */
+    assert_parses("issue example.org --eab --kid kid-1 --hmac c2VjcmV0 --accept-tos", &request);
+    assert_string_equal(request.eab_hmac_key, "c2VjcmV0");
+    assert_null(request.eab_alg);
+    assert_true(request.agree_tos);
+    request_clear(&request);
+    assert_refused("account register --eab-kid kid-1", "go together", "");
+    assert_refused("account register --eab-hmac-key abc", "go together", "");
+    assert_refused("account register --eab-hmac-alg HS256", "goes with", "");
+    assert_refused("account register --eab-kid k --eab-hmac-key abc --eab-hmac-alg HS1",
+                   "HS256, HS384 or HS512", "");
+    assert_refused("account register --eab-kid k --eab-hmac-key @nowhere", "--eab-hmac-key: cannot", "");
+    assert_refused("account register --eab-kid k --eab-hmac-key @spaces", "without spaces", "");
+    assert_refused("account register --eab-kid k --eab-hmac-key @nothing", "without spaces", "");
+    assert_refused("account register --eab-kid k --eab-hmac-key @.", "--eab-hmac-key: cannot", "");
+    assert_refused("account show --eab-kid k", "belongs to enable, issue and account register", "");
+    /* a secret is not repeated on the screen */
+    struct err err = ERR_INIT;
+    assert_false(
+        parse("issue a.example --eab-kid k --eab-hmac-key geheim1 --eab-hmac-key geheim2", &request, &err));
+    assert_null(strstr(err.text, "geheim"));
+    err_clear(&err);
+    assert_false(
+        parse("issue a.example --proxy http://u:geheim1@h:1 --proxy http://u:geheim2@h:1", &request, &err));
+    assert_null(strstr(err.text, "geheim"));
+}
+
+/* Standard input in the place of another. */
+static void with_input(const char *text, int *saved)
+{
+    write_text("input", text, 0600);
+    *saved = dup(STDIN_FILENO);
+    int fd = open("input", O_RDONLY);
+    dup2(fd, STDIN_FILENO);
+    close(fd);
+}
+
+static void without_input(int saved)
+{
+    dup2(saved, STDIN_FILENO);
+    close(saved);
+}
+
+static void test_a_secret_from_standard_input(void **state)
+{
+    struct request request;
+    int saved;
+    (void)state;
+    with_input("c2VjcmV0\n", &saved);
+    assert_parses("account register --eab-kid k --eab-hmac-key -", &request);
+    without_input(saved);
+    assert_string_equal(request.eab_hmac_key, "c2VjcmV0");
+    request_clear(&request);
+    with_input("", &saved);
+    assert_refused("account register --eab-kid k --eab-hmac-key -", "--eab-hmac-key", "");
+    without_input(saved);
+    with_input("c2VjcmV0\n", &saved);
+    assert_refused("issue --from - --eab-kid k --eab-hmac-key -", "cannot both be read", "");
+    without_input(saved);
+    AUTO_FREE char *long_text = mem_alloc(100001);
+    memset(long_text, 'a', 100000);
+    with_input(long_text, &saved);
+    assert_refused("account register --eab-kid k --eab-hmac-key -", "1 to 511 letters", "");
+    without_input(saved);
+}
+
+static void test_the_connection(void **state)
+{
+    static const char *const commands[] = {"issue a.example",    "enable a.example",  "renew",
+                                           "revoke a.example",   "account register",  "account show",
+                                           "account change-key", "account deactivate"};
+    struct request request;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        AUTO_FREE char *line =
+            mem_fmt("%s --proxy socks5h://127.0.0.1:1080 -6 --interface eth0 --timeout 30", commands[i]);
+        assert_parses(line, &request);
+        assert_string_equal(request.proxy, "socks5h://127.0.0.1:1080");
+        assert_int_equal(request.ip_version, 6);
+        assert_string_equal(request.interface, "eth0");
+        assert_int_equal(request.timeout_s, 30);
+        request_clear(&request);
+    }
+    assert_parses("renew --proxy direct -4", &request);
+    assert_string_equal(request.proxy, "");
+    assert_int_equal(request.ip_version, 4);
+    request_clear(&request);
+    assert_refused("renew -46", "--ipv4 and --ipv6 exclude", "");
+    assert_refused("renew --proxy none", "'none' is no proxy", "--proxy direct");
+    assert_refused("renew --proxy ftp://x:21", "--proxy", "");
+    assert_refused("renew --timeout 0", "--timeout: '0' is not", "");
+    assert_refused("renew --interface none", "in a file", "");
+    assert_refused("status --proxy direct", "belongs to", "");
+}
+
+static void test_what_the_ca_is_asked_for(void **state)
+{
+    struct request request;
+    (void)state;
+    clock_freeze(1795000000, 0);
+    assert_parses("issue example.org --preferred-profile shortlived --preferred-chain ISRG_Root_X1 "
+                  "--valid-for 30d --reuse-key "
+                  "--allow-subset-of-names --key pkcs11:token=t;object=o",
+                  &request);
+    assert_string_equal(request.profile, "shortlived");
+    assert_int_equal(request.profile_required, CHOICE_NO);
+    assert_string_equal(request.preferred_chain, "ISRG Root X1");
+    assert_int_equal(request.valid_for_s, 30 * 86400);
+    assert_int_equal(request.reuse_key, CHOICE_YES);
+    assert_int_equal(request.partial, CHOICE_YES);
+    assert_string_equal(request.key, "pkcs11:token=t;object=o");
+    request_clear(&request);
+    assert_parses("issue example.org --required-profile tlsserver --new-key --no-partial --not-before "
+                  "2027-01-31 --not-after "
+                  "2027-03-01T12:00:00Z",
+                  &request);
+    assert_int_equal(request.profile_required, CHOICE_YES);
+    assert_int_equal(request.reuse_key, CHOICE_NO);
+    assert_int_equal(request.partial, CHOICE_NO);
+    assert_int_equal(request.not_before_s, 1801353600);
+    assert_int_equal(request.not_after_s, 1803902400);
+    request_clear(&request);
+    assert_parses("issue example.org --valid-to +30d", &request); /* acme.sh's */
+    assert_int_equal(request.not_after_s, 1795000000 + 30 * 86400);
+    request_clear(&request);
+    assert_refused("issue a.example --not-after 2020-01-01", "in the past", "");
+    assert_refused("issue a.example --not-before 2027-03-01 --not-after 2027-01-01", "not before", "");
+    assert_refused("issue a.example --not-after tomorrow", "'tomorrow' is not a date", "");
+    assert_refused("issue a.example --not-after 2027-02-30", "is not a date", "");
+    assert_refused("issue a.example --valid-for 30d --not-after 2027-01-01", "exclude", "");
+    assert_refused("issue a.example --valid-for none", "is not a time", "");
+    assert_refused("issue a.example --preferred-profile a --required-profile b", "exclude", "");
+    assert_refused("issue a.example --reuse-key --new-key", "exclude", "");
+    assert_refused("issue a.example --key /etc/key.pem", "--key: '/etc/key.pem' is not a key on a token", "");
+    assert_refused("issue a.example --profile short_lived", "--preferred-profile: 'short lived'", "");
+    clock_thaw();
+}
+
+static void test_two_keys(void **state)
+{
+    struct request request;
+    (void)state;
+    assert_parses("issue example.org --key-type ecdsa-p256,rsa-2048", &request);
+    assert_true(request.dual && request.has_key_type);
+    assert_int_equal(request.key_type, KEY_ECDSA_P256);
+    assert_int_equal(request.second_key_type, KEY_RSA_2048);
+    request_clear(&request);
+    assert_parses("issue example.org --key-type rsa --key-type ec-384", &request);
+    assert_true(request.dual);
+    assert_int_equal(request.second_key_type, KEY_ECDSA_P384);
+    request_clear(&request);
+    assert_parses("issue example.org -k ec-256 --keylength ec-256", &request);
+    assert_false(request.dual);
+    request_clear(&request);
+    assert_refused("issue a.example --key-type rsa,ecdsa,rsa-4096", "one type, or two", "");
+    assert_refused("issue a.example --key-type rsa,ecdsa --rsa-key-size 4096", "give them whole", "");
+    assert_refused("issue a.example --key-type rsa,dsa", "dsa", "");
+}
+
+static void test_dns_updates(void **state)
+{
+    struct request request;
+    (void)state;
+    write_file("tsig", 0600);
+    AUTO_FREE char *tsig = fs_join(root, "tsig");
+    assert_parses("issue *.example.org --dns-update-server [2001:db8::53]:5353 --dns-update-key tsig "
+                  "--dns-update-zone example.org "
+                  "--dns-servers 192.0.2.1:53 --dns-servers 127.0.0.1#5353,192.0.2.1#53 --dns-timeout 10m "
+                  "--no-dns-check",
+                  &request);
+    assert_string_equal(request.dns_update_server, "[2001:db8::53]:5353");
+    assert_string_equal(request.dns_update_key, tsig);
+    assert_string_equal(request.dns_update_zone, "example.org");
+    assert_words(&request.dns_servers, "192.0.2.1#53 127.0.0.1#5353");
+    assert_int_equal(request.dns_timeout_s, 600);
+    assert_int_equal(request.dns_check, CHOICE_NO);
+    request_clear(&request);
+    assert_refused("issue a.example --dns-servers ns.example.org", "--dns-servers: 'ns.example.org'", "");
+    assert_refused("issue a.example --dns-update-server 300.1.1.1", "--dns-update-server: '300.1.1.1'", "");
+    assert_refused("issue a.example --dns-check --no-dns-check", "exclude", "");
+}
+
+static void test_names_from_elsewhere(void **state)
+{
+    struct request request;
+    (void)state;
+    write_file("domains", 0600);
+    AUTO_FREE char *domains = fs_join(root, "domains");
+    assert_parses("issue --from domains", &request);
+    assert_string_equal(request.from, domains);
+    assert_int_equal(request.names.n, 0);
+    request_clear(&request);
+    assert_parses("issue --from -", &request);
+    assert_string_equal(request.from, "-");
+    request_clear(&request);
+    assert_parses("issue --csr domains --cert-name mail", &request);
+    assert_string_equal(request.csr, domains);
+    request_clear(&request);
+    assert_parses("issue --ip-address 192.0.2.1,2001:DB8::1 -d *.example.org", &request);
+    assert_words(&request.names, "192.0.2.1 2001:db8::1 *.example.org");
+    request_clear(&request);
+    assert_refused("issue --from domains a.example", "'a.example' is one too many", "");
+    assert_refused("issue --csr domains a.example", "'a.example' is one too many", "");
+    assert_refused("issue --from domains -d a.example", "exclude", "");
+    assert_refused("issue --from domains --cert-name a", "exclude", "");
+    assert_refused("issue --csr domains --reuse-key", "exclude", "");
+    assert_refused("issue --csr domains --key-type rsa", "exclude", "");
+    assert_refused("issue --from nowhere", "cannot read", "");
+    assert_refused("issue --csr .", "it is a directory", "");
+    assert_refused("issue --ip-address a.example", "'a.example' is not an IP address", "");
+    assert_refused("enable --from domains", "belongs to issue", "");
+}
+
+static void test_revoking(void **state)
+{
+    static const struct {
+        const char *word;
+        int number;
+    } reasons[] = {{"unspecified", 0},
+                   {"keyCompromise", 1},
+                   {"KEYCOMPROMISE", 1},
+                   {"key-compromise", 1},
+                   {"1", 1},
+                   {"cACompromise", 2},
+                   {"affiliationChanged", 3},
+                   {"superseded", 4},
+                   {"4", 4},
+                   {"cessation_of_operation", 5},
+                   {"cessationofoperation", 5},
+                   {"certificateHold", 6},
+                   {"removeFromCRL", 8},
+                   {"privilegeWithdrawn", 9},
+                   {"aACompromise", 10},
+                   {"10", 10}};
+    struct request request;
+    (void)state;
+    write_file("cert", 0644);
+    write_file("key", 0600);
+    AUTO_FREE char *cert = fs_join(root, "cert"), *key = fs_join(root, "key");
+    for (size_t i = 0; i < COUNT_OF(reasons); i++) {
+        /* '_' of the line is a space within a word: write it out here */
+        AUTO_FREE char *line = mem_fmt("revoke example.org --reason=%s", reasons[i].word);
+        char *argv[] = {(char *)(uintptr_t) "tlsup", (char *)(uintptr_t) "revoke",
+                        (char *)(uintptr_t) "example.org", strchr(line, '-')};
+        struct err err = ERR_INIT;
+        if (!options_parse(4, argv, &request, &err))
+            fail_msg("%s", err.text);
+        assert_int_equal(request.reason, reasons[i].number);
+        request_clear(&request);
+    }
+    assert_parses("revoke example.org --by-key", &request);
+    assert_int_equal(request.reason, -1);
+    assert_true(request.by_certificate_key);
+    assert_words(&request.arguments, "example.org");
+    request_clear(&request);
+    assert_parses("revoke --cert-path cert --key-path ./key --staging", &request);
+    assert_string_equal(request.cert_path, cert);
+    assert_string_equal(request.key_path, key);
+    assert_int_equal(request.arguments.n, 0);
+    request_clear(&request);
+    assert_parses("revoke --cert-name example.org --account work --server zerossl --no-delete-after-revoke",
+                  &request);
+    assert_words(&request.arguments, "example.org");
+    request_clear(&request);
+    assert_refused("revoke", "which certificate", "tlsup status");
+    assert_refused("revoke a b", "'b' is one too many", "");
+    assert_refused("revoke a --cert-path cert", "in place of 'a'", "");
+    assert_refused("revoke --cert-path cert --by-key", "exclude", "");
+    assert_refused("revoke a --by-key --key-path key", "exclude", "");
+    assert_refused("revoke a --key-path key --account work", "exclude", "");
+    for (const char *const *bad =
+             (const char *const[]){"7", "11", "-1", "01", "because", "key", "keyCompromised", NULL};
+         *bad != NULL; bad++) {
+        AUTO_FREE char *line = mem_fmt("revoke a --reason=%s", *bad);
+        assert_refused(line, "is no reason", "revoke --help");
+    }
+}
+
+static void test_account_commands(void **state)
+{
+    static const struct {
+        const char *line;
+        enum command command;
+    } rows[] = {
+        {"account register", COMMAND_ACCOUNT_REGISTER},
+        {"account update -m a@example.org", COMMAND_ACCOUNT_UPDATE},
+        {"account update --agree-tos --account work", COMMAND_ACCOUNT_UPDATE},
+        {"account change-key --server zerossl", COMMAND_ACCOUNT_CHANGE_KEY},
+        {"account deactivate --staging", COMMAND_ACCOUNT_DEACTIVATE},
+        {"account list --json", COMMAND_ACCOUNT_LIST},
+        {"account show", COMMAND_ACCOUNT_SHOW},
+        {"account import key", COMMAND_ACCOUNT_IMPORT},
+        /* certbot's */
+        {"register -m a@example.org --agree-tos", COMMAND_ACCOUNT_REGISTER},
+        {"update_account -m a@example.org", COMMAND_ACCOUNT_UPDATE},
+        {"unregister", COMMAND_ACCOUNT_DEACTIVATE},
+        {"show_account", COMMAND_ACCOUNT_SHOW},
+    };
+    struct request request;
+    (void)state;
+    write_file("key", 0600);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        AUTO_STRLIST words = STRLIST_INIT;
+        char *argv[WORDS_MAX] = {(char *)(uintptr_t) "tlsup"};
+        struct err err = ERR_INIT;
+        strlist_split(&words, rows[i].line, " ");
+        for (size_t j = 0; j < words.n; j++)
+            argv[j + 1] = words.v[j];
+        if (!options_parse((int)words.n + 1, argv, &request, &err))
+            fail_msg("%s: %s", rows[i].line, err.text);
+        assert_int_equal(request.command, rows[i].command);
+        request_clear(&request);
+    }
+    AUTO_FREE char *key = fs_join(root, "key");
+    assert_parses("account import ./key", &request);
+    assert_words(&request.arguments, key);
+    request_clear(&request);
+    assert_parses("account import pkcs11:token=t;object=o", &request);
+    assert_words(&request.arguments, "pkcs11:token=t;object=o");
+    request_clear(&request);
+    assert_refused("account import", "which key", "account import --help");
+    assert_refused("account import a b", "'b' is one too many", "");
+    assert_refused("account import nowhere", "cannot read the key", "");
+    assert_refused("account update", "what is to be changed", "account update --help");
+    assert_refused("account change-kye", "'account change-kye'", "account change-key");
+    assert_refused("account xyzzy", "'account xyzzy'", "account import, tlsup account deactivate");
+    assert_refused("account list --server zerossl", "belongs to", "");
+    assert_refused("keyrollover", "'keyrollover'", "tlsup account change-key");
 }
 
 static void test_hooks_and_bundles_must_be_there(void **state)
@@ -323,6 +777,9 @@ static void test_asking_for_help(void **state)
         {"account show -h", COMMAND_HELP, COMMAND_ACCOUNT_SHOW},
         {"help account register", COMMAND_HELP, COMMAND_ACCOUNT_REGISTER},
         {"account --help", COMMAND_HELP, COMMAND_ACCOUNT},
+        {"help revoke", COMMAND_HELP, COMMAND_REVOKE},
+        {"help unregister", COMMAND_HELP, COMMAND_ACCOUNT_DEACTIVATE},
+        {"account change-key --help", COMMAND_HELP, COMMAND_ACCOUNT_CHANGE_KEY},
         {"--version", COMMAND_VERSION, COMMAND_NONE},
         {"-V", COMMAND_VERSION, COMMAND_NONE},
     };
@@ -370,6 +827,10 @@ static void test_help_pages_are_whole(void **state)
             if (output_width(lines.v[i]) > 90)
                 fail_msg("too wide: %s", lines.v[i]);
     }
+    AUTO_BUF accounts = BUF_INIT;
+    read_help(COMMAND_ACCOUNT, &accounts);
+    assert_non_null(strstr(buf_str(&accounts), "tlsup account COMMAND --help"));
+    assert_non_null(strstr(buf_str(&accounts), "account change-key"));
     AUTO_BUF page = BUF_INIT;
     read_help(COMMAND_NONE, &page);
     for (const char *c = "012345"; *c != '\0'; c++) {
@@ -470,6 +931,18 @@ int main(void)
         cmocka_unit_test(test_key_types_of_ours_and_of_certbot),
         cmocka_unit_test(test_certificate_authorities),
         cmocka_unit_test(test_challenges),
+        cmocka_unit_test(test_ways_of_all_kinds),
+        cmocka_unit_test(test_hooks_and_their_contracts),
+        cmocka_unit_test(test_several_cas_and_accounts),
+        cmocka_unit_test(test_external_account_binding),
+        cmocka_unit_test(test_a_secret_from_standard_input),
+        cmocka_unit_test(test_the_connection),
+        cmocka_unit_test(test_what_the_ca_is_asked_for),
+        cmocka_unit_test(test_two_keys),
+        cmocka_unit_test(test_dns_updates),
+        cmocka_unit_test(test_names_from_elsewhere),
+        cmocka_unit_test(test_revoking),
+        cmocka_unit_test(test_account_commands),
         cmocka_unit_test(test_hooks_and_bundles_must_be_there),
         cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_asking_for_help),

@@ -27,6 +27,26 @@ static void fill(struct cert_state *state)
     state->issued_s = 1795000001;
     state->verified_s = 1795000002;
     strcpy(state->issued_by, "https://ca.example.org/directory");
+    strcpy(state->orders[0].account, "https://ca.example.org/acct/1");
+    strcpy(state->orders[1].url, "https://ca.example.org/order/2");
+    strcpy(state->orders[1].ca, "https://ca.example.org/directory");
+    strlist_add(&state->orders[1].names, "www.example.org");
+    state->orders[1].created_s = 1795000005;
+    strcpy(state->issued_account, "https://ca.example.org/acct/1");
+    strcpy(state->replaced_id, "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE");
+    state->revoked = true;
+    strlist_add(&state->missing, "dead.example.org");
+    state->missing_try_s = 1795000006;
+    state->missing_failures = 2;
+    state->persist_until_s = 1795000007;
+    state->ari = (struct ari_state){.cert_id = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE",
+                                    .ca = "https://ca.example.org/directory",
+                                    .start_s = 1795000008,
+                                    .end_s = 1795000009,
+                                    .chosen_s = 1795000010,
+                                    .next_check_s = 1795000011,
+                                    .failures = 4,
+                                    .explanation_url = "https://ca.example.org/why"};
     state->failures = 3;
     state->failed_s = 1795000003;
     state->next_try_s = 1795000004;
@@ -58,6 +78,22 @@ static void all_of_it_comes_back(void **unused)
     assert_int_equal(after.orders[0].names.n, 2);
     assert_string_equal(after.orders[0].names.v[1], "*.example.org");
     assert_int_equal(after.orders[0].created_s, before.orders[0].created_s);
+    assert_string_equal(after.orders[0].account, before.orders[0].account);
+    assert_string_equal(after.orders[1].url, "https://ca.example.org/order/2");
+    assert_string_equal(after.orders[1].ca, before.orders[1].ca);
+    assert_string_equal(after.orders[1].account, "");
+    assert_int_equal(after.orders[1].names.n, 1);
+    assert_string_equal(after.orders[1].names.v[0], "www.example.org");
+    assert_int_equal(after.orders[1].created_s, 1795000005);
+    assert_string_equal(after.issued_account, before.issued_account);
+    assert_string_equal(after.replaced_id, before.replaced_id);
+    assert_true(after.revoked);
+    assert_int_equal(after.missing.n, 1);
+    assert_string_equal(after.missing.v[0], "dead.example.org");
+    assert_int_equal(after.missing_try_s, 1795000006);
+    assert_int_equal(after.missing_failures, 2);
+    assert_int_equal(after.persist_until_s, 1795000007);
+    assert_memory_equal(&after.ari, &before.ari, sizeof after.ari);
     assert_int_equal(after.version, 12);
     assert_int_equal(after.step, DEPLOY_RELOADED);
     assert_int_equal(after.issued_s, before.issued_s);
@@ -69,6 +105,44 @@ static void all_of_it_comes_back(void **unused)
     assert_memory_equal(&after.last_error, &before.last_error, sizeof after.last_error);
     cert_state_clear(&before);
     cert_state_clear(&after);
+}
+
+/* As versions before ARI, accounts and second orders wrote it. */
+static void a_file_of_an_older_version_is_understood(void **unused)
+{
+    static const char json[] =
+        "{\"order\": {\"url\": \"https://ca.example.org/order/1\", \"ca\": "
+        "\"https://ca.example.org/directory\","
+        "\"names\": [\"example.org\", \"www.example.org\"], \"created_s\": 1795000000},"
+        "\"live\": {\"version\": 3, \"step\": \"verified\", \"issued_s\": 1795000001, \"verified_s\": "
+        "1795000002,"
+        "\"ca\": \"https://ca.example.org/directory\"},"
+        "\"failures\": {\"count\": 1, \"last_s\": 1795000003}}";
+    struct cert_state after;
+    (void)unused;
+    decode_ok(json, sizeof json - 1, &after);
+    assert_string_equal(after.orders[0].url, "https://ca.example.org/order/1");
+    assert_string_equal(after.orders[0].ca, "https://ca.example.org/directory");
+    assert_int_equal(after.orders[0].names.n, 2);
+    assert_int_equal(after.orders[0].created_s, 1795000000);
+    assert_string_equal(after.orders[1].url, "");
+    assert_int_equal(after.version, 3);
+    assert_int_equal(after.failures, 1);
+    assert_string_equal(after.ari.cert_id, "");
+    assert_false(after.revoked);
+    cert_state_clear(&after);
+}
+
+/* What an older version would read of ours: the first order under the words that it knows. */
+static void an_older_version_finds_its_words(void **unused)
+{
+    struct cert_state state;
+    AUTO_BUF json = BUF_INIT;
+    (void)unused;
+    fill(&state);
+    state_encode(&state, &json);
+    assert_non_null(strstr(json.data, "\"order\": {\n    \"url\": \"https://ca.example.org/order/1\""));
+    cert_state_clear(&state);
 }
 
 static void every_step_and_error_code_comes_back(void **unused)
@@ -152,6 +226,16 @@ static const struct {
     {"{\"order\": {\"names\": [\"\"]}}", "F: 'order.names' is not a list of names"},
     {"{\"order\": {\"names\": [\"a b\"]}}", "F: 'order.names' is not a list of names"},
     {"{\"failures\": 1}", "F: 'failures' is not an object"},
+    {"{\"second_order\": 1}", "F: 'second_order' is not an object"},
+    {"{\"second_order\": {\"names\": [\"\"]}}", "F: 'second_order.names' is not a list of names"},
+    {"{\"order\": {\"account\": \"a b\"}}", "F: 'order.account' is not visible ASCII text"},
+    {"{\"live\": {\"revoked\": 1}}", "F: 'live.revoked' is not true or false"},
+    {"{\"live\": {\"persist_until_s\": -1}}", "F: 'live.persist_until_s' is not a whole number"},
+    {"{\"partial\": []}", "F: 'partial' is not an object"},
+    {"{\"partial\": {\"missing\": {}}}", "F: 'partial.missing' is not a list of names"},
+    {"{\"ari\": \"x\"}", "F: 'ari' is not an object"},
+    {"{\"ari\": {\"end_s\": 1.5}}", "F: 'ari.end_s' is not a whole number"},
+    {"{\"ari\": {\"explanation_url\": \"javascript:\\u0007\"}}", "F: 'ari.explanation_url' is not visible"},
     {"{\"failures\": {\"error\": []}}", "F: 'failures.error' is not an object"},
     {"{\"failures\": {\"error\": {\"code\": 1}}}", "F: 'failures.error.code' is not a string"},
     {"{\"failures\": {\"error\": {\"text\": {}}}}", "F: 'failures.error.text' is not a string"},
@@ -258,7 +342,7 @@ static void odd_names_do_not_lock_the_state(void **unused)
     AUTO_BUF json = BUF_INIT;
     (void)unused;
     strlist_add(&before.orders[0].names, "b\xc3\xbc"
-                                     "cher.example");
+                                         "cher.example");
     strlist_add(&before.orders[0].names, "");
     strlist_add(&before.orders[0].names, "example.org");
     state_encode(&before, &json);
@@ -275,7 +359,13 @@ static void accounts_come_back(void **unused)
                                     .email = "admin@example.org",
                                     .tos = "https://ca.example.org/tos",
                                     .created_s = 1795000000,
-                                    .thumbprint = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+                                    .thumbprint = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                    .server = "https://ca.example.org/directory",
+                                    .status = "valid",
+                                    .eab_kid = "kid-1",
+                                    .eab_hmac_key =
+                                        "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W",
+                                    .eab_alg = "HS384"};
     struct account_record after;
     struct err err = ERR_INIT;
     AUTO_BUF json = BUF_INIT;
@@ -292,6 +382,8 @@ static void accounts_come_back(void **unused)
                                       "{\"url\": 1}",
                                       "{\"url\": \"a b\"}",
                                       "{\"created_s\": -1}",
+                                      "{\"status\": \"a status that is too long\"}",
+                                      "{\"eab_kid\": []}",
                                       "{\"thumbprint\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         err_clear(&err);
@@ -304,6 +396,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_of_it_comes_back),
+        cmocka_unit_test(a_file_of_an_older_version_is_understood),
+        cmocka_unit_test(an_older_version_finds_its_words),
         cmocka_unit_test(every_step_and_error_code_comes_back),
         cmocka_unit_test(an_empty_state_is_zero),
         cmocka_unit_test(unknown_members_and_nulls_are_let_be),

@@ -394,6 +394,27 @@ static void what_is_missing_is_named(void **state)
     use_key(key, KEY_ECDSA_P256);
 }
 
+/* A PIN that fits one token must not be tried on another. */
+static void one_token_must_be_meant(void **state)
+{
+    (void)state;
+    refuse("object=ec", "pin-value=" PIN_ESCAPED, "2 tokens fit the URI");
+    refuse("model=SoftHSM%20v2;id=%01", "pin-value=" PIN_ESCAPED, "2 tokens fit the URI");
+}
+
+static void an_engine_serves_one_module(void **state)
+{
+    AUTO_FREE char *other = fs_join(dir, "other-module.so");
+    AUTO_FREE char *uri =
+        mem_fmt("pkcs11:token=tlsup-test;object=ec?pin-value=%s&module-path=%s", PIN_ESCAPED, other);
+    (void)state;
+    AUTO_KEY *key = open_key("token=tlsup-test;object=ec", "pin-value=" PIN_ESCAPED);
+    assert_int_equal(symlink(module, other), 0);
+    refuse_uri(uri, ERR_CRYPTO, "one module");
+    use_key(key, KEY_ECDSA_P256);
+    unlink(other);
+}
+
 static void advice_names_the_package(void **state)
 {
     struct err err = ERR_INIT;
@@ -657,6 +678,7 @@ static const struct CMUnitTest pkcs11_tests[] = {
     cmocka_unit_test(pins_come_from_files),
     cmocka_unit_test(many_keys_are_open_at_once),
     cmocka_unit_test(a_certificate_matches_its_key_on_the_token),
+    cmocka_unit_test(one_token_must_be_meant),
     cmocka_unit_test(advice_names_the_package),
     cmocka_unit_test(keys_that_no_ca_takes),
     cmocka_unit_test(a_process_ends_well_with_an_open_key),
@@ -669,7 +691,9 @@ static int run_provider(void)
 
 static int run_engine(void)
 {
-    return cmocka_run_group_tests_name("PKCS#11, engine", pkcs11_tests, NULL, NULL);
+    const struct CMUnitTest own[] = {cmocka_unit_test(an_engine_serves_one_module)};
+    int failed = cmocka_run_group_tests_name("PKCS#11, engine", pkcs11_tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("engine alone", own, NULL, NULL);
 }
 
 /* Each of the two ways that is there: with the provider first, then as if there were none. */
