@@ -12,17 +12,17 @@ struct cert_chain; /* heap; cert_chain_free(); leaf first */
 
 /* What a person and the scheduler want to know of a leaf. Plain data; cert_info_clear() frees the names. */
 struct cert_info {
-    /* From subjectAltName: dNSName in lower case, iPAddress as text. Entries of other kinds, and contents that
-     * no name can have, are left out (cert_chain_check() refuses them). */
+    /* From subjectAltName: dNSName in lower case, iPAddress as text. Entries of other kinds, and contents
+     * that no name can have, are left out (cert_chain_check() refuses them). */
     struct strlist names;
     int64_t not_before_s; /* seconds since 1970 */
     int64_t not_after_s;
-    char serial[48];   /* lower-case hex of the DER content octets, a leading 00 kept */
-    char issuer[128];  /* issuer CN, else O, else "" (made printable) */
-    char key_type[32]; /* "ecdsa-p256", "rsa-2048", … */
-    char sha256[65];   /* lower-case hex of the leaf's DER */
-    char spki[KEY_SPKI_BYTES]; /* key_spki_sha256() of its key */
-    char ari_id[128];  /* RFC 9773 4.1: b64url(AKI) "." b64url(serial), "" when there is no AKI */
+    char serial[48];           /* lower-case hex of the DER content octets, a leading 00 kept */
+    char issuer[128];          /* issuer CN, else O, else "" (made printable) */
+    char key_type[32];         /* "ecdsa-p256", "rsa-2048", … */
+    char sha256[65];           /* lower-case hex of the leaf's DER */
+    char spki[KEY_SPKI_BYTES]; /* key_spki_sha256() of its key; of its SubjectPublicKeyInfo as it stands */
+    char ari_id[128];          /* RFC 9773 4.1: b64url(AKI) "." b64url(serial), "" when there is no AKI */
 };
 #define CERT_INFO_INIT {0}
 
@@ -45,8 +45,8 @@ MUST_CHECK bool cert_chain_check(const struct cert_chain *chain, const struct ke
 MUST_CHECK bool cert_chain_info(const struct cert_chain *chain, struct cert_info *info,
                                 struct err *err); /* clears `info` first */
 void cert_info_clear(struct cert_info *info);
-/* The issuer names of the whole chain, leaf first: the CN, else the O, of each certificate's issuer (made printable). The last is the root that the
- * chain leads to. Appends. */
+/* The issuer names of the whole chain, leaf first: the CN, else the O, else "", of each certificate's issuer
+ * (made printable). The last is the root that the chain leads to. Appends. */
 MUST_CHECK bool cert_chain_issuers(const struct cert_chain *chain, struct strlist *out, struct err *err);
 /* The leaf's DER. Appends. */
 MUST_CHECK bool cert_chain_leaf_der(const struct cert_chain *chain, struct buf *out, struct err *err);

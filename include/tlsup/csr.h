@@ -11,10 +11,12 @@
 MUST_CHECK bool csr_make(const struct key *key, const struct strlist *names, struct buf *der,
                          struct err *err);
 
-/* A request made elsewhere (PEM, with anything around it, or DER): its signature is checked, its names (subjectAltName, and the CN where it is a DNS name or an IP
- * address) are normalised into `names` without duplicates, the DER appended to `der`, the SHA-256 of its public key into `spki`. A key of a type that CAs
- * refuse, no name, other kinds of names, a bad signature -> ERR_CONFIG. `subject` is the path for errors. */
-MUST_CHECK bool csr_read(const char *data, size_t len, const char *subject, struct buf *der, struct strlist *names,
-                         char spki[KEY_SPKI_BYTES], struct err *err);
+/* A request made elsewhere (PEM, with anything around it, or DER): its signature is checked, its names
+ * (subjectAltName, then the CN where it is a DNS name or an IP address) are normalised into `names` without
+ * duplicates, the DER appended to `der`, the SHA-256 of its public key into `spki`. A key of a type that CAs
+ * refuse, no name, other kinds of names, a signature that is wrong or not of SHA-2, a second request in the
+ * same text -> ERR_CONFIG. `subject` is the path for errors. */
+MUST_CHECK bool csr_read(const char *data, size_t len, const char *subject, struct buf *der,
+                         struct strlist *names, char spki[KEY_SPKI_BYTES], struct err *err);
 
 #endif

@@ -19,19 +19,22 @@ struct dns; /* heap */
 
 enum dns_kind {
     /* Follow CNAMEs from `name`, and find the zone that the end of them is in: answer.name = where a record must be put, answer.zone, and
-     * answer.servers = the addresses ("192.0.2.1", "2001:db8::1", with "#53" or another port behind) of the zone's primary (SOA MNAME) first, then of the other NS. A name that
-     * does not exist yet is the normal case. */
+     * answer.servers = the addresses ("192.0.2.1#53", "2001:db8::1#53"; at most 32, of 16 NS names) of the zone's primary (SOA MNAME) first, then of the other NS. A name that
+     * does not exist yet is the normal case, and the resolvers are not asked about it (they would remember that it is not there): the zone's servers are. An alias that comes of
+     * a wildcard is not followed: a record at the name itself takes precedence. ERR_CONFIG: over 16 CNAMEs, a circle, in no zone. ERR_NETWORK: nobody answers. */
     DNS_WHERE,
     /* Wait until every authoritative server of the zone (found as above) has `value` among the TXT records of `name`; asks each again every second or so. At the deadline:
      * ERR_TIMEOUT naming the servers that lack it and what they have instead. A server that does not answer at all counts as lacking it, unless another of the same NS name
-     * (other address family) does. */
+     * (other address family) has it; one that this machine has no route to (IPv6 where there is none) does not count while another server has it; nor does a
+     * primary that is not among the NS. */
     DNS_TXT_EVERYWHERE,
-    /* The TXT values of `name` as the zone's servers have them (through CNAMEs): answer.values, each value's strings joined. None is success. */
+    /* The TXT values of `name` as the zone's servers have them (through CNAMEs): answer.values, each value's strings joined (a NUL octet is \1 there). None is success. */
     DNS_TXT,
-    /* The relevant CAA set of `name` ("*." left out): up the tree as RFC 8659 section 3 has it, through CNAMEs: answer.caa, answer.name = where it was found. SERVFAIL or no answer
-     * -> ERR_NETWORK. */
+    /* The relevant CAA set of `name` ("*." left out): up the tree as RFC 8659 section 3 has it, through CNAMEs: answer.caa, answer.name = where it was found ("" = nowhere). SERVFAIL or no answer
+     * -> ERR_NETWORK; a value too long for struct dns_caa -> ERR_PROTOCOL. */
     DNS_CAA,
-    /* Send `packet` (a signed update, RFC 2136) to the first of `servers` that answers: answer.rcode. */
+    /* Send `packet` (a signed update, RFC 2136) to the first of `servers` that answers, whatever it says: answer.rcode (16, 17, 18 where its TSIG
+     * record gives BADSIG, BADKEY, BADTIME as the reason of NOTAUTH), answer.servers = that one. */
     DNS_UPDATE,
     DNS_KINDS,
 };
@@ -57,10 +60,11 @@ struct dns_answer {
     int rcode;
 };
 
-/* `answer` is NULL when it failed, and `err` says why; both borrowed. */
+/* `answer` is NULL when it failed, and `err` says why; both borrowed. It may call dns_ask(), not dns_free(). */
 typedef void dns_done_fn(void *ctx, const struct dns_answer *answer, const struct err *err);
 
-/* Reads /etc/resolv.conf ("nameserver" lines), before a sandbox. Without one: 127.0.0.1. */
+/* Reads /etc/resolv.conf ("nameserver" lines), before a sandbox. Without one: 127.0.0.1. After it no other system calls than socket (UDP, TCP), connect, sendto, recvfrom,
+ * getsockopt, getpeername, close, getrandom, clock_gettime, write (the log) and what malloc needs; for an address with a scope ("fe80::1%eth0") that resolv.conf does not have, ioctl. */
 struct dns *dns_new(void);
 void dns_free(struct dns *dns); /* questions under way are dropped without a word */
 /* Copies what it needs of `question`. `done` is called exactly once, from dns_handle(), never from here. */

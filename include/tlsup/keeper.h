@@ -39,6 +39,7 @@ struct job {
     bool use_responder;               /* way "web server": our own responder stands in for it */
     bool force;                       /* not to be resumed from an old order */
     bool renewal;                     /* of a certificate that is here: ARI's `replaces`, and CAs' exemptions */
+    bool renamed;                     /* but of other names */
     int64_t not_before_s, not_after_s; /* asked of the CA; 0 = not */
     /* results */
     int version;                      /* the new version, 0 = failed */

@@ -30,21 +30,28 @@ MUST_CHECK bool key_generate(enum key_type type, struct key **out, struct err *e
  */
 MUST_CHECK bool key_from_pem(const char *pem, size_t len, const char *subject, struct key **out,
                              struct err *err);
-/* From a private JWK (RFC 7517: "EC" with P-256 or P-384, "RSA"), as other clients keep account keys. */
+/* From a private JWK (RFC 7517: "EC" with P-256 or P-384, "RSA" with p and q), as other clients keep account
+ * keys. */
 MUST_CHECK bool key_from_jwk(const char *json, size_t len, const char *subject, struct key **out,
                              struct err *err);
-/* Either of the two, told apart by the first character that is not white space. */
+/* Either of the two, told apart by the first character that is not white space (nor a byte order mark). */
 MUST_CHECK bool key_from_text(const char *text, size_t len, const char *subject, struct key **out,
                               struct err *err);
-/* A key that never leaves its token: "pkcs11:..." (RFC 7512) through the OpenSSL provider "pkcs11" or else the engine of that name,
- * "handle:..." (a TPM's persistent handle) or a "tss2" file's path behind "tpm2:" through the provider "tpm2". The PIN comes from the URI's pin-value or pin-source.
- * ERR_CRYPTO says which of module, token, PIN, object is missing, and what package brings the module. Checked by a signature that verifies. */
+/* A key that never leaves its token: "pkcs11:..." (RFC 7512) through OpenSSL's provider "pkcs11" or else its
+ * engine of that name; "handle:0x81000001" (a TPM's persistent handle), or "tpm2:/PATH" (a file, "TSS2
+ * PRIVATE KEY"), through the provider "tpm2". The URI of a PKCS#11 key needs object= or id=; the token that
+ * it means must be the only one. After "?" may stand module-path= (pkcs11: only; else p11-kit's modules), and
+ * the PIN: pin-value=, or pin-source= with the path of a file. A PIN is tried once, on that token only, and
+ * nobody is ever asked for one.
+ *
+ * The driver is loaded by the first call and stays until the process ends. The engine serves one module a
+ * process. A malformed URI -> ERR_CONFIG; ERR_CRYPTO says which of driver, module, token, PIN, object is
+ * missing and which package may bring it. Checked by a signature that verifies. Errors never show the PIN. */
 bool key_is_uri(const char *text); /* does it look like one of these? */
 MUST_CHECK bool key_open_uri(const char *uri, struct key **out, struct err *err);
 /* The URI that it was opened by, with any PIN in it; NULL for a key in memory. Borrowed. */
 const char *key_uri(const struct key *key);
-/* Append PKCS#8 PEM; `out` must be a secret buffer. */
-/* A token's key cannot be written: ERR_CRYPTO. */
+/* Append PKCS#8 PEM; `out` must be a secret buffer. A token's key cannot be written: ERR_CRYPTO. */
 MUST_CHECK bool key_to_pem(const struct key *key, struct buf *out, struct err *err);
 void key_free(struct key *key); /* NULL is fine */
 void key_free_ptr(struct key **key);
@@ -70,7 +77,7 @@ MUST_CHECK bool key_sign(const struct key *key, const void *data, size_t len, st
 /* Private keys made or read in this process so far (never decreases). */
 size_t key_count(void);
 
-/* For crypto/ files only. The OpenSSL object, borrowed; the JWK of any EVP_PKEY of the five types,
+/* For crypto/ files only. The OpenSSL object that signs, borrowed; the JWK of any EVP_PKEY of the five types,
  * public-only ones too; and an ERR_CRYPTO with `what` and OpenSSL's own reason, which empties its error
  * queue. */
 void *key_pkey(const struct key *key);

@@ -910,7 +910,8 @@ bool http_wait(struct http *http, int fd, int timeout_ms)
     curl_multi_perform(http->multi, &running);
     curl_multi_poll(http->multi, fd >= 0 ? &extra : NULL, fd >= 0 ? 1 : 0, timeout_ms, NULL);
     curl_multi_perform(http->multi, &running);
-    /* an HTTP/2 answer without a body is seen to be complete only by the next call, which nothing on the socket would bring about (curl 7.88) */
+    /* an HTTP/2 answer without a body is seen to be complete only by the next call, which nothing on the
+     * socket would bring about (curl 7.88) */
     if (running > 0)
         curl_multi_perform(http->multi, &running);
     for (int left; (message = curl_multi_info_read(http->multi, &left)) != NULL;) {

@@ -16,7 +16,7 @@
 #define MAX_LOOKUPS 600 /* of one question */
 #define REMEMBER_MS 10000
 #define POLL_MS 1000
-#define MAX_ALIASES 16
+#define WALK_AGAIN_MS 2000
 #define MAX_NAMED_SERVERS 6 /* in an error */
 #define MAX_NAMED_VALUES 3
 
@@ -226,11 +226,17 @@ static void answer_place(struct dns_task *task, const struct dns_walk *walk)
     snprintf(task->answer.zone, sizeof task->answer.zone, "%s", walk->zone);
 }
 
+static void add_server(struct dns_task *task, const struct dns_host *host)
+{
+    struct strlist *servers = &task->answer.servers;
+    if (host != NULL && servers->n < DNS_MAX_SERVERS && !strlist_has(servers, host->text))
+        strlist_add(servers, host->text);
+}
+
 static void add_servers(struct dns_task *task, const struct dns_walk *walk)
 {
     for (size_t i = 0; i < walk->n_hosts; i++)
-        if (!strlist_has(&task->answer.servers, walk->hosts[i]->text))
-            strlist_add(&task->answer.servers, walk->hosts[i]->text);
+        add_server(task, walk->hosts[i]);
 }
 
 /* -- where? -- */
@@ -243,15 +249,8 @@ static enum dns_step add_primary(struct dns_task *task, const struct dns_walk *w
     if (walk->primary[0] == '\0')
         return DNS_DONE;
     enum dns_step step = dns_walk_addresses(task, walk->primary, &addresses);
-    for (size_t i = 0; step == DNS_DONE && i < walk->n_hosts; i++)
-        if (strcmp(walk->ns[walk->ns_of[i]], walk->primary) == 0 &&
-            !strlist_has(&addresses, walk->hosts[i]->text))
-            strlist_add(&addresses, walk->hosts[i]->text);
-    for (size_t i = 0; step == DNS_DONE && i < addresses.n; i++) {
-        const struct dns_host *host = dns_host_get(task->dns, addresses.v[i]);
-        if (host != NULL && !strlist_has(&task->answer.servers, host->text))
-            strlist_add(&task->answer.servers, host->text);
-    }
+    for (size_t i = 0; step == DNS_DONE && i < addresses.n; i++)
+        add_server(task, dns_host_get(task->dns, addresses.v[i]));
     return step;
 }
 
@@ -398,7 +397,6 @@ static enum dns_step run_checks(struct dns_task *task)
 {
     int64_t now = clock_mono_ms();
     bool everywhere = true;
-    task->due_ms = INT64_MAX;
     for (size_t i = 0; i < task->n_checks; i++)
         everywhere &= !lacks(task, &task->checks[i]);
     if (everywhere)
@@ -415,11 +413,23 @@ static enum dns_step run_checks(struct dns_task *task)
     return DNS_PENDING;
 }
 
+/* A resolver that is out of breath is no reason to end before the deadline. */
+static enum dns_step walk_again_later(struct dns_task *task)
+{
+    task->earlier = task->err;
+    err_clear(&task->err);
+    release_all(task);
+    task->due_ms = clock_mono_ms() + WALK_AGAIN_MS;
+    return DNS_PENDING;
+}
+
 static enum dns_step run_everywhere(struct dns_task *task)
 {
     if (task->checks == NULL) {
         struct dns_walk walk = {0};
         enum dns_step step = dns_walk_run(task, &walk);
+        if (step == DNS_FAILED && task->err.code == ERR_NETWORK)
+            return walk_again_later(task);
         if (step != DNS_DONE)
             return step;
         answer_place(task, &walk);
@@ -483,7 +493,7 @@ static enum dns_step caa_of(struct dns_task *task, const char *name)
 {
     char at[DNS_NAME_BYTES];
     snprintf(at, sizeof at, "%s", name);
-    for (int hops = 0; hops <= MAX_ALIASES; hops++) {
+    for (int hops = 0; hops <= DNS_MAX_ALIASES; hops++) {
         const struct dns_lookup *lookup =
             dns_task_lookup(task, NULL, task->resolvers, task->n_resolvers, at, DNS_TYPE_CAA);
         if (lookup == NULL)
@@ -508,7 +518,7 @@ static enum dns_step caa_of(struct dns_task *task, const char *name)
         snprintf(at, sizeof at, "%s", end);
     }
     err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name,
-            "the aliases (CNAME) of %s lead in a circle, or are more than %d", name, MAX_ALIASES);
+            "the aliases (CNAME) of %s lead in a circle, or are more than %d", name, DNS_MAX_ALIASES);
     err_advise(&task->err, "correct the CNAME records");
     return DNS_FAILED;
 }
@@ -607,6 +617,12 @@ static void task_late(struct dns_task *task)
     for (size_t i = 0; i < task->n_held && about == NULL; i++)
         if (task->held[i]->state == LOOKUP_PENDING)
             about = task->held[i]->exchange->name;
+    if (err_isset(&task->earlier)) {
+        err_set(&task->err, ERR_TIMEOUT, NEXT_RETRY_LATER, task->typed, "%s", task->earlier.text);
+        err_context(&task->err, "tried for %s", clock_format_span(task->timeout_ms / 1000, span));
+        err_advise(&task->err, "%s", task->earlier.advice);
+        return;
+    }
     err_set(&task->err, ERR_TIMEOUT, NEXT_RETRY_LATER, task->typed, "no answer from DNS within %s%s%s",
             clock_format_span(task->timeout_ms / 1000, span), about != NULL ? ", still asking about " : "",
             about != NULL ? about : "");
@@ -623,6 +639,7 @@ static bool run_task(struct dns_task *task)
 {
     enum dns_step step = DNS_FAILED;
     task->runnable = false;
+    task->due_ms = INT64_MAX;
     if (check_question(task))
         step = runners[task->kind](task);
     if (step == DNS_PENDING && clock_mono_ms() >= task->deadline_ms) {

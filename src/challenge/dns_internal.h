@@ -17,6 +17,7 @@
 #define DNS_HEADER_BYTES 12
 #define DNS_UDP_BYTES 1232 /* what fits every path without fragments */
 #define DNS_MESSAGE_BYTES 65535
+#define DNS_MAX_ALIASES 16
 
 enum dns_type {
     DNS_TYPE_A = 1,
@@ -257,6 +258,7 @@ struct dns_task {
     struct dns_exchange *update;
     struct dns_answer answer;
     struct err err;
+    struct err earlier; /* of an attempt before this one */
 };
 
 #define DNS_BUCKETS 256

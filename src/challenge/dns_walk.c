@@ -9,8 +9,8 @@
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 
-#define MAX_ALIASES 16
-#define MAX_CUTS 16 /* zone cuts below the zone that the resolvers named */
+#define MAX_OF_A_KIND 64 /* records of one owner and type */
+#define MAX_CUTS 16      /* zone cuts below the zone that the resolvers named */
 
 /*
  * The resolvers are asked about names above `name` alone, never about it: a resolver would remember that it
@@ -135,7 +135,7 @@ static void add_records(const struct dns_message *message, enum dns_section sect
     for (size_t i = 0; i < message->n; i++) {
         const struct dns_record *record = &message->v[i];
         if (record->section == section && record->type == type && strcmp(record->owner, owner) == 0 &&
-            !strlist_has(out, record->data))
+            out->n < MAX_OF_A_KIND && !strlist_has(out, record->data))
             strlist_add(out, record->data);
     }
 }
@@ -371,7 +371,7 @@ enum dns_step dns_walk_run(struct dns_task *task, struct dns_walk *walk)
 {
     AUTO_STRLIST seen = STRLIST_INIT;
     memcpy(walk->name, task->name, sizeof walk->name);
-    while (seen.n <= MAX_ALIASES) {
+    while (seen.n <= DNS_MAX_ALIASES) {
         char alias[DNS_NAME_BYTES] = "";
         enum dns_step step = find_zone(task, walk, seen.n > 0);
         if (step == DNS_DONE)
@@ -385,9 +385,9 @@ enum dns_step dns_walk_run(struct dns_task *task, struct dns_walk *walk)
         if (strlist_has(&seen, alias))
             break;
     }
-    if (seen.n > MAX_ALIASES)
+    if (seen.n > DNS_MAX_ALIASES)
         err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name,
-                "%s is followed by more than %d aliases (CNAME)", task->name, MAX_ALIASES);
+                "%s is followed by more than %d aliases (CNAME)", task->name, DNS_MAX_ALIASES);
     else
         err_set(&task->err, ERR_CONFIG, NEXT_FIX_CONFIG, task->name,
                 "the aliases (CNAME) of %s lead in a circle, back to %s", task->name, walk->name);

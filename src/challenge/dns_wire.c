@@ -166,7 +166,7 @@ const struct dns_record *dns_message_find(const struct dns_message *message, enu
 
 const char *dns_message_end(const struct dns_message *message, const char *name)
 {
-    for (size_t hops = 0; hops < message->n; hops++) {
+    for (int hops = 0; hops < DNS_MAX_ALIASES; hops++) {
         const struct dns_record *alias = dns_message_find(message, DNS_ANSWER, DNS_TYPE_CNAME, name);
         if (alias == NULL)
             break;

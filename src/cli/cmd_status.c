@@ -4,13 +4,12 @@
 #include "commands.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "output.h"
-#include "timer.h"
+#include "status.h"
 
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
@@ -21,23 +20,9 @@
 #include "tlsup/store.h"
 
 enum {
-    JSON_VERSION = 1,
-    KEY_FILE_BYTES = 65536,
     BAR_CELLS = 10,
     NAMES_LEAST_COLUMNS = 20,
-    OVERDUE_AFTER_MOST_S = 2 * 86400, /* a timer that runs twice a day has missed it several times */
-};
-
-/* From well to worst: the worst come first. */
-enum health {
-    HEALTH_VALID,
-    HEALTH_PENDING,    /* configured, nothing issued yet */
-    HEALTH_UNKNOWN,    /* not for this user to read */
-    HEALTH_UNFINISHED, /* issued, but not all the way into the web server */
-    HEALTH_OVERDUE,    /* nobody has renewed it in time */
-    HEALTH_FAILING,    /* the last attempt failed */
-    HEALTH_BROKEN,     /* files that are damaged or do not fit together */
-    HEALTH_EXPIRED,
+    LAPSE_WARNING_S = 30 * 86400, /* before a dns-persist-01 record ends */
 };
 
 static const struct {
@@ -47,198 +32,24 @@ static const struct {
 } healths[] = {
     [HEALTH_VALID] = {"valid", STYLE_GOOD, "✓", "+"},
     [HEALTH_PENDING] = {"pending", STYLE_DIM, "·", "-"},
+    [HEALTH_INCOMPLETE] = {"incomplete", STYLE_CAUTION, "!", "!"},
     [HEALTH_UNKNOWN] = {"unknown", STYLE_CAUTION, "?", "?"},
     [HEALTH_UNFINISHED] = {"unfinished", STYLE_CAUTION, "!", "!"},
     [HEALTH_OVERDUE] = {"overdue", STYLE_CAUTION, "!", "!"},
     [HEALTH_FAILING] = {"failing", STYLE_CAUTION, "!", "!"},
     [HEALTH_BROKEN] = {"broken", STYLE_BAD, "✗", "x"},
+    [HEALTH_REVOKED] = {"revoked", STYLE_BAD, "✗", "x"},
     [HEALTH_EXPIRED] = {"expired", STYLE_BAD, "✗", "x"},
 };
 
-/* All about one certificate, as far as it could be read. */
-struct entry {
-    char *name;
-    char *live_path;
-    struct cert_config config;
-    struct cert_state state;
-    struct cert_info info;
-    bool has_config, has_info;
-    int version;        /* the live one, 0 = none */
-    int64_t due_s;      /* when its renewal is due, 0 = unknown */
-    struct err problem; /* the first thing that could not be read or does not fit */
-    enum health health;
-};
-
-struct entries {
-    struct entry *v;
-    size_t n;
-};
-
-static void entries_clear(struct entries *entries)
+const char *health_word(enum health health)
 {
-    for (size_t i = 0; i < entries->n; i++) {
-        struct entry *entry = &entries->v[i];
-        free(entry->name);
-        free(entry->live_path);
-        cert_config_clear(&entry->config);
-        cert_state_clear(&entry->state);
-        cert_info_clear(&entry->info);
-    }
-    free(entries->v);
-    *entries = (struct entries){0};
+    return healths[health].word;
 }
 
 static void close_store(struct store **store)
 {
     store_close(*store);
-}
-
-/* -- reading ----------------------------------------------------------------------------------------- */
-
-/* Does the key belong to the certificate? Only who may read the key can tell; for others it is as good as
- * checked. */
-static bool check_key(const struct entry *entry, const struct cert_chain *chain, struct err *err)
-{
-    struct err unreadable = ERR_INIT;
-    AUTO_KEY *key = NULL;
-    AUTO_BUF pem = BUF_SECRET;
-    AUTO_FREE char *path = fs_join(entry->live_path, "privkey.pem");
-    if (!fs_read(path, KEY_FILE_BYTES, &pem, &unreadable)) {
-        if (unreadable.code == ERR_PERMISSION)
-            return true;
-        *err = unreadable;
-        return false;
-    }
-    /* expiry is told apart; here a moment is taken at which it was valid */
-    return key_from_pem(buf_str(&pem), pem.len, path, &key, err) &&
-           cert_chain_check(chain, key, NULL, entry->info.not_before_s, err);
-}
-
-static bool read_live(struct store *store, struct entry *entry, struct err *err)
-{
-    AUTO_CHAIN *chain = NULL;
-    if (!store_live_version(store, entry->name, &entry->version, err))
-        return false;
-    if (entry->version == 0)
-        return true;
-    if (!store_live_chain(store, entry->name, &chain, err) || !cert_chain_info(chain, &entry->info, err))
-        return false;
-    entry->has_info = true;
-    entry->due_s = policy_renewal_at_s(entry->info.not_before_s, entry->info.not_after_s);
-    return check_key(entry, chain, err);
-}
-
-static bool is_installed_by_us(const struct entry *entry)
-{
-    return entry->has_config && entry->config.install != WEB_NONE;
-}
-
-/* The step that the live version has reached. */
-static enum deploy_step step_of(const struct entry *entry)
-{
-    return entry->state.version == entry->version ? entry->state.step : DEPLOY_NONE;
-}
-
-static bool has_failed(const struct entry *entry)
-{
-    return entry->state.failures > 0 || entry->state.last_error.code != ERR_NONE;
-}
-
-static bool is_overdue(const struct entry *entry, int64_t now_s)
-{
-    int64_t grace_s = (entry->info.not_after_s - entry->info.not_before_s) / 10;
-    return now_s > entry->due_s + (grace_s < OVERDUE_AFTER_MOST_S ? grace_s : OVERDUE_AFTER_MOST_S);
-}
-
-static enum health judge(const struct entry *entry, int64_t now_s)
-{
-    if (entry->has_info && now_s >= entry->info.not_after_s)
-        return HEALTH_EXPIRED;
-    if (entry->problem.code == ERR_PERMISSION)
-        return HEALTH_UNKNOWN;
-    if (err_isset(&entry->problem))
-        return HEALTH_BROKEN;
-    if (has_failed(entry))
-        return HEALTH_FAILING;
-    if (!entry->has_info)
-        return HEALTH_PENDING;
-    if (is_overdue(entry, now_s))
-        return HEALTH_OVERDUE;
-    return is_installed_by_us(entry) && step_of(entry) != DEPLOY_VERIFIED ? HEALTH_UNFINISHED : HEALTH_VALID;
-}
-
-/* What cannot be read becomes a part of the entry: one damaged file does not hide the other certificates. */
-static void read_entry(struct store *store, const char *name, struct entry *entry)
-{
-    struct err err = ERR_INIT;
-    entry->name = mem_dup(name);
-    entry->live_path = store_live_path(store, name);
-    entry->has_config = store_cert_config(store, name, &entry->config, &entry->problem);
-    if (!store_state_load(store, name, &entry->state, &err) && !err_isset(&entry->problem))
-        entry->problem = err;
-    err_clear(&err);
-    if (!read_live(store, entry, &err) && !err_isset(&entry->problem))
-        entry->problem = err;
-    entry->health = judge(entry, clock_now_s());
-}
-
-static int worst_first(const void *a, const void *b)
-{
-    const struct entry *one = a, *other = b;
-    if (one->health != other->health)
-        return one->health > other->health ? -1 : 1;
-    return strcmp(one->name, other->name);
-}
-
-/* A certificate by its own name, or by a name that it holds; NULL = none. */
-static const struct entry *find_entry(const struct entries *entries, const char *name)
-{
-    for (size_t i = 0; i < entries->n; i++)
-        if (strcmp(entries->v[i].name, name) == 0)
-            return &entries->v[i];
-    for (size_t i = 0; i < entries->n; i++)
-        for (size_t j = 0; j < entries->v[i].config.names.n; j++)
-            if (name_matches(entries->v[i].config.names.v[j], name))
-                return &entries->v[i];
-    return NULL;
-}
-
-static bool read_entries(struct store *store, struct entries *out, struct err *err)
-{
-    AUTO_STRLIST names = STRLIST_INIT;
-    if (!store_cert_names(store, &names, err))
-        return false;
-    out->v = mem_array(names.n + 1, sizeof *out->v);
-    for (size_t i = 0; i < names.n; i++)
-        read_entry(store, names.v[i], &out->v[out->n++]);
-    return true;
-}
-
-/* Keep those that were asked for. */
-static bool choose_entries(struct entries *entries, const struct strlist *wanted, struct err *err)
-{
-    bool *keep = mem_array(entries->n + 1, sizeof *keep);
-    bool ok = true;
-    for (size_t i = 0; ok && i < wanted->n; i++) {
-        const struct entry *entry = find_entry(entries, wanted->v[i]);
-        ok = entry != NULL;
-        if (ok)
-            keep[entry - entries->v] = true;
-        else
-            err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, wanted->v[i], "there is no such certificate here");
-    }
-    struct entries kept = {mem_array(entries->n + 1, sizeof *kept.v), 0};
-    struct entries dropped = {mem_array(entries->n + 1, sizeof *dropped.v), 0};
-    for (size_t i = 0; i < entries->n; i++)
-        if (keep[i])
-            kept.v[kept.n++] = entries->v[i];
-        else
-            dropped.v[dropped.n++] = entries->v[i];
-    free(keep);
-    free(entries->v);
-    entries_clear(&dropped);
-    *entries = kept;
-    return ok ? true : err_advise(err, "tlsup status lists those that there are");
 }
 
 /* -- in words ---------------------------------------------------------------------------------------- */
@@ -265,20 +76,6 @@ static void say_date(struct buf *out, int64_t when_s, bool with_time)
         buf_addf(out, "%.10s", text);
 }
 
-static int life_percent(const struct entry *entry)
-{
-    int64_t life_s = entry->info.not_after_s - entry->info.not_before_s;
-    int64_t used_s = clock_now_s() - entry->info.not_before_s;
-    if (life_s <= 0 || used_s >= life_s)
-        return 100;
-    return used_s <= 0 ? 0 : (int)(used_s * 100 / life_s);
-}
-
-static const struct strlist *names_of(const struct entry *entry)
-{
-    return entry->has_info ? &entry->info.names : &entry->config.names;
-}
-
 static void say_names(const struct entry *entry, struct buf *out)
 {
     char shown[2 * NAME_MAX_BYTES + 4];
@@ -296,28 +93,6 @@ static void say_name(const struct entry *entry, struct buf *out)
 static void say_state(const struct entry *entry, struct buf *out)
 {
     buf_adds(out, healths[entry->health].word);
-}
-
-static void say_key(const struct entry *entry, struct buf *out)
-{
-    if (entry->has_info)
-        buf_adds(out, entry->info.key_type);
-    else if (entry->has_config)
-        buf_adds(out, key_type_name(entry->config.key_type));
-}
-
-/* The directory URL of the CA that issued it, or is to issue it. */
-static const char *ca_url_of(const struct entry *entry)
-{
-    if (entry->state.issued_by[0] != '\0')
-        return entry->state.issued_by;
-    return entry->has_config && entry->config.server != NULL ? entry->config.server : CONFIG_DEFAULT_CA;
-}
-
-static void say_ca(const struct entry *entry, struct buf *out)
-{
-    char name[256];
-    buf_adds(out, config_ca_name(ca_url_of(entry), name));
 }
 
 static void say_time_left(const struct entry *entry, struct buf *out)
@@ -381,6 +156,11 @@ static void say_served(const struct entry *entry, struct buf *out)
         buf_addf(out, "%s, %s", web_kind_name(entry->config.install), steps[step_of(entry)]);
 }
 
+static bool lapses_soon(const struct entry *entry)
+{
+    return entry->state.persist_until_s != 0 && entry->state.persist_until_s - clock_now_s() < LAPSE_WARNING_S;
+}
+
 /* What is wrong, in a sentence; empty when nothing is. */
 static void say_problem(const struct entry *entry, struct buf *out)
 {
@@ -406,6 +186,15 @@ static void say_problem(const struct entry *entry, struct buf *out)
             buf_addf(out, ": %s", what->text);
     } else if (entry->health == HEALTH_PENDING) {
         buf_adds(out, "configured, not issued yet");
+    } else if (entry->health == HEALTH_REVOKED) {
+        buf_adds(out, "it was revoked, and is to be replaced");
+    } else if (entry->state.missing.n > 0) {
+        AUTO_FREE char *missing = strlist_join(&entry->state.missing, " ");
+        buf_addf(out, "without %s, tried again ", missing);
+        say_distance(out, entry->state.missing_try_s);
+    } else if (lapses_soon(entry)) {
+        buf_adds(out, "its dns-persist-01 record ends ");
+        say_distance(out, entry->state.persist_until_s);
     }
 }
 
@@ -413,13 +202,15 @@ static void say_problem(const struct entry *entry, struct buf *out)
 static void say_advice(const struct entry *entry, struct buf *out)
 {
     const char *given = err_isset(&entry->problem) ? entry->problem.advice : entry->state.last_error.advice;
+    if (entry->health == HEALTH_VALID && lapses_soon(entry))
+        buf_adds(out, "publish it anew with a later persistUntil, or without one");
     if (entry->health == HEALTH_VALID)
         return;
     if (given[0] != '\0')
         buf_adds(out, given);
     else if (entry->health == HEALTH_UNFINISHED)
         buf_addf(out, "finish it: sudo tlsup install %s", entry->name);
-    else if (entry->health != HEALTH_UNKNOWN && entry->has_config)
+    else if (entry->health != HEALTH_UNKNOWN && entry->health != HEALTH_INCOMPLETE && entry->has_config)
         buf_addf(out, "try it now: sudo tlsup renew %s%s", entry->name,
                  entry->health == HEALTH_BROKEN ? " --force-renewal" : "");
 }
@@ -714,6 +505,7 @@ static void say_renewal_exactly(const struct entry *entry, struct buf *out)
         say_date(out, entry->due_s, true);
         buf_adds(out, ", ");
         say_distance(out, entry->due_s);
+        buf_adds(out, entry->due_by_ca ? ", as the CA wants it" : "");
     }
     if (entry->state.next_try_s > clock_now_s()) {
         buf_adds(out, entry->due_s > 0 ? "; next try " : "next try ");
@@ -759,11 +551,23 @@ static void add_page(struct buf *out, const struct entry *entry)
     add_said(out, "renewal", say_renewal_exactly, entry);
     add_said(out, "served by", say_served_exactly, entry);
     add_said(out, "CA", say_ca_exactly, entry);
+    add_field(out, "account", entry->state.issued_account);
+    add_field(out, "explanation", entry->state.ari.explanation_url);
     add_field(out, "issuer", entry->info.issuer);
     add_said(out, "key", say_key, entry);
     add_field(out, "serial", entry->info.serial);
     add_live_file(out, "certificate", entry, "fullchain.pem");
-    add_live_file(out, "private key", entry, "privkey.pem");
+    if (entry->has_config && entry->config.key != NULL)
+        add_field(out, "private key", "on a token");
+    else if (entry->has_config && entry->config.csr != NULL)
+        add_field(out, "request", entry->config.csr);
+    else
+        add_live_file(out, "private key", entry, "privkey.pem");
+    if (entry->has_config && entry->config.dual) {
+        bool rsa = strncmp(key_type_name(entry->config.second_key_type), "rsa", 3) == 0;
+        add_live_file(out, "second", entry, rsa ? "fullchain-rsa.pem" : "fullchain-ecdsa.pem");
+        add_live_file(out, "", entry, rsa ? "privkey-rsa.pem" : "privkey-ecdsa.pem");
+    }
 }
 
 /* -- renewals in general ----------------------------------------------------------------------------- */
@@ -805,107 +609,6 @@ static void add_privileges(struct buf *out)
     add_sentence(out, buf_str(&text));
 }
 
-/* -- JSON -------------------------------------------------------------------------------------------- */
-
-static json_t *json_time(int64_t when_s)
-{
-    char text[CLOCK_TEXT_BYTES];
-    return when_s > 0 ? json_string(clock_format_utc(when_s, text)) : json_null();
-}
-
-/* Text of others may be no UTF-8. */
-static json_t *json_text(const char *text)
-{
-    json_t *value = json_string(text);
-    return value != NULL ? value : json_string("?");
-}
-
-static json_t *json_names(const struct strlist *names)
-{
-    json_t *array = json_array();
-    for (size_t i = 0; i < names->n; i++)
-        json_array_append_new(array, json_text(names->v[i]));
-    return array;
-}
-
-static json_t *json_err(const struct err *err)
-{
-    if (!err_isset(err))
-        return json_null();
-    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "code", err_code_name(err->code), "type",
-                     json_text(err->type), "subject", json_text(err->subject), "text", json_text(err->text),
-                     "advice", json_text(err->advice));
-}
-
-static json_t *json_failure(const struct cert_state *state)
-{
-    if (state->failures == 0 && state->last_error.code == ERR_NONE)
-        return json_null();
-    return json_pack("{s:i, s:o, s:o, s:o}", "count", state->failures, "at", json_time(state->failed_s),
-                     "next_try", json_time(state->next_try_s), "error", json_err(&state->last_error));
-}
-
-static void json_add_certificate(json_t *to, const struct entry *entry)
-{
-    const struct cert_info *info = &entry->info;
-    int64_t left_s = info->not_after_s - clock_now_s();
-    json_object_set_new(to, "issuer", json_text(info->issuer));
-    json_object_set_new(to, "serial", json_text(info->serial));
-    json_object_set_new(to, "sha256", json_text(info->sha256));
-    json_object_set_new(to, "not_before", json_time(info->not_before_s));
-    json_object_set_new(to, "not_after", json_time(info->not_after_s));
-    json_object_set_new(to, "expires_in_s", json_integer(left_s));
-    json_object_set_new(to, "life_used_percent", json_integer(life_percent(entry)));
-    json_object_set_new(to, "renewal_due", json_time(entry->due_s));
-    json_object_set_new(to, "path", json_text(entry->live_path));
-}
-
-static json_t *json_entry(const struct entry *entry)
-{
-    AUTO_BUF key = BUF_INIT, ca = BUF_INIT;
-    json_t *out = json_object();
-    say_key(entry, &key);
-    say_ca(entry, &ca);
-    json_object_set_new(out, "name", json_text(entry->name));
-    json_object_set_new(out, "state", json_string(healths[entry->health].word));
-    json_object_set_new(out, "names", json_names(names_of(entry)));
-    json_object_set_new(out, "key_type", key.len > 0 ? json_text(buf_str(&key)) : json_null());
-    json_object_set_new(out, "ca", json_text(buf_str(&ca)));
-    json_object_set_new(out, "ca_url", json_text(ca_url_of(entry)));
-    json_object_set_new(out, "version", json_integer(entry->version));
-    if (entry->has_info)
-        json_add_certificate(out, entry);
-    json_object_set_new(out, "web_server",
-                        is_installed_by_us(entry) ? json_string(web_kind_name(entry->config.install))
-                                                  : json_null());
-    json_object_set_new(out, "deployed", json_string(deploy_step_name(step_of(entry))));
-    json_object_set_new(out, "verified_at", json_time(entry->state.verified_s));
-    json_object_set_new(out, "problem", json_err(&entry->problem));
-    json_object_set_new(out, "last_failure", json_failure(&entry->state));
-    return out;
-}
-
-static json_t *json_timer(const struct timer *timer)
-{
-    static const char *const kinds[] = {
-        [TIMER_NONE] = "none", [TIMER_SYSTEMD] = "systemd", [TIMER_CRON] = "cron"};
-    return json_pack("{s:s, s:b, s:o}", "by", kinds[timer->kind], "active", timer->active, "where",
-                     timer->where[0] != '\0' ? json_text(timer->where) : json_null());
-}
-
-static void print_json(const struct entries *entries, const struct timer *timer)
-{
-    json_t *all = json_object(), *certificates = json_array();
-    json_object_set_new(all, "version", json_integer(JSON_VERSION));
-    json_object_set_new(all, "certificates", certificates);
-    for (size_t i = 0; i < entries->n; i++)
-        json_array_append_new(certificates, json_entry(&entries->v[i]));
-    json_object_set_new(all, "renewals", json_timer(timer));
-    json_dumpf(all, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(all);
-}
-
 /* -- the command ------------------------------------------------------------------------------------- */
 
 static void print_text(const struct request *request, const struct entries *entries,
@@ -941,15 +644,11 @@ bool cmd_status(const struct request *request, struct err *err)
     CLEANUP(close_store) struct store *store = NULL;
     struct timer timer;
     if (!store_open(request->config_dir, request->state_dir, STORE_READ, &store, err) ||
-        !read_entries(store, &entries, err))
+        !status_read(store, &request->arguments, &entries, err))
         return false;
-    if (request->arguments.n > 0 && !choose_entries(&entries, &request->arguments, err))
-        return false;
-    if (entries.n > 1)
-        qsort(entries.v, entries.n, sizeof *entries.v, worst_first);
     timer_look_for(request->config_dir, request->state_dir, &timer);
     if (request->json)
-        print_json(&entries, &timer);
+        status_print_json(&entries, &timer);
     else if (!request->quiet)
         print_text(request, &entries, &timer);
     if (fflush(stdout) != 0 || ferror(stdout))

@@ -256,9 +256,23 @@ static bool wanted(const struct task *task)
     return task->needs_order && task->version == 0 && !err_isset(&task->err);
 }
 
+static void look_at_names(struct run *run, struct task *task)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    struct err ignored = ERR_INIT;
+    int live = 0;
+    task->renamed = store_live_version(run->store, task->config.name, &live, &ignored) && live > 0 &&
+                    run_version_info(run, task->config.name, live, 0, &info) &&
+                    !strlist_same_set(&info.names, &task->config.names);
+    cert_info_clear(&info);
+}
+
 static bool prepare(struct run *run, struct task *tasks, size_t n, struct err *err)
 {
     struct keeper *ignored;
+    for (size_t i = 0; i < n; i++)
+        if (wanted(&tasks[i]))
+            look_at_names(run, &tasks[i]);
     for (size_t i = 0; i < n; i++)
         if (wanted(&tasks[i]) && !choose_ways(run, &tasks[i], &tasks[i].err))
             log_debug("%s: no way to answer challenges", tasks[i].config.name);
@@ -325,6 +339,7 @@ static void job_from_task(const struct run *run, struct task *task, struct job *
     job->config = &task->config;
     job->force = task->force;
     job->renewal = task->renewal;
+    job->renamed = task->renamed;
     job->not_before_s = run->request->not_before_s;
     job->not_after_s = run->request->not_after_s;
     err_clear(&job->err);

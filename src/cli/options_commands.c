@@ -25,7 +25,8 @@ static const struct command_info commands[] = {
      "  sudo tlsup issue example.org\n"
      "  sudo tlsup issue --standalone mail.example.org --deploy-hook /usr/local/sbin/reload-mail\n"
      "  sudo tlsup issue -w /var/www/html example.org www.example.org\n"
-     "  sudo tlsup issue '*.example.org' --dns-update-server primary \\\n      --dns-update-key /etc/tsig.key\n"
+     "  sudo tlsup issue '*.example.org' --dns-update-server primary \\\n      --dns-update-key "
+     "/etc/tsig.key\n"
      "  sudo tlsup issue --from domains.txt\n"},
     {COMMAND_INSTALL, "install", "CERT", TAKES_ONE_CERT, "put a stored certificate into a web server",
      "Puts a certificate that tlsup holds into nginx or Apache and proves that it is served. From then on "

@@ -33,6 +33,7 @@ struct task {
     bool needs_order;
     bool force;
     bool renewal;                /* there is a live certificate that the new one takes the place of */
+    bool renamed;                /* of other names */
     bool for_missing;            /* the live one is fine but for names that are missing: if these fail again, nothing is lost */
     size_t ca;                   /* which of the CAs is tried: 0 = config.server, then the fallbacks */
     int version;                 /* to be installed; 0 = none */

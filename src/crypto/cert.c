@@ -579,7 +579,8 @@ static bool info_fill(X509 *leaf, struct cert_info *info)
     AUTO_SAN san = {0};
     int len = i2d_X509(leaf, &der);
 
-    if (len <= 0 || !spki_of(leaf, info->spki) || !leaf_times(leaf, &info->not_before_s, &info->not_after_s) || !san_read(leaf, &san))
+    if (len <= 0 || !spki_of(leaf, info->spki) ||
+        !leaf_times(leaf, &info->not_before_s, &info->not_after_s) || !san_read(leaf, &san))
         return false;
     strlist_copy(&info->names, &san.names);
     size_t serial_len = serial_octets(leaf, serial);

@@ -145,8 +145,9 @@ static bool unusable(struct err *err, const char *subject, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, subject, "%s", text);
-    return err_advise(err, "make a PKCS#10 request with the names in subjectAltName, signed with SHA-256: openssl req "
-                           "-new -key KEY -subj / -addext subjectAltName=DNS:NAME");
+    return err_advise(
+        err, "make a PKCS#10 request with the names in subjectAltName, signed with SHA-256: openssl req "
+             "-new -key KEY -subj / -addext subjectAltName=DNS:NAME");
 }
 
 /* A block of PEM that wants a password is not asked about. */

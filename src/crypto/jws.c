@@ -107,8 +107,8 @@ static bool is_hex(const struct buf *bytes)
     return true;
 }
 
-/* Some CAs hand out base64 of base64. Random bytes are not base64 by chance (16 of them: once in 2^32); a secret of hexadecimal digits, which
- * some programs make, would be, and is meant as it stands. */
+/* Some CAs hand out base64 of base64. Random bytes are not base64 by chance (16 of them: once in 2^32); a
+ * secret of hexadecimal digits, which some programs make, would be, and is meant as it stands. */
 static bool decode_hmac_key(const char *text, struct buf *out)
 {
     AUTO_BUF inner = BUF_SECRET;
@@ -155,8 +155,8 @@ static bool add_binding_header(const char *alg, const char *kid, const char *url
     return true;
 }
 
-bool jws_external_account(const struct key *account_key, const char *url, const char *kid, const char *hmac_key,
-                          const char *alg, struct buf *out, struct err *err)
+bool jws_external_account(const struct key *account_key, const char *url, const char *kid,
+                          const char *hmac_key, const char *alg, struct buf *out, struct err *err)
 {
     AUTO_BUF secret = BUF_SECRET;
     AUTO_BUF input = BUF_INIT;
@@ -180,7 +180,8 @@ bool jws_external_account(const struct key *account_key, const char *url, const 
     size_t protected_len = input.len;
     buf_addc(&input, '.');
     b64url_encode(jwk.data, jwk.len, &input);
-    if (!HMAC(digest, secret.data, (int)secret.len, (const unsigned char *)input.data, input.len, mac, &mac_len))
+    if (!HMAC(digest, secret.data, (int)secret.len, (const unsigned char *)input.data, input.len, mac,
+              &mac_len))
         return key_openssl_error(err, NULL, "cannot bind the external account");
     const struct buf signature = {.data = (char *)mac, .len = mac_len};
     add_flattened(&input, protected_len, &signature, out);

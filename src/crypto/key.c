@@ -480,7 +480,8 @@ static bool sign_plain(const struct key *key, const void *data, size_t len, unsi
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool ok = ctx &&
-              EVP_DigestSignInit_ex(ctx, NULL, kinds[key->type].digest, key->libctx, key->propq, key->pkey, NULL) == 1 &&
+              EVP_DigestSignInit_ex(ctx, NULL, kinds[key->type].digest, key->libctx, key->propq, key->pkey,
+                                    NULL) == 1 &&
               EVP_DigestSign(ctx, signature, signature_len, data, len) == 1;
     EVP_MD_CTX_free(ctx);
     return ok;
@@ -532,10 +533,10 @@ static bool signs_rightly(const struct key *key)
     size_t len = sizeof signature;
 
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = ctx && sign_plain(key, data, sizeof data, signature, &len) &&
-              EVP_DigestVerifyInit_ex(ctx, NULL, kinds[key->type].digest, NULL, NULL, key->public_key, NULL) ==
-                  1 &&
-              EVP_DigestVerify(ctx, signature, len, data, sizeof data) == 1;
+    bool ok =
+        ctx && sign_plain(key, data, sizeof data, signature, &len) &&
+        EVP_DigestVerifyInit_ex(ctx, NULL, kinds[key->type].digest, NULL, NULL, key->public_key, NULL) == 1 &&
+        EVP_DigestVerify(ctx, signature, len, data, sizeof data) == 1;
     EVP_MD_CTX_free(ctx);
     return ok;
 }
@@ -545,7 +546,8 @@ static bool check_token_key(struct key *key, const char *shown, struct err *err)
     key->public_key = public_half(key->pkey);
     if (!key->public_key) {
         key_openssl_error(err, shown, "the token does not give the public key");
-        return err_advise(err, "the token needs the public key object beside the private one, with the same id");
+        return err_advise(err,
+                          "the token needs the public key object beside the private one, with the same id");
     }
     const char *wrong = key_public_defect(key->public_key, &key->type);
     ERR_clear_error();
@@ -556,7 +558,8 @@ static bool check_token_key(struct key *key, const char *shown, struct err *err)
     if (signs_rightly(key))
         return true;
     key_openssl_error(err, shown, "the key on the token makes no signature that its public key verifies");
-    return err_advise(err, "see whether the key may sign, and whether its private and public objects belong together");
+    return err_advise(
+        err, "see whether the key may sign, and whether its private and public objects belong together");
 }
 
 bool key_open_uri(const char *uri, struct key **out, struct err *err)

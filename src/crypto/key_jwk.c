@@ -19,9 +19,10 @@
 static bool jwk_error(const char *subject, struct err *err, const char *what, const char *member)
 {
     ERR_clear_error();
-    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "%s%s%s%s", what, member ? " \"" : "", member ? member : "",
-            member ? "\"" : "");
-    return err_advise(err, "give a private key as PEM, or as a whole private JWK of type EC (P-256, P-384) or RSA");
+    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, subject, "%s%s%s%s", what, member ? " \"" : "",
+            member ? member : "", member ? "\"" : "");
+    return err_advise(
+        err, "give a private key as PEM, or as a whole private JWK of type EC (P-256, P-384) or RSA");
 }
 
 /* Jansson frees the text of a value without wiping it. */
@@ -114,7 +115,17 @@ static bool ec_from(const json_t *jwk, const char *subject, EVP_PKEY **pkey, str
     return *pkey ? true : jwk_error(subject, err, "the numbers of the JWK are not a key of its curve", NULL);
 }
 
-enum rsa_number { RSA_NUMBER_N, RSA_NUMBER_E, RSA_NUMBER_D, RSA_NUMBER_P, RSA_NUMBER_Q, RSA_NUMBER_DP, RSA_NUMBER_DQ, RSA_NUMBER_QI, RSA_NUMBERS };
+enum rsa_number {
+    RSA_NUMBER_N,
+    RSA_NUMBER_E,
+    RSA_NUMBER_D,
+    RSA_NUMBER_P,
+    RSA_NUMBER_Q,
+    RSA_NUMBER_DP,
+    RSA_NUMBER_DQ,
+    RSA_NUMBER_QI,
+    RSA_NUMBERS
+};
 
 static const struct {
     const char *member;
@@ -137,7 +148,8 @@ static bool exponent_for(BIGNUM *out, const BIGNUM *d, const BIGNUM *prime, BN_C
     return less && BN_sub_word(less, 1) == 1 && !BN_is_zero(less) && BN_mod(out, d, less, ctx) == 1;
 }
 
-/* The three last numbers follow from the others: what the JWK says of them, or does not, cannot be wrong then. */
+/* The three last numbers follow from the others: what the JWK says of them, or does not, cannot be wrong
+ * then. */
 static bool derive(BIGNUM *number[RSA_NUMBERS])
 {
     BN_CTX *ctx = BN_CTX_secure_new();
@@ -159,8 +171,9 @@ static bool rsa_read(const json_t *jwk, const char *subject, BIGNUM *number[RSA_
                                            : "the JWK has no usable member",
                          rsa_numbers[i].member);
     }
-    return derive(number) ? true
-                          : jwk_error(subject, err, "the numbers of the JWK are not those of an RSA key", NULL);
+    return derive(number)
+               ? true
+               : jwk_error(subject, err, "the numbers of the JWK are not those of an RSA key", NULL);
 }
 
 static bool rsa_from(const json_t *jwk, const char *subject, EVP_PKEY **pkey, struct err *err)
@@ -198,6 +211,7 @@ bool key_from_jwk(const char *json, size_t len, const char *subject, struct key 
         return jwk_error(subject, err, "it is JSON, but no JWK: there is no member", "kty");
     if (strcmp(type, "EC") != 0 && strcmp(type, "RSA") != 0)
         return jwk_error(subject, err, "a JWK of this type is not accepted by CAs; see its member", "kty");
-    bool ok = strcmp(type, "EC") == 0 ? ec_from(jwk, subject, &pkey, err) : rsa_from(jwk, subject, &pkey, err);
+    bool ok =
+        strcmp(type, "EC") == 0 ? ec_from(jwk, subject, &pkey, err) : rsa_from(jwk, subject, &pkey, err);
     return ok && key_adopt(pkey, subject, out, err);
 }

@@ -1,5 +1,6 @@
-/* Ask a PKCS#11 module what tokens it has. The driver that OpenSSL uses says little when it fails; this tells a person which of module
- * and token is missing. The few declarations of PKCS#11 that it takes are here, in the layout that the standard fixes. */
+/* Ask a PKCS#11 module what tokens it has. The driver that OpenSSL uses says little when it fails; this tells
+ * a person which of module and token is missing. The few declarations of PKCS#11 that it takes are here, in
+ * the layout that the standard fixes. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>

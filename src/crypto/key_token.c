@@ -1,10 +1,8 @@
-/* Keys that never leave their token: what a URI names, through a provider of OpenSSL's or its PKCS#11 engine. Nothing of this is loaded
- * before the first such key is opened, and nothing here ever asks a question on the terminal. */
-#include <ctype.h>
-#include <stdio.h>
+/* Keys that never leave their token: what a URI names, through a provider of OpenSSL's or its PKCS#11 engine.
+ * Nothing of this is loaded before the first such key is opened, and nothing here ever asks a question on the
+ * terminal. */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include <openssl/conf.h>
 #include <openssl/crypto.h>
@@ -23,263 +21,7 @@
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 
-#define URI_MAX_BYTES 4096
-#define PIN_MAX_BYTES 255
 #define DEFAULT_MODULE "p11-kit-proxy.so" /* all modules that are registered with p11-kit */
-
-/* -- the URI ----------------------------------------------------------------------------------- */
-
-enum scheme { SCHEME_PKCS11, SCHEME_HANDLE, SCHEME_TPM2 };
-
-static const struct {
-    const char *prefix;
-    const char *provider;
-    const char *propq;
-} schemes[] = {
-    [SCHEME_PKCS11] = {"pkcs11:", "pkcs11", "?provider=pkcs11"},
-    [SCHEME_HANDLE] = {"handle:", "tpm2", "?provider=tpm2"},
-    [SCHEME_TPM2] = {"tpm2:", "tpm2", "?provider=tpm2"},
-};
-
-/* What the passphrase dialogues of OpenSSL are answered with. */
-struct pin {
-    struct buf text;
-    bool given;
-    bool asked; /* somebody wanted one */
-};
-
-enum path_attribute { AT_TOKEN, AT_MANUFACTURER, AT_MODEL, AT_SERIAL, AT_OBJECT, AT_ID, AT_TYPE, AT_OTHERS };
-
-struct uri {
-    enum scheme scheme;
-    char *shown;             /* scheme and path alone: no PIN in it */
-    char *path;              /* of a file (tpm2:), decoded */
-    char *value[AT_OTHERS];  /* of pkcs11:, decoded; NULL when not there */
-    char *module;            /* NULL: the default */
-    struct pin pin;
-};
-
-static void uri_clear(struct uri *uri)
-{
-    free(uri->shown);
-    free(uri->path);
-    free(uri->module);
-    for (size_t i = 0; i < AT_OTHERS; i++)
-        free(uri->value[i]);
-    buf_clear(&uri->pin.text);
-}
-
-static bool uri_error(const struct uri *uri, struct err *err, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static bool uri_error(const struct uri *uri, struct err *err, const char *fmt, ...)
-{
-    char text[512];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, uri->shown, "%s", text);
-    return err_advise(err, "write pkcs11:token=NAME;object=NAME?pin-source=/PATH (RFC 7512), handle:0x81000001, "
-                           "or tpm2:/PATH");
-}
-
-static int hex_digit(char c)
-{
-    static const char digits[] = "0123456789abcdef";
-    const char *at = c == '\0' ? NULL : strchr(digits, tolower((unsigned char)c));
-    return at ? (int)(at - digits) : -1;
-}
-
-/* Undo %XX. False when it is not well written, or hides a NUL. */
-static bool decode(const char *text, size_t len, bool nul_allowed, struct buf *out)
-{
-    for (size_t i = 0; i < len; i++) {
-        int c = (unsigned char)text[i];
-        if (c == '%') {
-            if (len - i < 3 || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0)
-                return false;
-            c = hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]);
-            i += 2;
-        } else if (c <= ' ' || c == 0x7f) {
-            return false;
-        }
-        if (c == 0 && !nul_allowed)
-            return false;
-        buf_addc(out, (char)c);
-    }
-    return !out->overflow;
-}
-
-/* One NAME=VALUE of a URI. */
-struct attribute {
-    const char *name, *value;
-    size_t name_len, value_len;
-};
-
-/* The next one; empty ones are skipped; false at the end. A part without '=' is a name without a value. */
-static bool next_attribute(const char **at, const char *separator, struct attribute *found)
-{
-    *at += strspn(*at, separator);
-    if (**at == '\0')
-        return false;
-    size_t len = strcspn(*at, separator);
-    const char *equals = memchr(*at, '=', len);
-    found->name = *at;
-    found->name_len = equals ? (size_t)(equals - *at) : len;
-    found->value = equals ? equals + 1 : *at + len;
-    found->value_len = equals ? len - found->name_len - 1 : 0;
-    *at += len;
-    return true;
-}
-
-static bool is_named(const struct attribute *attribute, const char *name)
-{
-    return strlen(name) == attribute->name_len && memcmp(name, attribute->name, attribute->name_len) == 0;
-}
-
-/* RFC 7512 section 2.3: a path attribute that is not understood makes the URI unusable. */
-static bool read_path_attribute(struct uri *uri, const struct attribute *attribute, struct err *err)
-{
-    static const char *const names[AT_OTHERS] = {
-        [AT_TOKEN] = "token",   [AT_MANUFACTURER] = "manufacturer", [AT_MODEL] = "model", [AT_SERIAL] = "serial",
-        [AT_OBJECT] = "object", [AT_ID] = "id",                     [AT_TYPE] = "type"};
-    AUTO_BUF value = BUF_INIT;
-
-    for (size_t i = 0; i < AT_OTHERS; i++) {
-        if (!is_named(attribute, names[i]))
-            continue;
-        if (uri->value[i])
-            return uri_error(uri, err, "the URI has \"%s\" twice", names[i]);
-        if (attribute->value_len == 0 || !decode(attribute->value, attribute->value_len, i == AT_ID, &value))
-            return uri_error(uri, err, "the value of \"%s\" in the URI is empty or not well written", names[i]);
-        uri->value[i] = buf_take(&value);
-        return true;
-    }
-    return uri_error(uri, err, "\"%.*s\" in the URI is not supported; use token, serial, model, manufacturer, object, id",
-                     (int)(attribute->name_len < 64 ? attribute->name_len : 64), attribute->name);
-}
-
-static bool read_pkcs11_path(struct uri *uri, struct err *err)
-{
-    const char *at = uri->shown + strlen(schemes[SCHEME_PKCS11].prefix);
-    struct attribute attribute;
-
-    while (next_attribute(&at, ";", &attribute))
-        if (!read_path_attribute(uri, &attribute, err))
-            return false;
-    if (uri->value[AT_TYPE] && strcmp(uri->value[AT_TYPE], "private") != 0)
-        return uri_error(uri, err, "the URI names an object that is no private key (type=%s)", uri->value[AT_TYPE]);
-    if (!uri->value[AT_OBJECT] && !uri->value[AT_ID])
-        return uri_error(uri, err, "the URI does not say which key of the token: it has neither object= nor id=");
-    return true;
-}
-
-static bool read_handle(struct uri *uri, struct err *err)
-{
-    const char *digits = uri->shown + strlen(schemes[SCHEME_HANDLE].prefix);
-
-    if (strncasecmp(digits, "0x", 2) == 0)
-        digits += 2;
-    if (strlen(digits) != 8 || strspn(digits, "0123456789abcdefABCDEF") != 8 || strncmp(digits, "81", 2) != 0)
-        return uri_error(uri, err, "this is not a persistent handle of a TPM: those are 0x81000000 to 0x81FFFFFF");
-    return true;
-}
-
-static bool read_file_path(struct uri *uri, struct err *err)
-{
-    const char *path = uri->shown + strlen(schemes[SCHEME_TPM2].prefix);
-    AUTO_BUF decoded = BUF_INIT;
-
-    if (*path != '/' || !decode(path, strlen(path), false, &decoded))
-        return uri_error(uri, err, "tpm2: needs the absolute path of a key file (PEM, \"TSS2 PRIVATE KEY\")");
-    uri->path = buf_take(&decoded);
-    return true;
-}
-
-/* pin-source: a path, or the same as a file: URI. A command, which some programs take there, is not run. */
-static bool read_pin_file(struct uri *uri, const char *source, struct err *err)
-{
-    const char *path = strncmp(source, "file://", 7) == 0 ? source + 7
-                       : strncmp(source, "file:", 5) == 0 ? source + 5
-                                                          : source;
-    struct buf *pin = &uri->pin.text;
-
-    if (*path != '/')
-        return uri_error(uri, err, "pin-source must be the absolute path of a file that has the PIN in it");
-    if (!fs_read(path, 4096, pin, err)) {
-        err_context(err, "reading the PIN of the token");
-        return err_advise(err, "pin-source must name a file with the PIN on its only line, readable by root alone");
-    }
-    while (pin->len > 0 && strchr("\r\n", pin->data[pin->len - 1]))
-        pin->data[--pin->len] = '\0';
-    return true;
-}
-
-static bool check_pin(struct uri *uri, struct err *err)
-{
-    const struct buf *pin = &uri->pin.text;
-
-    uri->pin.given = true;
-    if (pin->len == 0)
-        return uri_error(uri, err, "the PIN that the URI gives is empty");
-    if (pin->len > PIN_MAX_BYTES || memchr(pin->data, '\0', pin->len) || memchr(pin->data, '\n', pin->len))
-        return uri_error(uri, err, "what the URI gives is not a PIN: it has more than one line, or over %d characters",
-                         PIN_MAX_BYTES);
-    return true;
-}
-
-static bool read_query_attribute(struct uri *uri, const struct attribute *attribute, struct err *err)
-{
-    AUTO_BUF value = BUF_SECRET;
-    bool is_value = is_named(attribute, "pin-value");
-
-    if (!decode(attribute->value, attribute->value_len, false, &value))
-        return uri_error(uri, err, "the part of the URI behind its question mark is not well written");
-    if (is_value || is_named(attribute, "pin-source")) {
-        if (uri->pin.given)
-            return uri_error(uri, err, "the URI gives the PIN twice");
-        if (is_value)
-            buf_add(&uri->pin.text, value.data, value.len);
-        return (is_value || read_pin_file(uri, buf_str(&value), err)) && check_pin(uri, err);
-    }
-    if (uri->scheme != SCHEME_PKCS11 || uri->module || !is_named(attribute, "module-path"))
-        return uri_error(uri, err, "behind the question mark of the URI, only %spin-source or pin-value may stand, once",
-                         uri->scheme == SCHEME_PKCS11 ? "module-path, and " : "");
-    if (value.len == 0 || (value.data[0] != '/' && strchr(value.data, '/')))
-        return uri_error(uri, err, "module-path must be the absolute path of a PKCS#11 module, or a bare file name");
-    uri->module = mem_dup(value.data);
-    return true;
-}
-
-static bool read_query(struct uri *uri, const char *query, struct err *err)
-{
-    struct attribute attribute;
-
-    while (next_attribute(&query, "&", &attribute))
-        if (!read_query_attribute(uri, &attribute, err))
-            return false;
-    return true;
-}
-
-static bool uri_parse(const char *text, struct uri *uri, struct err *err)
-{
-    static bool (*const readers[])(struct uri *, struct err *) = {
-        [SCHEME_PKCS11] = read_pkcs11_path, [SCHEME_HANDLE] = read_handle, [SCHEME_TPM2] = read_file_path};
-    const char *query = strchr(text, '?');
-    size_t scheme = 0;
-
-    uri->pin.text.secret = true;
-    while (scheme < COUNT_OF(schemes) &&
-           strncasecmp(text, schemes[scheme].prefix, strlen(schemes[scheme].prefix)) != 0)
-        scheme++;
-    if (scheme == COUNT_OF(schemes) || strlen(text) > URI_MAX_BYTES)
-        return uri_error(uri, err, "this is not the URI of a key on a token");
-    size_t prefix_len = strlen(schemes[scheme].prefix);
-    size_t path_len = (query ? (size_t)(query - text) : strlen(text)) - prefix_len;
-    uri->scheme = (enum scheme)scheme;
-    uri->shown = mem_fmt("%s%.*s", schemes[scheme].prefix, (int)path_len, text + prefix_len);
-    return readers[scheme](uri, err) && (!query || read_query(uri, query + 1, err));
-}
 
 /* -- no questions ------------------------------------------------------------------------------ */
 
@@ -316,7 +58,8 @@ static int say_nothing(UI *ui, UI_STRING *string)
     return 1;
 }
 
-/* Some drivers are handed no dialogue, and would take OpenSSL's own, which opens the terminal: so that one refuses as well. */
+/* Some drivers are handed no dialogue, and would take OpenSSL's own, which opens the terminal: so that one
+ * refuses as well. */
 static bool silence(struct err *err)
 {
     if (!answers)
@@ -335,10 +78,12 @@ static bool silence(struct err *err)
 
 /* -- what is loaded ---------------------------------------------------------------------------- */
 
-/* Drivers stay until the process ends: those of one module share its state, and the first to end would end it for all. */
+/* Drivers stay until the process ends: those of one module share its state, and the first to end would end it
+ * for all. */
 
-/* A provider in a context of its own: next to it, OpenSSL's own algorithms would be up for choice, and the other way round. One for all
- * keys of a module: where there is no resource manager, a TPM can be opened only once. */
+/* A provider in a context of its own: next to it, OpenSSL's own algorithms would be up for choice, and the
+ * other way round. One for all keys of a module: where there is no resource manager, a TPM can be opened only
+ * once. */
 struct provider {
     const char *name;
     char *module;
@@ -350,8 +95,8 @@ struct provider {
 /* OpenSSL loads an engine once, and this engine serves one module. */
 struct engine {
     void *handle;
-    char *module; /* NULL: its own choice */
-    bool settled; /* the module can no longer be changed */
+    char *module;   /* NULL: its own choice */
+    bool settled;   /* the module can no longer be changed */
     struct pin pin; /* for keys that want it again for each signature */
 };
 
@@ -369,7 +114,8 @@ static void provider_free(struct provider *provider)
     free(provider);
 }
 
-/* The provider pkcs11 takes the module from its configuration, or from this variable, which it reads when it is loaded. */
+/* The provider pkcs11 takes the module from its configuration, or from this variable, which it reads when it
+ * is loaded. */
 static OSSL_PROVIDER *load_with_module(OSSL_LIB_CTX *libctx, const char *name, const char *module)
 {
     static const char variable[] = "PKCS11_PROVIDER_MODULE";
@@ -400,14 +146,15 @@ static bool provider_load(struct provider *provider)
         log_debug("OpenSSL's configuration %s was not read for the token", config);
     OPENSSL_free(config);
     provider->base = OSSL_PROVIDER_load(provider->libctx, "default");
-    provider->own = provider->base ? load_with_module(provider->libctx, provider->name, provider->module) : NULL;
+    provider->own =
+        provider->base ? load_with_module(provider->libctx, provider->name, provider->module) : NULL;
     return provider->own != NULL;
 }
 
 /* NULL when it is not installed. */
-static struct provider *provider_get(const struct uri *uri)
+static struct provider *provider_get(const struct key_location *uri)
 {
-    const char *name = schemes[uri->scheme].provider;
+    const char *name = key_schemes[uri->scheme].provider;
 
     for (struct provider *provider = providers; provider; provider = provider->next)
         if (strcmp(provider->name, name) == 0 && same_text(provider->module, uri->module))
@@ -428,8 +175,7 @@ static struct provider *provider_get(const struct uri *uri)
 static EVP_PKEY *pkey_from_store(const struct provider *provider, const char *uri, struct pin *pin)
 {
     EVP_PKEY *pkey = NULL;
-    OSSL_STORE_CTX *store =
-        OSSL_STORE_open_ex(uri, provider->libctx, NULL, answers, pin, NULL, NULL, NULL);
+    OSSL_STORE_CTX *store = OSSL_STORE_open_ex(uri, provider->libctx, NULL, answers, pin, NULL, NULL, NULL);
 
     if (store && OSSL_STORE_expect(store, OSSL_STORE_INFO_PKEY) != 1)
         ERR_clear_error(); /* a hint: not every store takes it */
@@ -498,7 +244,8 @@ static bool engine_load(struct engine *engine)
         handle = engine_loaded();
     if (!handle || ENGINE_ctrl_cmd_string(handle, "QUIET", NULL, 1) != 1 ||
         ENGINE_ctrl_cmd(handle, "SET_USER_INTERFACE", 0, answers, NULL, 1) != 1 ||
-        ENGINE_ctrl_cmd(handle, "SET_CALLBACK_DATA", 0, &engine->pin, NULL, 1) != 1 || ENGINE_init(handle) != 1) {
+        ENGINE_ctrl_cmd(handle, "SET_CALLBACK_DATA", 0, &engine->pin, NULL, 1) != 1 ||
+        ENGINE_init(handle) != 1) {
         ENGINE_free(handle);
         return false;
     }
@@ -559,7 +306,8 @@ static void engine_remember(struct engine *engine, const struct pin *pin)
 
 /* -- what went wrong --------------------------------------------------------------------------- */
 
-/* All that OpenSSL and the driver have to say; empties the queue. To be called before the driver goes, which takes its texts along. */
+/* All that OpenSSL and the driver have to say; empties the queue. To be called before the driver goes, which
+ * takes its texts along. */
 static void take_reasons(struct buf *out)
 {
     const char *data;
@@ -586,9 +334,11 @@ static bool says(const struct buf *reasons, const char *word)
 
 static const char *package_of(const char *module)
 {
-    static const char *const packages[][2] = {
-        {"softhsm", "softhsm2"}, {"opensc", "opensc-pkcs11"},   {"ykcs11", "ykcs11"},
-        {"tpm2", "libtpm2-pkcs11-1"}, {"p11-kit", "p11-kit-modules"}};
+    static const char *const packages[][2] = {{"softhsm", "softhsm2"},
+                                              {"opensc", "opensc-pkcs11"},
+                                              {"ykcs11", "ykcs11"},
+                                              {"tpm2", "libtpm2-pkcs11-1"},
+                                              {"p11-kit", "p11-kit-modules"}};
 
     for (size_t i = 0; i < COUNT_OF(packages); i++)
         if (strstr(module, packages[i][0]))
@@ -596,34 +346,38 @@ static const char *package_of(const char *module)
     return NULL;
 }
 
-static bool module_error(const struct uri *uri, const char *module, const char *why, struct err *err)
+static bool module_error(const struct key_location *uri, const char *module, const char *why, struct err *err)
 {
     const char *package = package_of(module);
 
-    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown, "the PKCS#11 module %s cannot be used: %s", module, why);
+    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown, "the PKCS#11 module %s cannot be used: %s", module,
+            why);
     if (package)
-        return err_advise(err, "install the package that has it (on Debian: %s), or name the module of your "
-                               "token in the URI: ?module-path=/PATH", package);
+        return err_advise(err,
+                          "install the package that has it (on Debian: %s), or name the module of your "
+                          "token in the URI: ?module-path=/PATH",
+                          package);
     return err_advise(err, "name the module that the maker of the token provides: ?module-path=/PATH");
 }
 
-static bool one_module_error(const struct uri *uri, struct err *err)
+static bool one_module_error(const struct key_location *uri, struct err *err)
 {
     err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown,
             "OpenSSL's engine \"pkcs11\" serves one module in one run, and another key has chosen another");
-    return err_advise(err, "install pkcs11-provider, or register both modules with p11-kit and leave module-path out of "
-                           "the URIs");
+    return err_advise(
+        err, "install pkcs11-provider, or register both modules with p11-kit and leave module-path out of "
+             "the URIs");
 }
 
-static bool many_tokens_error(const struct uri *uri, size_t count, struct err *err)
+static bool many_tokens_error(const struct key_location *uri, size_t count, struct err *err)
 {
     err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown,
             "%zu tokens fit the URI, and the PIN must not be tried on the wrong one", count);
     return err_advise(err, "say which token: token=LABEL, or serial=NUMBER, in the URI");
 }
 
-static bool token_missing_error(const struct uri *uri, const char *module, const struct pkcs11_report *report,
-                                struct err *err)
+static bool token_missing_error(const struct key_location *uri, const char *module,
+                                const struct pkcs11_report *report, struct err *err)
 {
     AUTO_FREE char *all = strlist_join(&report->labels, "\", \"");
 
@@ -636,33 +390,36 @@ static bool token_missing_error(const struct uri *uri, const char *module, const
                            "(pkcs11-tool --list-token-slots shows them)");
 }
 
-static bool no_pin_error(const struct uri *uri, struct err *err)
+static bool no_pin_error(const struct key_location *uri, struct err *err)
 {
     err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown,
             "the token wants a PIN, the URI gives none, and a program that runs unattended cannot ask");
     return err_advise(err, "put the PIN into a file of mode 0600, and add ?pin-source=/PATH to the URI");
 }
 
-static bool wrong_pin_error(const struct uri *uri, bool locked, struct err *err)
+static bool wrong_pin_error(const struct key_location *uri, bool locked, struct err *err)
 {
     err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown,
             locked ? "the token's PIN is locked, after too many wrong ones" : "the token refuses the PIN");
-    return locked ? err_advise(err, "unlock it with the tool of the token's maker, and correct the PIN in the URI")
-                  : err_advise(err, "correct pin-source or pin-value in the URI before the next run: most tokens "
-                                    "lock after a few wrong PINs");
+    return locked ? err_advise(err,
+                               "unlock it with the tool of the token's maker, and correct the PIN in the URI")
+                  : err_advise(err,
+                               "correct pin-source or pin-value in the URI before the next run: most tokens "
+                               "lock after a few wrong PINs");
 }
 
-static bool object_missing_error(const struct uri *uri, const char *reasons, struct err *err)
+static bool object_missing_error(const struct key_location *uri, const char *reasons, struct err *err)
 {
     err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown, "there is no such private key on the token%s%s",
             *reasons ? ": " : "", reasons);
-    return err_advise(err, "see object= and id= in the URI (pkcs11-tool --login --list-objects --type privkey "
-                           "shows what there is)");
+    return err_advise(err,
+                      "see object= and id= in the URI (pkcs11-tool --login --list-objects --type privkey "
+                      "shows what there is)");
 }
 
 /* Is the token there, once, and does it have what it needs? This costs no PIN. */
-static bool check_report(const struct uri *uri, const char *module, const struct pkcs11_report *report,
-                         struct err *err)
+static bool check_report(const struct key_location *uri, const char *module,
+                         const struct pkcs11_report *report, struct err *err)
 {
     if (!report->loaded)
         return module_error(uri, module, report->why, err);
@@ -675,9 +432,9 @@ static bool check_report(const struct uri *uri, const char *module, const struct
     return report->pin_locked && uri->pin.given ? wrong_pin_error(uri, true, err) : true;
 }
 
-/* With a module that is only guessed, it is no fault that it cannot be loaded. `*out` (may be NULL): the token wants a PIN, and this
- * process is not logged in. */
-static bool look_at_token(const struct uri *uri, const char *guess, bool *out, struct err *err)
+/* With a module that is only guessed, it is no fault that it cannot be loaded. `*out` (may be NULL): the
+ * token wants a PIN, and this process is not logged in. */
+static bool look_at_token(const struct key_location *uri, const char *guess, bool *out, struct err *err)
 {
     const char *module = uri->module ? uri->module : guess;
     const struct pkcs11_wish wish = {.token = uri->value[AT_TOKEN],
@@ -696,7 +453,8 @@ static bool look_at_token(const struct uri *uri, const char *guess, bool *out, s
 }
 
 /* The driver gave no key: find out what is missing. */
-static bool pkcs11_failed(const struct uri *uri, const char *guess, const struct buf *reasons, struct err *err)
+static bool pkcs11_failed(const struct key_location *uri, const char *guess, const struct buf *reasons,
+                          struct err *err)
 {
     bool out = false;
 
@@ -709,30 +467,37 @@ static bool pkcs11_failed(const struct uri *uri, const char *guess, const struct
     return object_missing_error(uri, buf_str(reasons), err);
 }
 
-static bool tpm_failed(const struct uri *uri, const struct buf *reasons, struct err *err)
+static bool tpm_failed(const struct key_location *uri, const struct buf *reasons, struct err *err)
 {
     if (uri->pin.asked && !uri->pin.given)
         return no_pin_error(uri, err);
     err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown, "the TPM does not give this key: %s",
             reasons->len > 0 ? reasons->data : "it gives no reason");
-    return err_advise(err, "see that the key was made by this TPM (tpm2_getcap handles-persistent lists the handles), "
-                           "and whether it wants a PIN: ?pin-source=/PATH");
+    return err_advise(
+        err, "see that the key was made by this TPM (tpm2_getcap handles-persistent lists the handles), "
+             "and whether it wants a PIN: ?pin-source=/PATH");
 }
 
-static bool no_driver_error(const struct uri *uri, const struct buf *reasons, struct err *err)
+static bool no_driver_error(const struct key_location *uri, const struct buf *reasons, struct err *err)
 {
-    bool tpm = uri->scheme != SCHEME_PKCS11;
-
-    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown, "OpenSSL has no working driver for %s here: %s",
-            tpm ? "TPMs (its provider \"tpm2\")" : "PKCS#11 (neither a provider nor an engine \"pkcs11\")",
-            reasons->len > 0 ? reasons->data : "it gives no reason");
-    return tpm ? err_advise(err, "install tpm2-openssl, and see that the TPM may be used (/dev/tpmrm0)")
-               : err_advise(err, "install pkcs11-provider, or where there is none, libengine-pkcs11-openssl");
+    log_debug("%s: no driver: %s", uri->shown, buf_str(reasons));
+    if (uri->scheme == SCHEME_PKCS11) {
+        err_set(
+            err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown,
+            "OpenSSL has no working driver for PKCS#11 here, neither a provider nor an engine \"pkcs11\"");
+        return err_advise(err, "install pkcs11-provider, or where there is none, libengine-pkcs11-openssl");
+    }
+    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown,
+            "OpenSSL has no working driver for TPMs here, or the TPM cannot be reached: %s",
+            buf_str(reasons));
+    return err_advise(err,
+                      "install tpm2-openssl, and see that the TPM is there and may be used (/dev/tpmrm0)");
 }
 
 /* -- the whole --------------------------------------------------------------------------------- */
 
-static bool open_by_provider(struct uri *uri, const struct provider *provider, struct token_key *out, struct err *err)
+static bool open_by_provider(struct key_location *uri, const struct provider *provider, struct token_key *out,
+                             struct err *err)
 {
     AUTO_BUF reasons = BUF_INIT;
     const char *set = getenv("PKCS11_PROVIDER_MODULE");
@@ -740,12 +505,13 @@ static bool open_by_provider(struct uri *uri, const struct provider *provider, s
     log_debug("%s: through OpenSSL's provider pkcs11", uri->shown);
     out->pkey = pkey_from_store(provider, uri->shown, &uri->pin);
     out->libctx = provider->libctx;
-    out->propq = schemes[uri->scheme].propq;
+    out->propq = key_schemes[uri->scheme].propq;
     take_reasons(&reasons);
     return out->pkey ? true : pkcs11_failed(uri, set ? set : DEFAULT_MODULE, &reasons, err);
 }
 
-static bool open_by_engine(struct uri *uri, struct engine *engine, struct token_key *out, struct err *err)
+static bool open_by_engine(struct key_location *uri, struct engine *engine, struct token_key *out,
+                           struct err *err)
 {
     AUTO_BUF reasons = BUF_INIT;
     const char *set = getenv("PKCS11_MODULE_PATH");
@@ -753,8 +519,10 @@ static bool open_by_engine(struct uri *uri, struct engine *engine, struct token_
 
     if (engine->settled && !same_text(engine->module, uri->module))
         return one_module_error(uri, err);
-    if ((!uri->module && !look_at_token(uri, guess, NULL, err)) || (!engine->settled && !engine_set_module(engine, uri->module)))
-        return err_isset(err) ? false : key_openssl_error(err, uri->shown, "cannot choose the PKCS#11 module");
+    if ((!uri->module && !look_at_token(uri, guess, NULL, err)) ||
+        (!engine->settled && !engine_set_module(engine, uri->module)))
+        return err_isset(err) ? false
+                              : key_openssl_error(err, uri->shown, "cannot choose the PKCS#11 module");
     engine->settled = true;
     log_debug("%s: through OpenSSL's engine pkcs11", uri->shown);
     engine_remember(engine, &uri->pin);
@@ -763,8 +531,9 @@ static bool open_by_engine(struct uri *uri, struct engine *engine, struct token_
     return out->pkey ? true : pkcs11_failed(uri, guess, &reasons, err);
 }
 
-/* Where the provider is there, what it says counts: the engine would spend another PIN on the same question. */
-static bool open_pkcs11(struct uri *uri, struct token_key *out, struct err *err)
+/* Where the provider is there, what it says counts: the engine would spend another PIN on the same question.
+ */
+static bool open_pkcs11(struct key_location *uri, struct token_key *out, struct err *err)
 {
     AUTO_BUF reasons = BUF_INIT;
 
@@ -779,19 +548,22 @@ static bool open_pkcs11(struct uri *uri, struct token_key *out, struct err *err)
     return provider ? open_by_provider(uri, provider, out, err) : open_by_engine(uri, &the_engine, out, err);
 }
 
-/* The file of a TPM's key; without a look at its label, any private key would do, and none of those is in a TPM. */
-static bool read_tss2(const struct uri *uri, struct buf *file, struct err *err)
+/* The file of a TPM's key; without a look at its label, any private key would do, and none of those is in a
+ * TPM. */
+static bool read_tss2(const struct key_location *uri, struct buf *file, struct err *err)
 {
     if (!fs_read(uri->path, KEY_FILE_MAX_BYTES, file, err))
         return false;
     if (memmem(buf_str(file), file->len, "-----BEGIN TSS2 PRIVATE KEY-----", 32))
         return true;
-    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown, "the file is not the key of a TPM (PEM, \"TSS2 PRIVATE KEY\")");
-    return err_advise(err, "make one: openssl genpkey -provider tpm2 -provider default -algorithm EC -pkeyopt "
-                           "group:P-256 -out FILE");
+    err_set(err, ERR_CRYPTO, NEXT_FIX_CONFIG, uri->shown,
+            "the file is not the key of a TPM (PEM, \"TSS2 PRIVATE KEY\")");
+    return err_advise(err,
+                      "make one: openssl genpkey -provider tpm2 -provider default -algorithm EC -pkeyopt "
+                      "group:P-256 -out FILE");
 }
 
-static bool open_tpm(struct uri *uri, struct token_key *out, struct err *err)
+static bool open_tpm(struct key_location *uri, struct token_key *out, struct err *err)
 {
     AUTO_BUF reasons = BUF_INIT;
     AUTO_BUF file = BUF_INIT;
@@ -810,16 +582,16 @@ static bool open_tpm(struct uri *uri, struct token_key *out, struct err *err)
     out->pkey = uri->scheme == SCHEME_TPM2 ? pkey_from_file(provider, &file, &uri->pin)
                                            : pkey_from_store(provider, handle, &uri->pin);
     out->libctx = provider->libctx;
-    out->propq = schemes[uri->scheme].propq;
+    out->propq = key_schemes[uri->scheme].propq;
     take_reasons(&reasons);
     return out->pkey ? true : tpm_failed(uri, &reasons, err);
 }
 
 bool token_open(const char *text, struct token_key *out, struct err *err)
 {
-    CLEANUP(uri_clear) struct uri uri = {0};
+    CLEANUP(key_uri_clear) struct key_location uri = {0};
 
-    if (!uri_parse(text, &uri, err) || !silence(err) ||
+    if (!key_uri_parse(text, &uri, err) || !silence(err) ||
         !(uri.scheme == SCHEME_PKCS11 ? open_pkcs11 : open_tpm)(&uri, out, err))
         return false;
     out->shown = mem_dup(uri.shown);

@@ -324,7 +324,16 @@ void keeper_on_cleanup(struct keeper *keeper, const struct msg *msg)
 /* -- the course of an order -----------------------------------------------------------------------------------
  */
 
-static void note(struct keeper *keeper, enum ledger_event event, const struct strlist *names, bool exempt)
+/* Does it count against the CA's limits? */
+static enum ledger_exempt exempt_of(const struct job *job, size_t part)
+{
+    if (job->parts[part].replaced)
+        return LEDGER_EXEMPT;
+    return job->renewal && job->names.n == job->config->names.n && !job->renamed ? LEDGER_RENEWAL : LEDGER_COUNTS;
+}
+
+static void note(struct keeper *keeper, enum ledger_event event, const struct strlist *names,
+                 enum ledger_exempt exempt)
 {
     ledger_note(&keeper->ledger, event, names, exempt, clock_now_s());
 }
@@ -357,7 +366,7 @@ void keeper_on_order_url(struct keeper *keeper, const struct msg *msg)
         snprintf(order->account, sizeof order->account, "%s", keeper->account.url);
         strlist_copy(&order->names, &job->names);
         order->created_s = clock_now_s();
-        note(keeper, LEDGER_ORDER, &job->names, part->replaced);
+        note(keeper, LEDGER_ORDER, &job->names, exempt_of(job, index));
     }
     if (!store_pending_key_drop(keeper->store, job->config->name, (int)index, &err) ||
         !save_state(keeper, job, &err))
@@ -374,7 +383,7 @@ void keeper_on_name_failed(struct keeper *keeper, const struct msg *msg)
     strlist_add(&one, msg->name);
     strlist_add(&job->failed_names, msg->name);
     log_info("%s: %s", msg->name, msg->err.text);
-    note(keeper, LEDGER_FAILURE, &one, false);
+    note(keeper, LEDGER_FAILURE, &one, LEDGER_COUNTS);
 }
 
 void keeper_on_failed(struct keeper *keeper, const struct msg *msg)
@@ -464,7 +473,7 @@ static bool store_job(struct keeper *keeper, struct job *job, struct err *err)
     if (!save_state(keeper, job, err))
         return false;
     for (size_t i = 0; i < job->n_parts; i++) {
-        note(keeper, LEDGER_CERTIFICATE, &job->names, job->parts[i].replaced);
+        note(keeper, LEDGER_CERTIFICATE, &job->names, exempt_of(job, i));
         if (!store_pending_key_drop(keeper->store, job->config->name, (int)i, err))
             return false;
     }
@@ -566,12 +575,15 @@ static bool check_profile(const struct keeper *keeper, const struct job *job, st
     return err_advise(err, "choose one of these, or let it be preferred only (--preferred-profile)");
 }
 
-static void warn_of_limits(struct keeper *keeper, const struct job *job)
+/* `ledger`: what has been asked, and what those before in this run are about to ask. */
+static void warn_of_limits(struct keeper *keeper, struct ledger *ledger, const struct job *job)
 {
     AUTO_STRLIST warnings = STRLIST_INIT;
-    (void)ledger_check(&keeper->ledger, ca_by_url(keeper->ca_url), &job->names, job->renewal, clock_now_s(), &warnings);
     if (job->parts[0].replaces[0] != '\0') /* renewals that say what they replace are exempt, where there are limits and renewal information */
         return;
+    (void)ledger_check(ledger, ca_by_url(keeper->ca_url), &job->names, exempt_of(job, 0) == LEDGER_RENEWAL,
+                       clock_now_s(), &warnings);
+    ledger_note(ledger, LEDGER_ORDER, &job->names, exempt_of(job, 0), clock_now_s());
     for (size_t i = 0; i < warnings.n; i++)
         log_warn("%s: %s", job->config->name, warnings.v[i]);
 }
@@ -594,7 +606,9 @@ static bool begin_job(struct keeper *keeper, struct job *job, struct err *err)
 
 static void begin_jobs(struct keeper *keeper)
 {
+    struct ledger ahead = LEDGER_INIT;
     store_ledger_load(keeper->store, keeper->ca_url, &keeper->ledger);
+    store_ledger_load(keeper->store, keeper->ca_url, &ahead);
     for (size_t i = 0; i < keeper->n_jobs; i++) {
         struct job *job = &keeper->jobs[i];
         struct err err = ERR_INIT;
@@ -604,8 +618,9 @@ static void begin_jobs(struct keeper *keeper)
         if (!begin_job(keeper, job, &err))
             job_over(keeper, job, &err);
         else
-            warn_of_limits(keeper, job);
+            warn_of_limits(keeper, &ahead, job);
     }
+    ledger_clear(&ahead);
 }
 
 /* -- CAA (RFC 8659): the CA will look, so we look before it is asked --------------------------------------------

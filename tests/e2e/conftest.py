@@ -9,7 +9,7 @@ import pytest
 
 pytest.register_assert_rewrite("enable_common", "harness.client")
 
-from harness import client, fakeca, machine, pebble, pki, web
+from harness import client, fakeca, machine, named, pebble, pki, web
 
 KEPT = []  # CAs and the resolver, which live for the whole session: anything with a `process`
 PORTS = itertools.count(14000, 10)
@@ -211,3 +211,32 @@ def new_name():
 def ipv6():
     if not machine.has_ipv6():
         pytest.skip("no IPv6 on the loopback interface here")
+
+
+@pytest.fixture
+def make_named(tmp_path):
+    """make_named(zones=[...], address=...): a BIND of the test's own, which is this machine's resolver too."""
+    if named.why_not():
+        pytest.skip(named.why_not())
+    servers = []
+
+    def make(**options):
+        servers.append(named.Named(tmp_path / f"named-{len(servers)}", **options))
+        return servers[-1]
+
+    named.use_as_resolver()
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def key(tmp_path):
+    """A TSIG key."""
+    return named.Key(tmp_path)
+
+
+@pytest.fixture
+def dns_ca(make_pebble):
+    """A CA that asks the test's BIND."""
+    return make_pebble(nonce_reject=0, caa_identities=["pebble.test"], resolver="127.0.0.1:53")

@@ -23,7 +23,8 @@ static void check_round_trip(const struct cert_config *config, const struct cert
     AUTO_BUF text = BUF_INIT;
     cert_config_copy(&again, defaults);
     config_write_text(config, defaults, &text);
-    if (!config_read_text(text.data, text.len, "F", true, &again, &err) || !cert_config_same(config, &again))
+    if (!config_read_text(text.data, text.len, "F", true, &again, &err) ||
+        !cert_config_same(config, &again) || !cert_config_check(config, &err))
         abort();
     cert_config_clear(&again);
 }
@@ -31,13 +32,25 @@ static void check_round_trip(const struct cert_config *config, const struct cert
 static void check_names(const struct cert_config *config)
 {
     char name[256];
-    config_cert_name_for(config->names.v[0], name);
-    if (!config_cert_name_valid(name))
+    if (config->names.n > 0)
+        config_cert_name_for(config->names.v[0], name);
+    if (config->names.n > 0 && !config_cert_name_valid(name))
         abort();
     config_ca_dir_name(config->server, name);
     if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL || strstr(name, "..") != NULL)
         abort();
     config_ca_name(config->server, name);
+}
+
+/* What is kept of addresses is in the form that it will be asked in. */
+static void check_servers(const struct cert_config *config)
+{
+    char again[CONFIG_DNS_SERVER_BYTES];
+    struct err err = ERR_INIT;
+    for (size_t i = 0; i < config->dns_servers.n; i++)
+        if (!config_dns_server(config->dns_servers.v[i], false, again, &err) ||
+            strcmp(again, config->dns_servers.v[i]) != 0)
+            abort();
 }
 
 /* A NUL byte cannot be in a valid file, so the first one separates the defaults from a certificate's file. */
@@ -57,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (config_read_text(text + skip, size - skip, "F", true, &config, &err)) {
         check_round_trip(&config, &defaults);
         check_names(&config);
+        check_servers(&config);
     } else {
         check_error(&err);
     }

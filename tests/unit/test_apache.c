@@ -45,6 +45,7 @@
 
 #include "../../src/install/apache_edit.h"
 #include "../../src/install/driver.h"
+#include "tlsup/clock.h"
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 #include "tlsup/spawn.h"
@@ -919,6 +920,8 @@ static void test_find(void **state)
 
 /* -- the running server, in a network namespace of its own -- */
 
+enum { PATIENCE_MS = 60000, STEP_MS = 20 }; /* a busy machine takes its time */
+
 static bool lo_up(void)
 {
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
@@ -934,7 +937,7 @@ static int connect_to(int port)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval wait = {.tv_sec = 5};
+    struct timeval wait = {.tv_sec = PATIENCE_MS / 1000};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
         return fd;
@@ -998,24 +1001,73 @@ static struct answer get(const char *asked, const char *path, bool tls)
     return answer;
 }
 
-static void pause_ms(long ms)
+/* A moment later: is there still time for what is waited for? */
+static bool step(int64_t since_ms)
 {
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000L}, NULL);
+    return clock_mono_ms() - since_ms < PATIENCE_MS;
 }
 
-static pid_t server; /* stopped at the end of the run when a test has failed */
+static pid_t server; /* ended after the test, when that has failed */
+static char server_log[160];
 
+static bool has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == pid;
+}
+
+/* The processes that serve: the master's children, as words. */
+static void read_workers(pid_t master, struct strlist *out)
+{
+    AUTO_FREE char *path = mem_fmt("/proc/%ld/task/%ld/children", (long)master, (long)master);
+    AUTO_BUF text = BUF_INIT;
+    struct err err = ERR_INIT;
+    strlist_clear(out);
+    if (fs_read(path, 65536, &text, &err))
+        strlist_split(out, buf_str(&text), " ");
+}
+
+static bool all_gone(const struct strlist *pids)
+{
+    for (size_t i = 0; i < pids->n; i++) {
+        if (kill((pid_t)atoi(pids->v[i]), 0) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Until there are workers, and none of `old`: with the first of them the sockets are open and signals are
+ * taken; with the last of the old ones gone nobody answers by an old configuration. */
+static bool wait_workers(pid_t master, const struct strlist *old)
+{
+    AUTO_STRLIST now = STRLIST_INIT;
+    int64_t since_ms = clock_mono_ms();
+    do {
+        bool gone = all_gone(old);
+        read_workers(master, &now);
+        if (gone && now.n > 0)
+            return true;
+    } while (!has_ended(master) && step(since_ms));
+    return false;
+}
+
+/* Does not return before it serves: a signal that comes before Apache handles it ends it. */
 static pid_t start_server(const struct place *place)
 {
+    static const struct strlist nobody = STRLIST_INIT;
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0); /* Apache may end its whole process group */
         execl(place->web.bin, place->web.bin, "-d", place->root, "-f", place->conf, "-DFOREGROUND",
               (char *)NULL);
         _exit(127);
     }
     server = pid;
+    snprintf(server_log, sizeof server_log, "%s/run/error.log", place->root);
+    if (!wait_workers(pid, &nobody))
+        fail_msg("%s: Apache does not start", place->root);
     return pid;
 }
 
@@ -1026,26 +1078,25 @@ static void stop_server(pid_t pid)
     server = 0;
 }
 
-/* Poll until a condition holds: a graceful reload takes a moment. */
-static bool poll_for(bool (*holds)(const void *), const void *context)
+/* After the test. Is the server still there, then it has failed: why, in Apache's own words. */
+static int end_server(void **state)
 {
-    for (int i = 0; i < 200; i++) {
-        if (holds(context))
-            return true;
-        pause_ms(50);
+    (void)state;
+    if (server > 0) {
+        AUTO_BUF text = BUF_INIT;
+        struct err err = ERR_INIT;
+        (void)!fs_read(server_log, FILE_MAX, &text, &err);
+        fprintf(stderr, "-- Apache %s; its error log:\n%s\n", has_ended(server) ? "has ended" : "runs",
+                buf_str(&text)); /* whole: cmocka would cut it */
+        pid_t group = server;
+        stop_server(server);
+        kill(-group, SIGKILL); /* workers outlive a master that was killed */
     }
-    return false;
+    return 0;
 }
 
-static bool serves_something(const void *context)
+static bool serves_challenge(const struct strlist *names)
 {
-    const struct strlist *names = context;
-    return get(names->v[0], "/", false).status > 0;
-}
-
-static bool serves_challenge(const void *context)
-{
-    const struct strlist *names = context;
     for (size_t i = 0; i < names->n; i++) {
         struct answer answer = get(names->v[i], "/.well-known/acme-challenge/" TOKEN, false);
         if (answer.status != 200 || strcmp(answer.body, TOKEN "." THUMBPRINT) != 0)
@@ -1054,9 +1105,8 @@ static bool serves_challenge(const void *context)
     return true;
 }
 
-static bool serves_certificate(const void *context)
+static bool serves_certificate(const struct strlist *names)
 {
-    const struct strlist *names = context;
     for (size_t i = 0; i < names->n; i++) {
         if (strcmp(get(names->v[i], "/", true).common_name, "the new certificate") != 0)
             return false;
@@ -1066,7 +1116,11 @@ static bool serves_certificate(const void *context)
 
 static void reload(pid_t pid)
 {
+    AUTO_STRLIST old = STRLIST_INIT;
+    read_workers(pid, &old);
     assert_int_equal(kill(pid, SIGUSR1), 0);
+    if (!wait_workers(pid, &old))
+        fail_msg("Apache does not take up its new configuration");
 }
 
 static void check_live(const struct fixture *fixture, bool holds, const char *what)
@@ -1078,7 +1132,7 @@ static void check_live(const struct fixture *fixture, bool holds, const char *wh
 static void check_https(const struct fixture *fixture, const struct strlist *names,
                         const struct answer *before)
 {
-    check_live(fixture, poll_for(serves_certificate, names), "the new certificate is not served");
+    check_live(fixture, serves_certificate(names), "the new certificate is not served");
     check_live(fixture, serves_challenge(names), "the challenge is not answered any more");
     const char *status = meta(fixture, "tls-status", 0);
     struct answer tls = get(names->v[0], "/", true);
@@ -1113,14 +1167,11 @@ static void live_fixture(const char *name)
     strlist_split(&names, meta(&fixture, "names", 0), " ");
     bool listens = !meta(&fixture, "listen", 0);
     pid_t pid = start_server(&place);
-    if (listens)
-        check_live(&fixture, poll_for(serves_something, &names), "does not start");
-    else
-        pause_ms(500);
     struct answer before = get(names.v[0], "/", false);
+    check_live(&fixture, before.status > 0 || !listens, "serves nothing");
     struct txn *challenge = apply(&place, &fixture, edit_challenge, "challenge");
     reload(pid);
-    check_live(&fixture, poll_for(serves_challenge, &names), "the challenge is not answered");
+    check_live(&fixture, serves_challenge(&names), "the challenge is not answered");
     struct answer after = get(names.v[0], "/", false);
     if (listens) {
         assert_int_equal(after.status, before.status);
@@ -1136,8 +1187,7 @@ static void live_fixture(const char *name)
         check_https(&fixture, &names, &before);
         /* And once more: what the first reload loaded is loaded anew. */
         reload(pid);
-        pause_ms(200);
-        check_live(&fixture, poll_for(serves_certificate, &names), "a second reload loses TLS");
+        check_live(&fixture, serves_certificate(&names), "a second reload loses TLS");
     }
     assert_int_equal(kill(pid, 0), 0);
     take_back(https);
@@ -1181,8 +1231,6 @@ static int remove_base(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    if (server > 0)
-        stop_server(server);
     return getenv("TLSUP_KEEP") || fs_remove_tree(base, &err) ? 0 : -1;
 }
 
@@ -1199,7 +1247,7 @@ int main(void)
         cmocka_unit_test(test_companion_follows_its_source),
         cmocka_unit_test(test_default_host_stays),
         cmocka_unit_test(test_unreadable_configuration_is_an_error),
-        cmocka_unit_test(test_live),
+        cmocka_unit_test_teardown(test_live, end_server),
     };
     return cmocka_run_group_tests(tests, make_base, remove_base);
 }

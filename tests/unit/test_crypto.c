@@ -534,9 +534,10 @@ static void assert_jwk_refused(const char *json, const char *part)
 /* RFC 7517 A.2: the thumbprint of what was read is that of the public half. */
 static void jwk_of_the_rfc(void **state)
 {
-    static const char jwk[] = "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\","
-                              "\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\","
-                              "\"d\":\"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE\",\"use\":\"enc\",\"kid\":\"1\"}";
+    static const char jwk[] =
+        "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\","
+        "\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\","
+        "\"d\":\"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE\",\"use\":\"enc\",\"kid\":\"1\"}";
     AUTO_BUF public = BUF_INIT;
     struct err err = ERR_INIT;
     (void)state;
@@ -544,8 +545,10 @@ static void jwk_of_the_rfc(void **state)
     AUTO_KEY *key = read_text(&text);
     assert_int_equal(key_type_of(key), KEY_ECDSA_P256);
     assert_true(key_jwk(key, &public, &err));
-    assert_string_equal(public.data, "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\","
-                                     "\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\"}");
+    assert_string_equal(
+        public.data,
+        "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\","
+        "\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\"}");
 }
 
 static void jwk_of_every_key_type(void **state)
@@ -633,12 +636,15 @@ static void jwks_that_are_no_private_key(void **state)
     assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-521\",\"d\":\"AA\"}", "curve");
     assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"AQ\"}", "\"x\"");
     assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"A*\",\"x\":\"AQ\",\"y\":\"AQ\"}", "\"d\"");
-    assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"AQ\",\"x\":\"AQ\",\"y\":\"AQ\"}", "not a key");
+    assert_jwk_refused("{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"AQ\",\"x\":\"AQ\",\"y\":\"AQ\"}",
+                       "not a key");
     assert_jwk_refused("{\"kty\":\"EC\",\"kty\":\"RSA\"}", "damaged");
     assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\"}", "no private key in it");
     assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\"}", "\"p\"");
-    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\",\"p\":\"AA\",\"q\":\"AA\"}", "RSA");
-    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\",\"p\":\"AQ\",\"q\":\"AQ\"}", "RSA");
+    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\",\"p\":\"AA\",\"q\":\"AA\"}",
+                       "RSA");
+    assert_jwk_refused("{\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"AQ\",\"p\":\"AQ\",\"q\":\"AQ\"}",
+                       "RSA");
     for (size_t len = 1; len < ec.len; len += 5) {
         AUTO_FREE char *cut = mem_ndup(ec.data, len);
         assert_jwk_refused(cut, "cut off");
@@ -1068,11 +1074,14 @@ static void canonical_header_bytes(void **state)
 
 #define BINDING_URL "https://ca.example/acme/new-account"
 
-/* As a CA would: exactly the members of RFC 8555 7.3.4, a good MAC under `secret`, and as payload the very bytes of the account key's JWK. */
-static void check_binding(const struct key *account, const struct buf *jws, const char *alg, const void *secret,
-                          size_t secret_len)
+/* As a CA would: exactly the members of RFC 8555 7.3.4, a good MAC under `secret`, and as payload the very
+ * bytes of the account key's JWK. */
+static void check_binding(const struct key *account, const struct buf *jws, const char *alg,
+                          const void *secret, size_t secret_len)
 {
-    const EVP_MD *digest = strcmp(alg, "HS512") == 0 ? EVP_sha512() : strcmp(alg, "HS384") == 0 ? EVP_sha384() : EVP_sha256();
+    const EVP_MD *digest = strcmp(alg, "HS512") == 0   ? EVP_sha512()
+                           : strcmp(alg, "HS384") == 0 ? EVP_sha384()
+                                                       : EVP_sha256();
     AUTO_BUF header = BUF_INIT;
     AUTO_BUF payload = BUF_INIT;
     AUTO_BUF mac = BUF_INIT;
@@ -1121,7 +1130,8 @@ static void assert_outer_has_same_jwk(const struct key *account)
 
 static void bindings_of_every_algorithm(void **state)
 {
-    static const char secret[] = "\xfb\xff\xfe 32 bytes of a MAC key, or so"; /* "-" and "_" are in its base64url */
+    static const char secret[] =
+        "\xfb\xff\xfe 32 bytes of a MAC key, or so"; /* "-" and "_" are in its base64url */
     static const char *const algs[] = {NULL, "HS256", "HS384", "HS512"};
     struct key *keys[] = {p256, p384, rsa};
     AUTO_BUF text = BUF_INIT;
@@ -1141,7 +1151,8 @@ static void bindings_of_every_algorithm(void **state)
 
 static void mac_keys_as_people_paste_them(void **state)
 {
-    static const char raw[] = "\xfb\xff\xfe\xfd\xfc\xfb\xfa\xf9\x80\x01\x02\x03\x04\x05\x06\x07\x08"; /* 17 bytes */
+    static const char raw[] =
+        "\xfb\xff\xfe\xfd\xfc\xfb\xfa\xf9\x80\x01\x02\x03\x04\x05\x06\x07\x08"; /* 17 bytes */
     static const char hex[] = "00112233445566778899aabbccddeeff";
     static const char words[] = "a passphrase, with spaces";
     static const struct {
@@ -1161,6 +1172,7 @@ static void mac_keys_as_people_paste_them(void **state)
         /* hexadecimal digits are a secret of their own, though they are base64 as well */
         {"MDAxMTIyMzM0NDU1NjY3Nzg4OTlhYWJiY2NkZGVlZmY", hex, 32},
         {"YSBwYXNzcGhyYXNlLCB3aXRoIHNwYWNlcw", words, 25},
+        {"c2l4dGVlbi1ieXRlLWtleQ", "sixteen-byte-key", 16}, /* base64 too, of less than a key */
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -1216,7 +1228,8 @@ static void bindings_that_cannot_be(void **state)
     assert_true(jws_external_account(p256, BINDING_URL, "k", good, NULL, &jws, &err)); /* 16 bytes do */
 }
 
-/* RFC 8555 7.3.5: inner JWS by the new key with its jwk, the same url, no nonce; payload account and oldKey. */
+/* RFC 8555 7.3.5: inner JWS by the new key with its jwk, the same url, no nonce; payload account and oldKey.
+ */
 static void key_change_of_every_pair(void **state)
 {
     (void)state;
@@ -1424,7 +1437,8 @@ static void write_request(const struct request *spec, struct buf *der)
     if (extensions)
         X509_REQ_add_extensions(request, extensions);
     if (spec->bad_extensions)
-        X509_REQ_add1_attr_by_NID(request, NID_ext_req, V_ASN1_OCTET_STRING, (const unsigned char *)"junk", 4);
+        X509_REQ_add1_attr_by_NID(request, NID_ext_req, V_ASN1_OCTET_STRING, (const unsigned char *)"junk",
+                                  4);
     X509_REQ_set_pubkey(request, pkey);
     assert_true(X509_REQ_sign(request, spec->signed_by ? spec->signed_by : pkey,
                               spec->digest ? spec->digest : EVP_sha256()) > 0);
@@ -1485,9 +1499,12 @@ static void assert_spec_refused(const struct request *spec, const char *part)
     assert_request_refused(der.data, der.len, part);
 }
 
-static const struct alt_name usual_names[] = {DNS("WWW.Example.org"), DNS("example.org"), DNS("*.example.org"),
+static const struct alt_name usual_names[] = {DNS("WWW.Example.org"),
+                                              DNS("example.org"),
+                                              DNS("*.example.org"),
                                               IP("\xc0\0\2\7"),
-                                              IP("\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"), DNS("example.org")};
+                                              IP("\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"),
+                                              DNS("example.org")};
 #define USUAL .names = usual_names, .count = COUNT_OF(usual_names)
 #define USUAL_TEXT "www.example.org example.org *.example.org 192.0.2.7 2001:db8::1"
 

@@ -76,8 +76,8 @@ static void test_key_files(void **state)
         " secret \"" SECRET "\"; # c\n};\nkey \"second\" { algorithm hmac-sha512; secret \"AAAA\"; };\n",
         "options { directory \"/\"; key { x y; }; };\nkey \"k.example\" {\r\n secret \"" SECRET
         "\";\r\n algorithm hmac-sha256;\r\n};",
-        "hmac-sha256:k.example:" SECRET "\n",
-        "k.example:" SECRET,
+        ("hmac-sha256:k.example:" SECRET "\n"),
+        ("k.example:" SECRET),
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(good); i++) {

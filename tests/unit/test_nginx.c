@@ -385,31 +385,7 @@ static void check_others(const struct bed *bed, const struct sites *before)
 enum { PATIENCE_MS = 60000, STEP_US = 20000 }; /* a busy machine takes its time */
 
 static pid_t running; /* so that a failed test leaves none behind */
-
-static void show(const struct bed *bed, const char *name)
-{
-    AUTO_FREE char *path = fs_join(bed->dir, name);
-    AUTO_BUF text = BUF_INIT;
-    struct err err = ERR_INIT;
-    if (fs_read(path, 1 << 20, &text, &err) && text.len > 0) {
-        fprintf(stderr, "-- %s:\n%s\n", name, buf_str(&text)); /* cmocka would cut it */
-    }
-}
-
-/* The test has failed while nginx ran, or should have: with its own words, before they are removed. */
-#define fail_server(bed, ...)                                                                                \
-    do {                                                                                                     \
-        int status_ = 0;                                                                                     \
-        if (running > 0 && waitpid(running, &status_, WNOHANG) == running) {                                 \
-            print_error("nginx has ended: %s\n",                                                             \
-                        WIFSIGNALED(status_) ? strsignal(WTERMSIG(status_)) : "by itself");                  \
-            running = 0;                                                                                     \
-        }                                                                                                    \
-        show(bed, "nginx.conf");                                                                             \
-        show(bed, "stderr.log");                                                                             \
-        show(bed, "error.log");                                                                              \
-        fail_msg(__VA_ARGS__);                                                                               \
-    } while (0)
+static char running_dir[sizeof((struct bed *)NULL)->dir];
 
 /* A moment later: is there still time for what is waited for? */
 static bool step(int64_t since_ms)
@@ -480,8 +456,9 @@ static pid_t start_nginx(const struct bed *bed)
         _exit(127);
     }
     running = pid;
+    snprintf(running_dir, sizeof running_dir, "%s", bed->dir);
     if (!wait_workers(pid, &nobody)) {
-        fail_server(bed, "nginx does not start");
+        fail_msg("nginx does not start");
     }
     return pid;
 }
@@ -492,17 +469,37 @@ static void reload_nginx(const struct bed *bed)
     read_workers(bed->web.master_pid, &old);
     assert_int_equal(kill(bed->web.master_pid, SIGHUP), 0);
     if (!wait_workers(bed->web.master_pid, &old)) {
-        fail_server(bed, "nginx does not take up its new configuration");
+        fail_msg("nginx does not take up its new configuration");
     }
 }
 
-static int stop_nginx(void **state)
+static void stop_nginx(void)
+{
+    kill(running, SIGTERM);
+    waitpid(running, NULL, 0);
+    running = 0;
+}
+
+static void show(const char *name)
+{
+    AUTO_FREE char *path = fs_join(running_dir, name);
+    AUTO_BUF text = BUF_INIT;
+    struct err err = ERR_INIT;
+    if (fs_read(path, 1 << 20, &text, &err) && text.len > 0) {
+        fprintf(stderr, "-- %s:\n%s\n", name, buf_str(&text)); /* whole: cmocka would cut it */
+    }
+}
+
+/* After each test. Is nginx still there, then it has failed: why, in nginx's own words. */
+static int end_nginx(void **state)
 {
     (void)state;
     if (running > 0) {
-        kill(running, SIGTERM);
-        waitpid(running, NULL, 0);
-        running = 0;
+        fprintf(stderr, "-- nginx %s\n", has_ended(running) ? "has ended" : "runs");
+        show("nginx.conf");
+        show("stderr.log");
+        show("error.log");
+        stop_nginx();
     }
     return 0;
 }
@@ -576,8 +573,8 @@ static void check_plain(const struct bed *bed, const struct sites *sites, const 
         struct answer answer;
         if (!fetch(addresses.v[i], 80, name, token, &answer) || answer.status != 200 ||
             strcmp(answer.body, TOKEN "." THUMBPRINT) != 0) {
-            fail_server(bed, "%s on %s: the challenge is answered with status %ld and \"%s\"", name,
-                        addresses.v[i], answer.status, answer.body);
+            fail_msg("%s on %s: the challenge is answered with status %ld and \"%s\"", name, addresses.v[i],
+                     answer.status, answer.body);
         }
         fetch(addresses.v[i], 80, name, "/.well-known/acme-challenge/not,a.token", &answer);
         assert_int_not_equal(answer.status, 200);
@@ -593,8 +590,7 @@ static void check_secure(const struct bed *bed, const struct sites *sites, const
         struct answer answer;
         fetch(addresses.v[i], 443, name, "/", &answer); /* it may close the connection after the handshake */
         if (!answer.new_leaf) {
-            fail_server(bed, "%s on %s: not the new certificate, status %ld", name, addresses.v[i],
-                        answer.status);
+            fail_msg("%s on %s: not the new certificate, status %ld", name, addresses.v[i], answer.status);
         }
         if (answer.status == 301) {
             assert_string_not_equal(answer.location, same); /* no loop */
@@ -618,7 +614,7 @@ static void check_redirect(const struct bed *bed, const struct sites *sites, con
                       strcmp(answer.location, there) == 0;
     }
     if (redirected == 0) {
-        fail_server(bed, "%s: no redirect to %s", name, there);
+        fail_msg("%s: no redirect to %s", name, there);
     }
 }
 
@@ -687,7 +683,7 @@ static void test_fixture(void **state)
     txn_free(again);
     if (serve) {
         check_served(&bed);
-        stop_nginx(NULL);
+        stop_nginx();
     }
     ok(txn_rollback(txn, &err));
     txn_free(txn);
@@ -1366,7 +1362,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < fixtures.n; i++) {
         tests[i] = (struct CMUnitTest){.name = fixtures.v[i],
                                        .test_func = test_fixture,
-                                       .teardown_func = stop_nginx,
+                                       .teardown_func = end_nginx,
                                        .initial_state = fixtures.v[i]};
     }
     memcpy(tests + fixtures.n, single, sizeof single);

@@ -45,7 +45,8 @@ static bool parse(const char *line, struct request *out, struct err *err)
     strlist_split(&words, line, " ");
     assert_true(words.n + 1 < WORDS_MAX);
     for (size_t i = 0; i < words.n; i++) {
-        for (char *c = words.v[i]; *c != '\0'; c++)
+        bool script = strncmp(words.v[i], "dns_", 4) == 0; /* of acme.sh, as it is */
+        for (char *c = words.v[i]; *c != '\0' && !script; c++)
             if (*c == '_')
                 *c = ' ';
         argv[i + 1] = words.v[i];
@@ -355,7 +356,7 @@ static void test_hooks_and_their_contracts(void **state)
     assert_refused("issue a.example --challenge-hook env", "not an executable", "chmod +x");
     assert_refused("issue a.example --manual-auth-hook /bin/echo_\"$CERTBOT_DOMAIN\"", "not a command line",
                    "script");
-    assert_refused("issue a.example --hook-contract bash", "--hook-contract", "issue --help");
+    assert_refused("issue a.example --hook-contract bash", "--hook-contract", "lego-raw");
     assert_refused("issue a.example --hook-env nowhere", "--hook-env: cannot read", "");
     assert_refused("issue a.example --hook-timeout soon", "--hook-timeout: 'soon' is not a number of seconds",
                    "");
@@ -403,7 +404,6 @@ static void test_external_account_binding(void **state)
     assert_refused("account register --eab-kid k --eab-hmac-key @nowhere", "--eab-hmac-key: cannot", "");
     assert_refused("account register --eab-kid k --eab-hmac-key @spaces", "without spaces", "");
     assert_refused("account register --eab-kid k --eab-hmac-key @nothing", "without spaces", "");
-    assert_refused("account register --eab-kid k --eab-hmac-key @.", "--eab-hmac-key: cannot", "");
     assert_refused("account show --eab-kid k", "belongs to enable, issue and account register", "");
     /* a secret is not repeated on the screen */
     struct err err = ERR_INIT;

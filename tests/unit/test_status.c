@@ -123,7 +123,8 @@ static void hold(struct fixture *f, const char *name, const char *names, int64_t
         return;
     ok(key_generate(KEY_ECDSA_P256, &key, &err), &err);
     AUTO_CHAIN *chain = make_chain(key, names, from_s, to_s);
-    ok(store_version_add(f->store, name, key, chain, &version, &err), &err);
+    struct store_part part = {.key = key, .chain = chain};
+    ok(store_version_add(f->store, name, &part, 1, &version, &err), &err);
     ok(store_live_switch(f->store, name, version, &err), &err);
     struct cert_state state = {
         .version = version, .step = DEPLOY_VERIFIED, .issued_s = from_s, .verified_s = from_s};

@@ -291,8 +291,7 @@ static void reading_needs_nothing_and_makes_nothing(void **state)
     MUST_FAIL(store_version_chain(store, NAME, 1, 0, &chain, &err), ERR_NOT_FOUND, "0001/fullchain.pem");
     MUST(store_state_load(store, NAME, &cert_state, &err));
     assert_int_equal(cert_state.version, 0);
-    MUST_FAIL(store_version_add(store, NAME, PART(0), 1, &version, &err), ERR_INTERNAL,
-              "reading only");
+    MUST_FAIL(store_version_add(store, NAME, PART(0), 1, &version, &err), ERR_INTERNAL, "reading only");
     MUST_FAIL(store_cert_delete(store, NAME, &err), ERR_INTERNAL, "reading only");
     store_close(store);
     assert_false(fs_exists(state_dir));
@@ -362,6 +361,8 @@ static void no_path_is_made_of_a_bad_name(void **state)
     MUST_FAIL(store_cert_config_save(store, &config, &err), ERR_NAME, "cannot be the name");
     store_close(store);
 }
+
+static void assert_list(const char *dir_in_state, const char *expected);
 
 /* -- configuration ------------------------------------------------------------------------------------ */
 
@@ -454,6 +455,31 @@ static void what_would_not_read_back_is_not_saved(void **state)
     store_close(store);
 }
 
+static void a_password_in_the_configuration_is_private(void **state)
+{
+    static const struct {
+        const char *proxy, *key;
+        mode_t mode;
+    } rows[] = {{"http://proxy.example:3128", NULL, 0644},
+                {"http://u:p@proxy.example:3128", NULL, 0600},
+                {NULL, "pkcs11:object=a", 0644},
+                {NULL, "pkcs11:object=a?pin-value=1234", 0600}};
+    struct store *store = open_store(STORE_WRITE);
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct cert_config config;
+        MUST(store_defaults(store, &config, &err));
+        config.name = mem_dup(NAME);
+        strlist_add(&config.names, NAME);
+        config.proxy = mem_dup(rows[i].proxy);
+        config.key = mem_dup(rows[i].key);
+        MUST(store_cert_config_save(store, &config, &err));
+        assert_mode("../etc/certs.d/" NAME ".conf", rows[i].mode);
+        cert_config_clear(&config);
+    }
+    store_close(store);
+}
+
 static void a_broken_configuration_is_told_by_file_and_line(void **state)
 {
     struct store *store = open_store(STORE_WRITE);
@@ -493,8 +519,8 @@ static void one_account_key_serves_all_but_those_with_their_own(void **state)
     key_free(key);
     MUST(key_thumbprint(keys[1], own, &err));
     MUST(key_to_pem(keys[1], &pem, &err));
-    MUST(
-        store_account_save(store, "https://other.example/d", NULL, &(struct account_record){.created_s = 1}, &err));
+    MUST(store_account_save(store, "https://other.example/d", NULL, &(struct account_record){.created_s = 1},
+                            &err));
     AUTO_FREE char *path = in_state("accounts/other.example_d/key.pem");
     MUST(fs_write(path, pem.data, pem.len, 0600, &err));
     assert_thumbprint(store, CA, shared);
@@ -526,7 +552,8 @@ static void a_damaged_account_key_is_not_replaced(void **state)
 static void account_records_come_back(void **state)
 {
     struct store *store = open_store(STORE_WRITE);
-    struct account_record record = {.url = "https://ca.example.org/acct/1", .created_s = 7}, again;
+    struct account_record record = {.server = CA, .url = "https://ca.example.org/acct/1", .created_s = 7},
+                          again;
     AUTO_FREE char *path = in_state("accounts/" CA_DIR "/account.json");
     (void)state;
     MUST(store_account_save(store, CA, NULL, &record, &err));
@@ -543,13 +570,338 @@ static void account_records_come_back(void **state)
     store_close(store);
 }
 
+static void the_server_of_a_record_is_filled_in(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct account_record record;
+    (void)state;
+    MUST(store_account_save(store, CA, "work",
+                            &(struct account_record){.server = "https://lies.example/", .created_s = 1},
+                            &err));
+    MUST(store_account_load(store, CA, "work", &record, &err));
+    assert_string_equal(record.server, CA);
+    assert_mode("accounts/" CA_DIR "/work", 0700);
+    assert_mode("accounts/" CA_DIR "/work/account.json", 0600);
+    store_close(store);
+}
+
+static void thumbprint_of(struct store *store, const char *ca, const char *account,
+                          char out[KEY_THUMBPRINT_BYTES])
+{
+    AUTO_KEY *key = NULL;
+    MUST(store_account_key(store, ca, account, false, &key, &err));
+    MUST(key_thumbprint(key, out, &err));
+}
+
+static void assert_account_key(struct store *store, const char *ca, const char *account,
+                               const struct key *expected)
+{
+    char left[KEY_THUMBPRINT_BYTES], right[KEY_THUMBPRINT_BYTES];
+    thumbprint_of(store, ca, account, left);
+    MUST(key_thumbprint(expected, right, &err));
+    assert_string_equal(left, right);
+}
+
+static void named_accounts_have_keys_and_records_of_their_own(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    struct account_record record;
+    char shared[KEY_THUMBPRINT_BYTES], work[KEY_THUMBPRINT_BYTES], again[KEY_THUMBPRINT_BYTES];
+    (void)state;
+    MUST(store_account_key(store, CA, NULL, true, &key, &err));
+    key_free(key);
+    assert_true(store_account_key_shared(store, CA, NULL));
+    assert_false(store_account_key_shared(store, CA, "work"));
+    MUST_FAIL(store_account_key(store, CA, "work", false, &key, &err), ERR_NOT_FOUND, "/work/key.pem");
+    MUST(store_account_key(store, CA, "work", true, &key, &err));
+    key_free(key);
+    thumbprint_of(store, CA, NULL, shared);
+    thumbprint_of(store, CA, "work", work);
+    assert_string_not_equal(shared, work);
+    thumbprint_of(store, CA, "default", again);
+    assert_string_equal(again, shared);
+    assert_mode("accounts/" CA_DIR "/work/key.pem", 0600);
+    MUST(store_account_save(store, CA, "work",
+                            &(struct account_record){.url = "https://ca.example.org/acct/2"}, &err));
+    MUST(store_account_load(store, CA, NULL, &record, &err));
+    assert_string_equal(record.url, "");
+    MUST(store_account_forget(store, CA, "work", &err));
+    MUST(store_account_load(store, CA, "work", &record, &err));
+    assert_string_equal(record.url, "");
+    thumbprint_of(store, CA, "work", again);
+    assert_string_equal(again, work);
+    store_close(store);
+}
+
+static void no_path_is_made_of_a_bad_account(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "..",
+                                      "a/b",
+                                      "a.b",
+                                      "a b",
+                                      "\xc3\xa4",
+                                      "0123456789012345678901234567890123456789012345678901234567890123x"};
+    static const char part[] = "cannot be the name of an account";
+    struct store *store = open_store(STORE_WRITE);
+    struct account_record record = {0};
+    struct key *key = NULL;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_false(store_account_name_valid(bad[i]));
+        MUST_FAIL(store_account_key(store, CA, bad[i], true, &key, &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_key_import(store, CA, bad[i], keys[0], NULL, &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_load(store, CA, bad[i], &record, &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_save(store, CA, bad[i], &record, &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_forget(store, CA, bad[i], &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_next_save(store, CA, bad[i], keys[0], &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_next_load(store, CA, bad[i], &key, &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_next_commit(store, CA, bad[i], &err), ERR_CONFIG, part);
+        MUST_FAIL(store_account_next_drop(store, CA, bad[i], &err), ERR_CONFIG, part);
+    }
+    assert_false(store_account_name_valid(NULL));
+    assert_true(store_account_name_valid("Work_1-a"));
+    assert_list("accounts", "");
+    store_close(store);
+}
+
+static void an_imported_key_is_the_accounts_own_and_loses_none(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    (void)state;
+    MUST(store_account_key(store, CA, NULL, true, &key, &err));
+    MUST(store_account_key_import(store, CA, NULL, keys[0], NULL, &err));
+    assert_false(store_account_key_shared(store, CA, NULL));
+    assert_account_key(store, CA, NULL, keys[0]);
+    assert_account_key(store, CONFIG_DEFAULT_CA, NULL, key); /* the one for the others stays */
+    MUST(
+        store_account_key_import(store, CA, NULL, keys[0], NULL, &err)); /* the same again: nothing to keep */
+    assert_list("accounts/" CA_DIR, "key.pem");
+    MUST(store_account_key_import(store, CA, NULL, keys[1], NULL, &err));
+    MUST(store_account_key_import(store, CA, NULL, keys[0], NULL, &err));
+    assert_account_key(store, CA, NULL, keys[0]);
+    assert_list("accounts/" CA_DIR, "key-old-1.pem key-old-2.pem key.pem");
+    assert_mode("accounts/" CA_DIR "/key-old-1.pem", 0600);
+    AUTO_KEY *old = NULL;
+    AUTO_BUF pem = BUF_SECRET;
+    AUTO_FREE char *path = in_state("accounts/" CA_DIR "/key-old-2.pem");
+    MUST(fs_read(path, 65536, &pem, &err));
+    MUST(key_from_pem(pem.data, pem.len, path, &old, &err));
+    MUST(store_account_key_import(store, CA, "work", old, NULL, &err));
+    assert_account_key(store, CA, "work", keys[1]);
+    MUST_FAIL(store_account_key_import(store, CA, NULL, NULL, "/etc/passwd", &err), ERR_CONFIG, "");
+    assert_account_key(store, CA, NULL, keys[0]);
+    key_free(key);
+    store_close(store);
+}
+
+static void save_record(struct store *store, const char *ca, const char *account, const struct key *key)
+{
+    struct account_record record = {.url = "https://ca.example.org/acct/1", .status = "valid"};
+    MUST(key_thumbprint(key, record.thumbprint, &err));
+    MUST(store_account_save(store, ca, account, &record, &err));
+}
+
+static void a_key_change_goes_by_the_thumbprint(void **state)
+{
+    static const char *const accounts[] = {NULL, "work"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(accounts); i++) {
+        const char *account = accounts[i];
+        struct store *store = open_store(STORE_WRITE);
+        struct key *next = NULL;
+        MUST(store_account_key_import(store, CA, account, keys[0], NULL, &err));
+        save_record(store, CA, account, keys[0]);
+        MUST_FAIL(store_account_next_load(store, CA, account, &next, &err), ERR_NOT_FOUND, "no change");
+        MUST_FAIL(store_account_next_commit(store, CA, account, &err), ERR_NOT_FOUND, "no change");
+        MUST(store_account_next_drop(store, CA, account, &err));
+        MUST(store_account_next_save(store, CA, account, keys[1], &err));
+        assert_account_key(store, CA, account, keys[0]);
+        /* what the CA may know is not overwritten, nor is the account's key behind its back */
+        MUST(store_account_next_save(store, CA, account, keys[1], &err));
+        MUST_FAIL(store_account_next_save(store, CA, account, keys[0], &err), ERR_EXISTS, "under way");
+        MUST_FAIL(store_account_key_import(store, CA, account, keys[1], NULL, &err), ERR_EXISTS, "under way");
+        MUST(store_account_next_load(store, CA, account, &next, &err));
+        save_record(store, CA, account, next); /* the CA has taken it */
+        key_free(next);
+        assert_account_key(store, CA, account, keys[1]);
+        MUST(store_account_next_commit(store, CA, account, &err));
+        assert_account_key(store, CA, account, keys[1]);
+        MUST_FAIL(store_account_next_load(store, CA, account, &next, &err), ERR_NOT_FOUND, "no change");
+        /* the CA has refused */
+        MUST(store_account_next_save(store, CA, account, keys[0], &err));
+        MUST(store_account_next_drop(store, CA, account, &err));
+        assert_account_key(store, CA, account, keys[1]);
+        /* a record of neither: the present one */
+        MUST(store_account_next_save(store, CA, account, keys[0], &err));
+        MUST(store_account_save(store, CA, account, &(struct account_record){.thumbprint = "x"}, &err));
+        assert_account_key(store, CA, account, keys[1]);
+        store_close(store);
+        MUST(fs_remove_tree(state_dir, &err));
+    }
+}
+
+/* The key for all CAs is changed for all of them, or not at all. */
+static void the_shared_key_is_not_taken_from_others(void **state)
+{
+    static const char other[] = "https://other.example/d";
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    (void)state;
+    MUST(store_account_key(store, CA, NULL, true, &key, &err));
+    save_record(store, CA, NULL, key);
+    save_record(store, other, NULL, key);
+    MUST(store_account_key_import(store, "https://third.example/d", NULL, keys[0], NULL, &err));
+    save_record(store, "https://third.example/d", NULL, keys[0]);
+    MUST(store_account_save(store, "https://fourth.example/d", NULL, &(struct account_record){.created_s = 1},
+                            &err));
+    MUST(store_account_next_save(store, CA, NULL, keys[1], &err));
+    assert_list(
+        "accounts",
+        "ca.example.org_directory fourth.example_d key-next.pem key.pem other.example_d third.example_d");
+    save_record(store, CA, NULL, keys[1]);
+    assert_account_key(store, CA, NULL, keys[1]);
+    assert_account_key(store, other, NULL, key);
+    MUST_FAIL(store_account_next_commit(store, CA, NULL, &err), ERR_MISMATCH, "still goes by the old one");
+    assert_account_key(store, CA, NULL, keys[1]);
+    assert_account_key(store, other, NULL, key);
+    save_record(store, other, NULL, keys[1]);
+    MUST(store_account_next_commit(store, other, NULL, &err));
+    assert_account_key(store, CA, NULL, keys[1]);
+    assert_account_key(store, other, NULL, keys[1]);
+    key_free(key);
+    store_close(store);
+}
+
+static void a_key_on_a_token_is_told_from_one_in_a_file(void **state)
+{
+    static const char *const bad[] = {"", "\n", "/etc/passwd\n", "pkcs11:a\npkcs11:b\n", "pkcs11:a b\n"};
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    AUTO_FREE char *path = in_state("accounts/" CA_DIR "/key.uri");
+    (void)state;
+    MUST(store_account_key_import(store, CA, NULL, keys[0], NULL, &err));
+    MUST(fs_remove_tree(path, &err));
+    AUTO_FREE char *pem = in_state("accounts/" CA_DIR "/key.pem");
+    assert_int_equal(unlink(pem), 0);
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        put_text(path, bad[i]);
+        MUST_FAIL(store_account_key(store, CA, NULL, true, &key, &err), ERR_CRYPTO, path);
+        assert_false(store_account_key_shared(store, CA, NULL));
+    }
+    store_close(store);
+}
+
+static void all_accounts_are_listed(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct store_account *accounts = NULL;
+    size_t n = 5;
+    (void)state;
+    MUST(store_accounts(store, &accounts, &n, &err));
+    assert_int_equal(n, 0);
+    store_accounts_free(accounts);
+    save_record(store, "https://z.example/d", NULL, keys[0]);
+    save_record(store, CA, "work", keys[0]);
+    save_record(store, CA, NULL, keys[1]);
+    MUST(store_account_save(store, CA, "a", &(struct account_record){.created_s = 5}, &err));
+    /* of an older version, without its server: a preset is recognised, another CA is not */
+    AUTO_FREE char *preset = in_state("accounts/acme-v02.api.letsencrypt.org_directory");
+    AUTO_FREE char *unknown = in_state("accounts/old.example_d");
+    AUTO_FREE char *liar = in_state("accounts/liar.example_d");
+    AUTO_FREE char *broken = in_state("accounts/broken.example_d");
+    AUTO_FREE char *dirs[] = {mem_fmt("%s/account.json", preset), mem_fmt("%s/account.json", unknown),
+                              mem_fmt("%s/account.json", liar), mem_fmt("%s/account.json", broken)};
+    assert_int_equal(mkdir(preset, 0700) | mkdir(unknown, 0700) | mkdir(liar, 0700) | mkdir(broken, 0700), 0);
+    put_text(dirs[0], "{\"url\": \"https://le.example/acct/1\"}");
+    put_text(dirs[1], "{\"url\": \"https://old.example/acct/1\"}");
+    put_text(dirs[2], "{\"server\": \"https://acme-v02.api.letsencrypt.org/directory\"}");
+    put_text(dirs[3], "{");
+    MUST(store_accounts(store, &accounts, &n, &err));
+    AUTO_BUF found = BUF_INIT;
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&found, "%s %s %s\n", accounts[i].ca_url, accounts[i].account, accounts[i].record.url);
+    assert_string_equal(
+        buf_str(&found), CONFIG_DEFAULT_CA
+        "  https://le.example/acct/1\n" CA "  https://ca.example.org/acct/1\n" CA " a \n" CA
+        " work https://ca.example.org/acct/1\nhttps://z.example/d  https://ca.example.org/acct/1\n");
+    store_accounts_free(accounts);
+    for (size_t i = 1; i < COUNT_OF(dirs); i++)
+        free(dirs[i]); /* the first is freed by itself */
+    store_close(store);
+}
+
+static void what_was_asked_of_a_ca_is_remembered(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct ledger ledger = LEDGER_INIT, again = LEDGER_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    AUTO_FREE char *path = in_state("accounts/" CA_DIR "/ledger.json");
+    (void)state;
+    store_ledger_load(store, CA, &again);
+    assert_int_equal(again.n, 0);
+    strlist_add(&names, NAME);
+    ledger_note(&ledger, LEDGER_ORDER, &names, false, clock_now_s());
+    MUST(store_ledger_save(store, CA, &ledger, &err));
+    assert_mode("accounts/" CA_DIR "/ledger.json", 0600);
+    store_ledger_load(store, CA, &again);
+    assert_int_equal(again.n, 1);
+    assert_int_equal(again.v[0].event, LEDGER_ORDER);
+    store_ledger_load(store, CONFIG_DEFAULT_CA, &again);
+    assert_int_equal(again.n, 0);
+    put_text(path, "not a ledger");
+    store_ledger_load(store, CA, &again);
+    assert_int_equal(again.n, 0);
+    ledger_clear(&ledger);
+    store_close(store);
+}
+
+static void keys_that_others_know_are_remembered(void **state)
+{
+    static const char first[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    static const char second[] = "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    struct store *store = open_store(STORE_WRITE);
+    AUTO_FREE char *path = in_state("compromised");
+    AUTO_BUF text = BUF_INIT;
+    bool compromised = true;
+    (void)state;
+    MUST(store_key_compromised(store, first, &compromised, &err));
+    assert_false(compromised);
+    MUST(store_key_compromised_add(store, first, &err));
+    MUST(store_key_compromised_add(store, first, &err));
+    MUST(store_key_compromised(store, first, &compromised, &err));
+    assert_true(compromised);
+    MUST(store_key_compromised(store, second, &compromised, &err));
+    assert_false(compromised);
+    /* an editor may have taken the last newline away */
+    put_text(path, first);
+    MUST(store_key_compromised_add(store, second, &err));
+    MUST(fs_read(path, 1000, &text, &err));
+    AUTO_FREE char *expected = mem_fmt("%s\n%s\n", first, second);
+    assert_string_equal(text.data, expected);
+    MUST_FAIL(store_key_compromised_add(store, "", &err), ERR_INTERNAL, "not the hash");
+    MUST_FAIL(store_key_compromised(store, "../x", &compromised, &err), ERR_INTERNAL, "not the hash");
+    store_close(store);
+    /* what cannot be read is not taken for a no */
+    store = open_store(STORE_READ);
+    MUST_FAIL(store_key_compromised_add(store, second, &err), ERR_INTERNAL, "reading only");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0755), 0);
+    struct err err = ERR_INIT;
+    assert_false(store_key_compromised(store, second, &compromised, &err));
+    store_close(store);
+}
+
 static void a_hostile_ca_url_stays_below_accounts(void **state)
 {
     struct store *store = open_store(STORE_WRITE);
     AUTO_STRLIST above = STRLIST_INIT, entries = STRLIST_INIT;
     AUTO_FREE char *accounts = in_state("accounts");
     (void)state;
-    MUST(store_account_save(store, "https://../../../x", NULL, &(struct account_record){.created_s = 1}, &err));
+    MUST(store_account_save(store, "https://../../../x", NULL, &(struct account_record){.created_s = 1},
+                            &err));
     MUST(store_account_save(store, "..", NULL, &(struct account_record){.created_s = 1}, &err));
     MUST(store_account_save(store, "", NULL, &(struct account_record){.created_s = 1}, &err));
     MUST(fs_list(accounts, &entries, &err));
@@ -662,6 +1014,88 @@ static void versions_follow_each_other_and_live_is_switched(void **state)
     store_close(store);
 }
 
+static void assert_key(struct store *store, int version, int part, const struct key *expected)
+{
+    AUTO_KEY *key = NULL;
+    char left[KEY_SPKI_BYTES], right[KEY_SPKI_BYTES];
+    MUST(store_version_key(store, NAME, version, part, &key, &err));
+    MUST(key_spki_sha256(key, left, &err));
+    MUST(key_spki_sha256(expected, right, &err));
+    assert_string_equal(left, right);
+}
+
+static void two_certificates_are_one_version(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct key *rsa = NULL, *key = NULL;
+    struct cert_chain *chain = NULL;
+    int version = 0;
+    (void)state;
+    MUST(key_generate(KEY_RSA_2048, &rsa, &err));
+    struct cert_chain *rsa_chain = make_chain(rsa, 102);
+    const struct store_part parts[] = {{keys[0], chains[0]}, {rsa, rsa_chain}},
+                            turned[] = {{rsa, rsa_chain}, {keys[0], chains[0]}};
+    MUST(store_version_add(store, NAME, parts, 2, &version, &err));
+    assert_list("certs/" NAME "/0001", "cert-rsa.pem cert.pem chain-rsa.pem chain.pem fullchain-rsa.pem "
+                                       "fullchain.pem privkey-rsa.pem privkey.pem");
+    assert_mode("certs/" NAME "/0001/privkey-rsa.pem", 0600);
+    assert_mode("certs/" NAME "/0001/fullchain-rsa.pem", 0644);
+    MUST(store_version_add(store, NAME, turned, 2, &version, &err));
+    assert_list("certs/" NAME "/0002", "cert-ecdsa.pem cert.pem chain-ecdsa.pem chain.pem "
+                                       "fullchain-ecdsa.pem fullchain.pem privkey-ecdsa.pem privkey.pem");
+    assert_key(store, 1, 0, keys[0]);
+    assert_key(store, 1, 1, rsa);
+    assert_key(store, 2, 0, rsa);
+    assert_key(store, 2, 1, keys[0]);
+    MUST(store_version_chain(store, NAME, 1, 1, &chain, &err));
+    assert_serial(chain, "66");
+    cert_chain_free(chain);
+    MUST(store_version_chain(store, NAME, 2, 1, &chain, &err));
+    assert_serial(chain, "64");
+    cert_chain_free(chain);
+    MUST(store_live_switch(store, NAME, 2, &err));
+    MUST(store_live_chain(store, NAME, &chain, &err));
+    assert_serial(chain, "66");
+    cert_chain_free(chain);
+    /* half of the second is not whole */
+    AUTO_FREE char *path = in_state("certs/" NAME "/0001/cert-rsa.pem");
+    assert_int_equal(unlink(path), 0);
+    MUST_FAIL(store_live_switch(store, NAME, 1, &err), ERR_NOT_FOUND, "0001/cert-rsa.pem does not exist");
+    /* one of one part has no second */
+    MUST(store_version_add(store, NAME, parts, 1, &version, &err));
+    MUST_FAIL(store_version_chain(store, NAME, version, 1, &chain, &err), ERR_NOT_FOUND, "0003/");
+    MUST_FAIL(store_version_key(store, NAME, version, 1, &key, &err), ERR_NOT_FOUND, "0003/");
+    MUST_FAIL(store_version_add(store, NAME, parts, 0, &version, &err), ERR_INTERNAL, "not 0");
+    MUST_FAIL(store_version_add(store, NAME, parts, 3, &version, &err), ERR_INTERNAL, "not 3");
+    cert_chain_free(rsa_chain);
+    key_free(rsa);
+    store_close(store);
+}
+
+static void a_certificate_may_come_without_its_key(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct key *key = NULL;
+    int version = 0;
+    (void)state;
+    MUST(store_version_add(store, NAME, &(struct store_part){NULL, chains[0]}, 1, &version, &err));
+    assert_list("certs/" NAME "/0001", "cert.pem chain.pem fullchain.pem privkey.elsewhere");
+    MUST(store_live_switch(store, NAME, 1, &err));
+    MUST_FAIL(store_version_key(store, NAME, 1, 0, &key, &err), ERR_NOT_FOUND, "is not held here");
+    MUST_FAIL(store_version_key(store, NAME, 7, 0, &key, &err), ERR_NOT_FOUND, "0007/privkey.pem");
+    /* a key that was here and is lost is something else */
+    assert_int_equal(add(store, 0), 2);
+    AUTO_FREE char *path = in_state("certs/" NAME "/0002/privkey.pem");
+    assert_int_equal(unlink(path), 0);
+    MUST_FAIL(store_live_switch(store, NAME, 2, &err), ERR_NOT_FOUND, "0002/privkey.pem does not exist");
+    /* and so is one on a token */
+    AUTO_FREE char *uri = in_state("certs/" NAME "/0002/privkey.uri");
+    put_text(uri, "pkcs11:object=nowhere?module-path=/nowhere/lib.so\n");
+    MUST(store_live_switch(store, NAME, 2, &err));
+    MUST_FAIL(store_version_key(store, NAME, 2, 0, &key, &err), ERR_CRYPTO, "");
+    store_close(store);
+}
+
 static void numbers_are_never_used_again(void **state)
 {
     struct store *store = open_store(STORE_WRITE);
@@ -691,8 +1125,7 @@ static void numbers_are_never_used_again(void **state)
     AUTO_FREE char *last = in_state("certs/" NAME "/999999999");
     assert_int_equal(mkdir(last, 0755), 0);
     int version = 0;
-    MUST_FAIL(store_version_add(store, NAME, PART(0), 1, &version, &err), ERR_IO,
-              "no version numbers left");
+    MUST_FAIL(store_version_add(store, NAME, PART(0), 1, &version, &err), ERR_IO, "no version numbers left");
     store_close(store);
 }
 
@@ -795,6 +1228,17 @@ static void pending_keys_wait_and_go(void **state)
     MUST(store_pending_key_drop(store, NAME, 0, &err));
     MUST_FAIL(store_pending_key_load(store, NAME, 0, &key, &err), ERR_NOT_FOUND, "pending.pem");
     assert_list("certs/" NAME, "0001");
+    /* each part has one of its own */
+    MUST(store_pending_key_save(store, NAME, 0, keys[0], &err));
+    MUST(store_pending_key_save(store, NAME, 1, keys[1], &err));
+    assert_mode("certs/" NAME "/pending-2.pem", 0600);
+    MUST(store_pending_key_drop(store, NAME, 0, &err));
+    MUST(store_pending_key_load(store, NAME, 1, &key, &err));
+    MUST(key_thumbprint(key, found, &err));
+    assert_string_equal(found, expected);
+    key_free(key);
+    MUST(store_pending_key_drop(store, NAME, 1, &err));
+    MUST_FAIL(store_pending_key_load(store, NAME, 1, &key, &err), ERR_NOT_FOUND, "pending-2.pem");
     store_close(store);
 }
 
@@ -1260,6 +1704,134 @@ static void a_deletion_killed_anywhere_can_be_completed(void **state)
     }
 }
 
+/* The order that is right: record first, then the key. */
+static int job_change_key(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    struct account_record record = {.url = "https://ca.example.org/acct/1"};
+    if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err) ||
+        !store_account_next_save(store, CA, NULL, keys[1], &err) ||
+        !key_thumbprint(keys[1], record.thumbprint, &err) ||
+        !store_account_save(store, CA, NULL, &record, &err) ||
+        !store_account_next_commit(store, CA, NULL, &err))
+        return 1;
+    store_close(store);
+    return 0;
+}
+
+/* And the other way round. */
+static int job_change_key_early(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    struct account_record record = {.url = "https://ca.example.org/acct/1"};
+    if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err) ||
+        !store_account_next_save(store, CA, NULL, keys[1], &err) ||
+        !store_account_next_commit(store, CA, NULL, &err) ||
+        !key_thumbprint(keys[1], record.thumbprint, &err) ||
+        !store_account_save(store, CA, NULL, &record, &err))
+        return 1;
+    store_close(store);
+    return 0;
+}
+
+static bool is_key(const char *thumbprint, const struct key *key)
+{
+    char found[KEY_THUMBPRINT_BYTES];
+    MUST(key_thumbprint(key, found, &err));
+    return strcmp(found, thumbprint) == 0;
+}
+
+/* Whatever the CA has seen, the key that goes with it is there. */
+static void assert_change_survived(bool by_record)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct account_record record;
+    struct key *next = NULL;
+    struct err missing = ERR_INIT;
+    char found[KEY_THUMBPRINT_BYTES];
+    MUST(store_account_load(store, CA, NULL, &record, &err));
+    thumbprint_of(store, CA, NULL, found);
+    if (by_record)
+        assert_string_equal(found, record.thumbprint);
+    bool has_next = store_account_next_load(store, CA, NULL, &next, &missing);
+    assert_true(is_key(found, keys[1]) ||
+                (is_key(found, keys[0]) && (has_next || is_key(record.thumbprint, keys[0]))));
+    key_free(next);
+    /* the next run completes it */
+    if (has_next) {
+        save_record(store, CA, NULL, keys[1]);
+        MUST(store_account_next_commit(store, CA, NULL, &err));
+        thumbprint_of(store, CA, NULL, found);
+        assert_true(is_key(found, keys[1]));
+    }
+    store_close(store);
+}
+
+static void change_and_kill(int (*job)(void), bool by_record, bool shared)
+{
+    bool done = false;
+    int points = 0;
+    while (!done) {
+        struct store *store = open_store(STORE_WRITE);
+        AUTO_BUF pem = BUF_SECRET;
+        AUTO_FREE char *path = in_state(shared ? "accounts/key.pem" : "accounts/" CA_DIR "/key.pem");
+        save_record(store, CA, NULL, keys[0]);
+        MUST(key_to_pem(keys[0], &pem, &err));
+        MUST(fs_write(path, pem.data, pem.len, 0600, &err));
+        store_close(store);
+        done = run_and_kill(job, points++);
+        assert_keys_private();
+        assert_change_survived(by_record);
+        MUST(fs_remove_tree(state_dir, &err));
+    }
+    assert_true(points > 60);
+}
+
+static void a_key_change_killed_anywhere_leaves_the_key_to_use(void **state)
+{
+    (void)state;
+    change_and_kill(job_change_key, true, false);
+    change_and_kill(job_change_key, true, true);
+    change_and_kill(job_change_key_early, false, false);
+}
+
+static int job_import(void)
+{
+    struct store *store = NULL;
+    struct err err = ERR_INIT;
+    if (!store_open(config_dir, state_dir, STORE_WRITE, &store, &err) ||
+        !store_account_key_import(store, CA, NULL, keys[1], NULL, &err))
+        return 1;
+    store_close(store);
+    return 0;
+}
+
+static void an_import_killed_anywhere_loses_no_key(void **state)
+{
+    bool done = false;
+    int points = 0;
+    (void)state;
+    while (!done) {
+        char found[KEY_THUMBPRINT_BYTES];
+        struct store *store = open_store(STORE_WRITE);
+        MUST(store_account_key_import(store, CA, NULL, keys[0], NULL, &err));
+        store_close(store);
+        done = run_and_kill(job_import, points++);
+        assert_keys_private();
+        store = open_store(STORE_WRITE);
+        thumbprint_of(store, CA, NULL, found);
+        AUTO_FREE char *files = list("accounts/" CA_DIR);
+        assert_true(is_key(found, keys[0]) ||
+                    (is_key(found, keys[1]) && strstr(files, "key-old-1.pem") != NULL));
+        assert_true(!done || is_key(found, keys[1]));
+        store_close(store);
+        MUST(fs_remove_tree(state_dir, &err));
+    }
+    assert_true(points > 40);
+}
+
 /* -- full disks --------------------------------------------------------------------------------------- */
 
 static int failures_seen[3];
@@ -1276,8 +1848,8 @@ static int live_on_little(void)
         failures_seen[0]++;
         return 1;
     }
-    bool first = store_version_add(store, NAME, PART(0), 1, &version, &err) &&
-                 store_live_switch(store, NAME, 1, &err);
+    bool first =
+        store_version_add(store, NAME, PART(0), 1, &version, &err) && store_live_switch(store, NAME, 1, &err);
     if (!first) {
         assert_int_equal(err.code, ERR_NO_SPACE);
         assert_non_null(strstr(err.text, state_dir));
@@ -1373,13 +1945,26 @@ int main(void)
         TEST(configuration_comes_back_over_defaults),
         TEST(an_unchanged_file_keeps_its_comments),
         TEST(what_would_not_read_back_is_not_saved),
+        TEST(a_password_in_the_configuration_is_private),
         TEST(a_broken_configuration_is_told_by_file_and_line),
         TEST(one_account_key_serves_all_but_those_with_their_own),
         TEST(a_damaged_account_key_is_not_replaced),
         TEST(account_records_come_back),
+        TEST(the_server_of_a_record_is_filled_in),
+        TEST(named_accounts_have_keys_and_records_of_their_own),
+        TEST(no_path_is_made_of_a_bad_account),
+        TEST(an_imported_key_is_the_accounts_own_and_loses_none),
+        TEST(a_key_change_goes_by_the_thumbprint),
+        TEST(the_shared_key_is_not_taken_from_others),
+        TEST(a_key_on_a_token_is_told_from_one_in_a_file),
+        TEST(all_accounts_are_listed),
+        TEST(what_was_asked_of_a_ca_is_remembered),
+        TEST(keys_that_others_know_are_remembered),
         TEST(a_hostile_ca_url_stays_below_accounts),
         TEST(the_directory_document_is_kept_byte_for_byte),
         TEST(versions_follow_each_other_and_live_is_switched),
+        TEST(two_certificates_are_one_version),
+        TEST(a_certificate_may_come_without_its_key),
         TEST(numbers_are_never_used_again),
         TEST(pruning_keeps_the_newest_and_the_live_one),
         TEST(live_goes_to_whole_versions_only),
@@ -1396,6 +1981,8 @@ int main(void)
         TEST(things_in_the_way_are_named),
         TEST(a_renewal_killed_anywhere_leaves_a_whole_certificate),
         TEST(a_deletion_killed_anywhere_can_be_completed),
+        TEST(a_key_change_killed_anywhere_leaves_the_key_to_use),
+        TEST(an_import_killed_anywhere_loses_no_key),
         TEST(a_full_disk_costs_nothing_that_was_there),
         TEST(a_read_only_file_system_is_told),
     };

@@ -1,5 +1,5 @@
-/* Keys on a token: SoftHSM, in a directory of its own, through whichever of OpenSSL's two ways is installed (provider, engine); and keys of a
- * TPM, which swtpm plays. What is not installed is skipped, by name. */
+/* Keys on a token: SoftHSM, in a directory of its own, through whichever of OpenSSL's two ways is installed
+ * (provider, engine); and keys of a TPM, which swtpm plays. What is not installed is skipped, by name. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -107,7 +107,8 @@ static void refuse(const char *path, const char *query, const char *part)
 }
 
 /* Verify what key_sign() made, with a public key that has never seen the token. */
-static bool verify(EVP_PKEY *pkey, const char *digest, int width, const void *data, size_t len, const struct buf *raw)
+static bool verify(EVP_PKEY *pkey, const char *digest, int width, const void *data, size_t len,
+                   const struct buf *raw)
 {
     unsigned char *der = NULL;
     const unsigned char *signature = (const unsigned char *)raw->data;
@@ -194,7 +195,8 @@ static void use_key(struct key *key, enum key_type type)
 static void what_looks_like_a_uri(void **state)
 {
     static const char *const uris[] = {"pkcs11:token=a", "PKCS11:x", "handle:0x81000001", "tpm2:/key.pem"};
-    static const char *const others[] = {"", "/etc/key.pem", "pkcs11", "file:/x", "-----BEGIN", "handle", "{"};
+    static const char *const others[] = {"",           "/etc/key.pem", "pkcs11", "file:/x",
+                                         "-----BEGIN", "handle",       "{"};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(uris); i++)
         assert_true(key_is_uri(uris[i]));
@@ -255,7 +257,10 @@ static void pin_files_that_hold_no_pin(void **state)
     static const struct {
         const char *content, *part;
         size_t len;
-    } rows[] = {{"", "empty", 0}, {"\n", "empty", 1}, {"1\n2\n", "more than one line", 4}, {"1\0002", "more than one line", 3}};
+    } rows[] = {{"", "empty", 0},
+                {"\n", "empty", 1},
+                {"1\n2\n", "more than one line", 4},
+                {"1\0002", "more than one line", 3}};
     AUTO_FREE char *path = fs_join(dir, "bad-pin");
     AUTO_FREE char *uri = mem_fmt("pkcs11:object=a?pin-source=%s", path);
     struct err err = ERR_INIT;
@@ -320,6 +325,7 @@ static void many_keys_are_open_at_once(void **state)
     (void)state;
     AUTO_KEY *ec = open_key("token=tlsup-test;object=ec", "pin-value=" PIN_ESCAPED);
     AUTO_KEY *rsa = open_key("token=tlsup-test;object=rsa", "pin-value=" PIN_ESCAPED);
+    refuse("token=tlsup-other;object=ec", "", "wants a PIN"); /* nobody tries that of another token */
     AUTO_KEY *other = open_key("token=tlsup-other;object=ec", "pin-value=0000");
     struct err err = ERR_INIT;
     AUTO_KEY *memory = NULL;
@@ -334,7 +340,8 @@ static void many_keys_are_open_at_once(void **state)
     assert_null(key_uri(memory));
     AUTO_BUF jws = BUF_INIT;
     assert_true(jws_key_change(memory, ec, "https://ca.example/kc", "https://ca.example/a/1", &jws, &err));
-    assert_true(jws_external_account(ec, "https://ca.example/na", "kid", "MDEyMzQ1Njc4OWFiY2RlZg", NULL, &jws, &err));
+    assert_true(
+        jws_external_account(ec, "https://ca.example/na", "kid", "MDEyMzQ1Njc4OWFiY2RlZg", NULL, &jws, &err));
 }
 
 static void a_certificate_matches_its_key_on_the_token(void **state)
@@ -385,7 +392,8 @@ static void what_is_missing_is_named(void **state)
     refuse("serial=nothing;object=ec", "pin-value=4711x", "no token that the URI fits");
     refuse("token=tlsup-test;object=nothing", "pin-value=" PIN_ESCAPED, "no such private key");
     refuse("token=tlsup-test;id=%77", "pin-value=" PIN_ESCAPED, "no such private key");
-    refuse_uri("pkcs11:object=a?pin-value=4711x&module-path=/nowhere/libsofthsm2.so", ERR_CRYPTO, "/nowhere/libsofthsm2.so");
+    refuse_uri("pkcs11:object=a?pin-value=4711x&module-path=/nowhere/libsofthsm2.so", ERR_CRYPTO,
+               "/nowhere/libsofthsm2.so");
     AUTO_FREE char *text = mem_fmt("pkcs11:object=a?pin-value=4711x&module-path=%s", pin_file);
     refuse_uri(text, ERR_CRYPTO, "cannot be used");
     refuse_uri("pkcs11:object=a?pin-value=4711x&module-path=libc.so.6", ERR_CRYPTO, "not a PKCS#11 module");
@@ -430,7 +438,8 @@ static void keys_that_no_ca_takes(void **state)
     refuse("token=tlsup-test;object=weak", "pin-value=" PIN_ESCAPED, "type or size");
 }
 
-/* No question may ever reach the terminal: with one of its own, in a session of its own, the process would wait for ever. */
+/* No question may ever reach the terminal: with one of its own, in a session of its own, the process would
+ * wait for ever. */
 static void nothing_asks_on_the_terminal(void **state)
 {
     (void)state;
@@ -501,7 +510,8 @@ static bool tpm_run(const char *const *argv)
 }
 #define TPM_RUN(...) tpm_run((const char *const[]){__VA_ARGS__, NULL})
 
-/* swtpm, on sockets in our directory, with a key file that wants a PIN, and a persistent key that wants none. */
+/* swtpm, on sockets in our directory, with a key file that wants a PIN, and a persistent key that wants none.
+ */
 static bool start_tpm(void)
 {
     AUTO_FREE char *state = mem_fmt("dir=%s", dir);
@@ -515,8 +525,8 @@ static bool start_tpm(void)
         int null = open("/dev/null", O_RDWR); /* it talks */
         dup2(null, 1);
         dup2(null, 2);
-        execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--ctrl", control,
-               "--flags", "not-need-init,startup-clear", (char *)NULL);
+        execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--ctrl",
+               control, "--flags", "not-need-init,startup-clear", (char *)NULL);
         _exit(127);
     }
     for (int i = 0; i < 500 && !fs_exists(socket); i++)
@@ -525,19 +535,21 @@ static bool start_tpm(void)
     tpm_file = fs_join(dir, "key.tss2");
     tpm_pin_file = fs_join(dir, "tpm-pin");
     struct err err = ERR_INIT;
-    if (!TPM_RUN("openssl", "genpkey", "-provider", "tpm2", "-provider", "default", "-algorithm", "EC", "-pkeyopt",
-                 "group:P-256", "-pkeyopt", "user-auth:4711", "-out", tpm_file) ||
+    if (!TPM_RUN("openssl", "genpkey", "-provider", "tpm2", "-provider", "default", "-algorithm", "EC",
+                 "-pkeyopt", "group:P-256", "-pkeyopt", "user-auth:4711", "-out", tpm_file) ||
         !fs_write(tpm_pin_file, "4711\n", 5, 0600, &err))
         return false;
     tpm_has_handles =
         spawn_find("tpm2_evictcontrol") &&
         TPM_RUN("tpm2_createprimary", "-Q", "-C", "o", "-G", "ecc256:ecdsa", "-c", "p.ctx", "-a",
                 "sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth") &&
-        TPM_RUN("tpm2_flushcontext", "-t") && TPM_RUN("tpm2_evictcontrol", "-C", "o", "-c", "p.ctx", "0x81000001") &&
         TPM_RUN("tpm2_flushcontext", "-t") &&
-        TPM_RUN("tpm2_createprimary", "-Q", "-C", "o", "-G", "rsa2048:rsassa-sha256", "-p", "4711", "-c", "q.ctx", "-a",
-                "sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth") &&
-        TPM_RUN("tpm2_flushcontext", "-t") && TPM_RUN("tpm2_evictcontrol", "-C", "o", "-c", "q.ctx", "0x81000002") &&
+        TPM_RUN("tpm2_evictcontrol", "-C", "o", "-c", "p.ctx", "0x81000001") &&
+        TPM_RUN("tpm2_flushcontext", "-t") &&
+        TPM_RUN("tpm2_createprimary", "-Q", "-C", "o", "-G", "rsa2048:rsassa-sha256", "-p", "4711", "-c",
+                "q.ctx", "-a", "sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth") &&
+        TPM_RUN("tpm2_flushcontext", "-t") &&
+        TPM_RUN("tpm2_evictcontrol", "-C", "o", "-c", "q.ctx", "0x81000002") &&
         TPM_RUN("tpm2_flushcontext", "-t");
     putenv(tpm_env);
     return true;
@@ -611,10 +623,10 @@ static void persistent_keys_of_a_tpm(void **state)
 
 static const char *find_module(void)
 {
-    static const char *const paths[] = {"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so",
-                                        "/usr/lib64/pkcs11/libsofthsm2.so", "/usr/lib/pkcs11/libsofthsm2.so",
-                                        "/usr/local/lib/softhsm/libsofthsm2.so",
-                                        "/opt/homebrew/lib/softhsm/libsofthsm2.so"};
+    static const char *const paths[] = {
+        "/usr/lib/softhsm/libsofthsm2.so",       "/usr/lib64/softhsm/libsofthsm2.so",
+        "/usr/lib64/pkcs11/libsofthsm2.so",      "/usr/lib/pkcs11/libsofthsm2.so",
+        "/usr/local/lib/softhsm/libsofthsm2.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so"};
     for (size_t i = 0; i < COUNT_OF(paths); i++)
         if (fs_exists(paths[i]))
             return paths[i];
@@ -623,8 +635,8 @@ static const char *find_module(void)
 
 static bool make_key(const char *token, const char *pin, const char *type, const char *id, const char *label)
 {
-    return RUN("pkcs11-tool", "--module", module, "--token-label", token, "--login", "--pin", pin, "--keypairgen",
-               "--key-type", type, "--id", id, "--label", label);
+    return RUN("pkcs11-tool", "--module", module, "--token-label", token, "--login", "--pin", pin,
+               "--keypairgen", "--key-type", type, "--id", id, "--label", label);
 }
 
 static bool make_tokens(void)
@@ -632,14 +644,16 @@ static bool make_tokens(void)
     struct err err = ERR_INIT;
     AUTO_FREE char *conf = fs_join(dir, "softhsm2.conf");
     AUTO_FREE char *store = fs_join(dir, "tokens");
-    AUTO_FREE char *text = mem_fmt("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", store);
+    AUTO_FREE char *text =
+        mem_fmt("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", store);
     softhsm_env = mem_fmt("SOFTHSM2_CONF=%s", conf);
     putenv(softhsm_env);
     return fs_mkdirs(store, 0700, &err) && fs_write(conf, text, strlen(text), 0600, &err) &&
            fs_write(pin_file, PIN "\n", strlen(PIN) + 1, 0600, &err) &&
-           RUN("softhsm2-util", "--init-token", "--free", "--label", "tlsup-test", "--so-pin", "12345678", "--pin", PIN) &&
-           RUN("softhsm2-util", "--init-token", "--free", "--label", "tlsup-other", "--so-pin", "12345678", "--pin",
-               "0000") &&
+           RUN("softhsm2-util", "--init-token", "--free", "--label", "tlsup-test", "--so-pin", "12345678",
+               "--pin", PIN) &&
+           RUN("softhsm2-util", "--init-token", "--free", "--label", "tlsup-other", "--so-pin", "12345678",
+               "--pin", "0000") &&
            make_key("tlsup-test", PIN, "EC:prime256v1", "01", "ec") &&
            make_key("tlsup-test", PIN, "rsa:2048", "02", "rsa") &&
            make_key("tlsup-test", PIN, "EC:secp384r1", "03", "ec384") &&
@@ -647,7 +661,8 @@ static bool make_tokens(void)
            make_key("tlsup-other", "0000", "EC:prime256v1", "01", "ec");
 }
 
-/* Drivers stay loaded, and who has logged in stays so: each of the two ways gets a process of its own. The exit status, or 99. */
+/* Drivers stay loaded, and who has logged in stays so: each of the two ways gets a process of its own. The
+ * exit status, or 99. */
 static int in_child(int (*function)(void))
 {
     fflush(NULL);
@@ -667,7 +682,8 @@ static int has_engine(void)
 {
     struct err err = ERR_INIT;
     struct key *key = NULL;
-    return key_open_uri("pkcs11:token=none;object=none", &key, &err) || !strstr(err.text, "no working driver");
+    return key_open_uri("pkcs11:token=none;object=none", &key, &err) ||
+           !strstr(err.text, "no working driver");
 }
 
 /* The wrong PINs come first: once logged in, a process has no more need of one. */
@@ -710,7 +726,8 @@ static int run_pkcs11(void)
         return 1;
     }
     if (SANITIZED)
-        print_message("skipped: the provider pkcs11 loads modules in a way that the address sanitizer refuses\n");
+        print_message(
+            "skipped: the provider pkcs11 loads modules in a way that the address sanitizer refuses\n");
     else if (in_child(has_provider))
         failed += in_child(run_provider);
     else
@@ -763,10 +780,8 @@ static void no_driver_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest uris[] = {
-        cmocka_unit_test(what_looks_like_a_uri),
-        cmocka_unit_test(uris_that_say_too_little_or_too_much),
-        cmocka_unit_test(pin_files_that_hold_no_pin),
-        cmocka_unit_test(opening_counts_as_holding_a_key),
+        cmocka_unit_test(what_looks_like_a_uri),      cmocka_unit_test(uris_that_say_too_little_or_too_much),
+        cmocka_unit_test(pin_files_that_hold_no_pin), cmocka_unit_test(opening_counts_as_holding_a_key),
         cmocka_unit_test(no_driver_is_said),
     };
     struct err err = ERR_INIT;

@@ -1,5 +1,5 @@
-"""A small scripted CA for what a real one will not do: it speaks enough ACME to issue certificates, validates http-01 for real, and can be
-told to misbehave at any step.
+"""A small scripted CA for what a real one will not do: it speaks enough ACME to issue certificates, to change and to give up accounts, to
+revoke, and to say when to renew; validates http-01 for real, and can be told to misbehave at any step.
 
     ca = FakeCA(directory, authority, port)
     ca.misbehave("order", Problem(429, "rateLimited", "too many orders", headers={"Retry-After": "86400"}))
@@ -9,7 +9,9 @@ function (ca, request) -> Reply or None for the normal answer.
 """
 
 import base64
+import calendar
 import hashlib
+import hmac
 import http.server
 import itertools
 import json
@@ -22,7 +24,8 @@ import time
 
 from . import net, pki
 
-STEPS = ("directory", "nonce", "account", "order", "order-poll", "authorization", "challenge", "finalize", "certificate")
+STEPS = ("directory", "nonce", "account", "order", "order-poll", "authorization", "challenge", "finalize", "certificate", "alternate",
+         "key-change", "revoke", "renewal-info")
 DAY = 86400
 
 
@@ -32,6 +35,52 @@ def b64(data):
 
 def unb64(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+# -- signatures, by the openssl command ---------------------------------------------------------------------
+
+CURVES = {"P-256": "3059301306072a8648ce3d020106082a8648ce3d030107034200", "P-384": "3076301006072a8648ce3d020106052b81040022036200"}
+DIGESTS = {"ES256": "-sha256", "RS256": "-sha256", "ES384": "-sha384"}
+
+
+def _der(tag, body):
+    length = len(body)
+    size = bytes([length]) if length < 128 else bytes([0x80 | (n := (length.bit_length() + 7) // 8)]) + length.to_bytes(n, "big")
+    return bytes([tag]) + size + body
+
+
+def _der_integer(data):
+    data = data.lstrip(b"\0") or b"\0"
+    return _der(2, (b"\0" if data[0] & 0x80 else b"") + data)
+
+
+def public_key_of_jwk(jwk):
+    """SubjectPublicKeyInfo in DER."""
+    if jwk["kty"] == "EC":
+        return bytes.fromhex(CURVES[jwk["crv"]]) + b"\x04" + unb64(jwk["x"]) + unb64(jwk["y"])
+    numbers = _der(0x30, _der_integer(unb64(jwk["n"])) + _der_integer(unb64(jwk["e"])))
+    return _der(0x30, bytes.fromhex("300d06092a864886f70d0101010500") + _der(3, b"\0" + numbers))
+
+
+def signature_holds(jws, jwk, directory):
+    """Is this flattened JWS signed with the key of the JWK?"""
+    alg, signature = json.loads(unb64(jws["protected"]))["alg"], unb64(jws["signature"])
+    if alg.startswith("ES"):
+        half = len(signature) // 2
+        signature = _der(0x30, _der_integer(signature[:half]) + _der_integer(signature[half:]))
+    stamp = secrets.token_hex(8)
+    key, sig = directory / f"{stamp}.der", directory / f"{stamp}.sig"
+    key.write_bytes(public_key_of_jwk(jwk))
+    sig.write_bytes(signature)
+    out = pki.openssl("dgst", DIGESTS[alg], "-verify", key, "-keyform", "DER", "-signature", sig,
+                      stdin=f"{jws['protected']}.{jws['payload']}".encode(), check=False)
+    key.unlink()
+    sig.unlink()
+    return b"Verified OK" in out
+
+
+def thumbprint_of(jwk):
+    return b64(hashlib.sha256(json.dumps(jwk, sort_keys=True, separators=(",", ":")).encode()).digest())
 
 
 class Reply:
@@ -72,9 +121,9 @@ class Cut:
 class Request:
     def __init__(self, method, path, headers, body):
         self.method, self.path, self.headers, self.body = method, path, headers, body
-        self.protected = self.payload = None
+        self.protected = self.payload = self.jws = None
         if method == "POST":
-            jws = json.loads(body)
+            jws = self.jws = json.loads(body)
             self.protected = json.loads(unb64(jws["protected"]))
             self.payload = json.loads(unb64(jws["payload"])) if jws["payload"] else ""
 
@@ -82,7 +131,7 @@ class Request:
 class FakeCA:
     def __init__(self, directory, authority, port, certificate=None, hosts=("localhost", "127.0.0.1", "::1")):
         """`certificate`: (cert, key) for its own HTTPS, if not a good one."""
-        self.authority, self.port = authority, port
+        self.authority, self.port, self.directory = authority, port, pathlib.Path(directory)
         self.bundle = authority.cert
         self.issuer = authority.intermediate(pathlib.Path(directory) / f"issuer-{port}")
         self.roots = authority.cert
@@ -95,6 +144,17 @@ class FakeCA:
         self.retry_after = "1"          # on pending, processing
         self.polls_until_valid = 0      # of an order in processing
         self.hold = False               # leave triggered challenges pending until this is false again
+        self.strict_signatures = False  # verify each one
+        self.terms = f"https://localhost:{port}/terms"  # an account that agreed to others must agree again
+        self.eab = None                 # {kid: HMAC key}: then an account needs a binding
+        self.eab_once = False           # each kid for one account
+        self.profiles = None            # {name: description}
+        self.window = None              # (start, end) in RFC 3339 or None: then renewal information is advertised
+        self.explanation = None         # its explanationURL
+        self.takes_dates = False        # notBefore and notAfter
+        self.alternates = []            # issuers (pki.Authority) whose chains are offered beside the default one
+        self.revoked = {}               # SHA-256 of a certificate's DER -> reason
+        self.issued = {}                # the same -> account number
         self.closing = threading.Event()
         cert, key = certificate or authority.server(f"fake-{port}", list(hosts))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -165,7 +225,8 @@ class FakeCA:
         if word == "order" and request.method == "POST":
             return "order-poll"
         return {"nonce": "nonce", "new-account": "account", "account": "account", "new-order": "order", "authz": "authorization",
-                "chall": "challenge", "finalize": "finalize", "cert": "certificate"}.get(word, "directory")
+                "chall": "challenge", "finalize": "finalize", "cert": "certificate", "alternate": "alternate", "key-change": "key-change",
+                "revoke": "revoke", "renewal-info": "renewal-info"}.get(word, "directory")
 
     def answer(self, request):
         step = self.step_of(request)
@@ -209,6 +270,22 @@ class FakeCA:
         if nonce not in self.nonces:
             return Problem(400, "badNonce", "this nonce is not ours or was used")
         self.nonces.discard(nonce)
+        return self.check_signer(request)
+
+    def account_of(self, request):
+        """The account whose kid the request has, None when there is none."""
+        return next((a for a in self.accounts.values() if self.account_url(a) == request.protected.get("kid")), None)
+
+    def account_url(self, account):
+        return f"{self.base}/account/{account['number']}"
+
+    def check_signer(self, request):
+        account = self.account_of(request) if "kid" in request.protected else None
+        jwk = request.protected.get("jwk") or (account or {}).get("jwk")
+        if self.strict_signatures and jwk and not signature_holds(request.jws, jwk, self.directory):
+            return Problem(403, "unauthorized", "the signature is not by the key of this account")
+        if account and account["status"] != "valid":
+            return Problem(403, "unauthorized", f"the account is {account['status']}")
         return None
 
     def new_nonce(self):
@@ -217,37 +294,113 @@ class FakeCA:
         return nonce
 
     def on_directory(self, _request):
-        return Reply(body={"newNonce": self.base + "/nonce", "newAccount": self.base + "/new-account", "newOrder": self.base + "/new-order",
-                           "revokeCert": self.base + "/revoke", "keyChange": self.base + "/key-change",
-                           "meta": {"termsOfService": self.base + "/terms", "website": self.base, "caaIdentities": ["fake.test"]},
-                           b64(secrets.token_bytes(6)): "an unknown key"}, nonce=False)
+        meta = {"termsOfService": self.terms, "website": self.base, "caaIdentities": ["fake.test"]}
+        if self.eab is not None:
+            meta["externalAccountRequired"] = True
+        if self.profiles is not None:
+            meta["profiles"] = self.profiles
+        body = {"newNonce": self.base + "/nonce", "newAccount": self.base + "/new-account", "newOrder": self.base + "/new-order",
+                "revokeCert": self.base + "/revoke", "keyChange": self.base + "/key-change", "meta": meta,
+                b64(secrets.token_bytes(6)): "an unknown key"}
+        if self.window is not None:
+            body["renewalInfo"] = self.base + "/renewal-info"
+        return Reply(body=body, nonce=False)
 
     def on_nonce(self, request):
         return Reply(200 if request.method == "HEAD" else 204)
 
     def on_account(self, request):
         if request.path != "/new-account":
-            return Reply(body={"status": "valid", "contact": []})
-        jwk = json.dumps(request.protected["jwk"], sort_keys=True, separators=(",", ":"))
-        print_ = b64(hashlib.sha256(jwk.encode()).digest())
+            return self.change_account(request)
+        jwk = request.protected["jwk"]
+        print_ = thumbprint_of(jwk)
         known = print_ in self.accounts
         if not known:
             if request.payload.get("onlyReturnExisting"):
                 return Problem(400, "accountDoesNotExist", "no such account")
             if not request.payload.get("termsOfServiceAgreed"):
                 return Problem(403, "userActionRequired", "agree to the terms of service first")
-            self.accounts[print_] = {"number": next(self.counter), "contact": request.payload.get("contact", [])}
+            trouble = self.check_binding(request)
+            if trouble is not None:
+                return trouble
+            self.accounts[print_] = {"number": next(self.counter), "contact": request.payload.get("contact", []), "jwk": jwk,
+                                     "status": "valid", "terms": self.terms}
         self.last_thumbprint = print_
-        return Reply(200 if known else 201, {"status": "valid", "contact": self.accounts[print_]["contact"]},
-                     headers={"Location": f"{self.base}/account/{self.accounts[print_]['number']}"})
+        account = self.accounts[print_]
+        return Reply(200 if known else 201, {"status": account["status"], "contact": account["contact"]},
+                     headers={"Location": self.account_url(account)})
+
+    def check_binding(self, request):
+        """External account binding, RFC 8555 section 7.3.4."""
+        if self.eab is None:
+            return None
+        binding = request.payload.get("externalAccountBinding")
+        if binding is None:
+            return Problem(403, "externalAccountRequired", "an external account is required")
+        header = json.loads(unb64(binding["protected"]))
+        if set(header) != {"alg", "kid", "url"} or header["url"] != self.base + "/new-account":
+            self.violations.append(f"the header of an external account binding is {header}")
+        if json.loads(unb64(binding["payload"])) != request.protected["jwk"]:
+            self.violations.append("an external account binding is not for the key of the account")
+        digest = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}.get(header["alg"])
+        self.last_binding = header
+        if header["kid"] not in self.eab or digest is None:
+            return Problem(403, "unauthorized", "the external account is not known")
+        signed = f"{binding['protected']}.{binding['payload']}".encode()
+        if not hmac.compare_digest(hmac.new(self.eab[header["kid"]], signed, digest).digest(), unb64(binding["signature"])):
+            return Problem(403, "unauthorized", "the external account binding does not verify")
+        if self.eab_once:
+            del self.eab[header["kid"]]
+        return None
+
+    def change_account(self, request):
+        account = self.account_of(request)
+        if account is None:
+            return Problem(400, "accountDoesNotExist", "no such account")
+        change = request.payload or {}
+        if change.get("status") == "deactivated":
+            account["status"] = "deactivated"
+        if change.get("termsOfServiceAgreed"):
+            account["terms"] = self.terms
+        account["contact"] = change.get("contact", account["contact"])
+        return Reply(body={"status": account["status"], "contact": account["contact"]})
+
+    def on_key_change(self, request):
+        """RFC 8555 section 7.3.5. The old key has signed the outer message, the new one the inner."""
+        account, inner = self.account_of(request), request.payload
+        if account is None:
+            return Problem(400, "accountDoesNotExist", "no such account")
+        header, change = json.loads(unb64(inner["protected"])), json.loads(unb64(inner["payload"]))
+        if set(header) != {"alg", "jwk", "url"} or header["url"] != request.protected["url"]:
+            self.violations.append(f"the inner header of a key change is {header}")
+        if set(inner) != {"protected", "payload", "signature"}:
+            self.violations.append(f"the inner message of a key change has {sorted(inner)}")
+        if change != {"account": self.account_url(account), "oldKey": account["jwk"]}:
+            return Problem(400, "malformed", "the key change is about another account or key")
+        if not signature_holds(inner, header["jwk"], self.directory):
+            return Problem(400, "malformed", "the new key has not signed")
+        new = thumbprint_of(header["jwk"])
+        if new in self.accounts:
+            return Problem(409, "conflict", "the key is in use", headers={"Location": self.account_url(self.accounts[new])})
+        old = next(t for t, a in self.accounts.items() if a is account)
+        self.accounts[new] = {**self.accounts.pop(old), "jwk": header["jwk"]}
+        return Reply(body={"status": "valid", "contact": account["contact"]})
 
     def thumbprint(self, request):
-        number = int(request.protected["kid"].rsplit("/", 1)[1])
-        return next((t for t, a in self.accounts.items() if a["number"] == number), None)
+        return next((t for t, a in self.accounts.items() if self.account_url(a) == request.protected["kid"]), None)
 
     def on_order(self, request):
-        if self.thumbprint(request) is None:
+        account = self.account_of(request)
+        if account is None:
             return Problem(400, "accountDoesNotExist", "no such account")
+        if account["terms"] != self.terms:
+            return Problem(403, "userActionRequired", "the terms of service have changed", instance=self.terms,
+                           headers={"Link": f'<{self.terms}>;rel="terms-of-service"'})
+        profile = request.payload.get("profile")
+        if profile is not None and profile not in (self.profiles or {}):
+            return Problem(400, "invalidProfile", f'there is no profile "{profile}"')
+        if not self.takes_dates and {"notBefore", "notAfter"} & set(request.payload):
+            return Problem(400, "malformed", "notBefore and notAfter are not supported")
         number = next(self.counter)
         authorizations = []
         for identifier in request.payload["identifiers"]:
@@ -256,7 +409,7 @@ class FakeCA:
                                         "status": "valid" if self.preauthorized else "pending", "thumbprint": self.thumbprint(request)}
             authorizations.append(key)
         self.orders[number] = {"identifiers": request.payload["identifiers"], "authorizations": authorizations, "status": "pending",
-                               "polls": 0}
+                               "polls": 0, "asked": request.payload, "account": account["number"]}
         return Reply(201, self.order_body(number), headers={"Location": f"{self.base}/order/{number}"})
 
     def order_body(self, number):
@@ -321,9 +474,11 @@ class FakeCA:
 
     def fetch(self, one):
         path = f"/.well-known/acme-challenge/{one['token']}"
-        name = one["identifier"]["value"]
+        name, address = one["identifier"]["value"], "127.0.0.1"
+        if one["identifier"]["type"] == "ip":
+            address, name = name, f"[{name}]" if ":" in name else name
         try:
-            answer = net.http(name, path, timeout=5)
+            answer = net.http(name, path, address, timeout=5)
         except OSError as error:
             return {"type": "urn:ietf:params:acme:error:connection", "detail": f"Fetching http://{name}{path}: {error}", "status": 400}
         if answer.status != 200 or answer.body.strip() != f"{one['token']}.{one['thumbprint']}":
@@ -342,16 +497,64 @@ class FakeCA:
         # Without a Location on purpose: many CAs leave it out.
         return Reply(body=self.order_body(number), headers={"Retry-After": self.retry_after})
 
-    def sign(self, csr, names, issuer=None):
+    def sign(self, csr, names, issuer=None, dates=None):
         now = time.time()
         begin = now - self.not_before_ago_s
-        return (issuer or self.issuer).sign(csr, names, begin, begin + self.lifetime_s)
+        return (issuer or self.issuer).sign(csr, names, *(dates or (begin, begin + self.lifetime_s)))
+
+    def dates_of(self, order):
+        """(from, to) in seconds where the order asked for them, else None."""
+        asked = [order["asked"].get(m) for m in ("notBefore", "notAfter")]
+        if not any(asked):
+            return None
+        begin, end = (calendar.timegm(time.strptime(a, "%Y-%m-%dT%H:%M:%SZ")) if a else None for a in asked)
+        begin = begin or time.time() - self.not_before_ago_s
+        return begin, end or begin + self.lifetime_s
 
     def on_certificate(self, request):
-        order = self.orders[int(request.path.rsplit("/", 1)[1])]
+        number = int(request.path.rsplit("/", 1)[1])
+        order = self.orders[number]
         if "pem" not in order:
-            order["pem"] = self.sign(order["csr"], [i["value"] for i in order["identifiers"]])
-        return self.pem_reply(order["pem"] + self.issuer.cert.read_bytes())
+            names, dates = [i["value"] for i in order["identifiers"]], self.dates_of(order)
+            order["pem"] = self.sign(order["csr"], names, dates=dates)
+            order["others"] = [self.sign(order["csr"], names, issuer, dates) + issuer.cert.read_bytes() for issuer in self.alternates]
+            self.issued[pki.sha256_of(order["pem"])] = order["account"]
+        reply = self.pem_reply(order["pem"] + self.issuer.cert.read_bytes())
+        reply.headers["Link"] = [f'<{self.url}>;rel="index"', *(f'<{self.base}/alternate/{number}/{i}>;title="x";rel="alternate"'
+                                                                for i in range(len(self.alternates)))]
+        return reply
+
+    def on_alternate(self, request):
+        number, which = map(int, request.path.split("/")[2:])
+        return self.pem_reply(self.orders[number]["others"][which])
+
+    def on_revoke(self, request):
+        """RFC 8555 section 7.6: by the account that issued it, or by the certificate's own key."""
+        der = unb64(request.payload["certificate"])
+        digest, reason = hashlib.sha256(der).hexdigest(), request.payload.get("reason")
+        if set(request.payload) - {"certificate", "reason"}:
+            self.violations.append(f"a revocation with {sorted(request.payload)}")
+        if digest not in self.issued:
+            return Problem(404, "malformed", "no such certificate")
+        if "jwk" in request.protected:
+            key = pki.openssl("x509", "-inform", "DER", "-noout", "-pubkey", stdin=der)
+            if pki.openssl("pkey", "-pubin", "-outform", "DER", stdin=key) != public_key_of_jwk(request.protected["jwk"]):
+                return Problem(403, "unauthorized", "this is not the certificate's key")
+        elif (self.account_of(request) or {}).get("number") != self.issued[digest]:
+            return Problem(403, "unauthorized", "the certificate is another account's")
+        if digest in self.revoked:
+            return Problem(400, "alreadyRevoked", "it is revoked already")
+        if reason not in (None, 0, 1, 3, 4, 5):
+            return Problem(400, "badRevocationReason", f"reason {reason} is not taken")
+        self.revoked[digest] = reason or 0
+        return Reply()
+
+    def on_renewal_info(self, _request):
+        start, end = self.window
+        body = {"suggestedWindow": {"start": start, "end": end}}
+        if self.explanation:
+            body["explanationURL"] = self.explanation
+        return Reply(body=body, headers={"Retry-After": "21600"}, nonce=False)
 
     def pem_reply(self, pem):
         return Reply(body=pem, content_type="application/pem-certificate-chain")
@@ -402,8 +605,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers.setdefault("Content-Length", str(len(reply.body)))
         headers.setdefault("Link", f'<{self.ca.url}>;rel="index"')
         for name, value in headers.items():
-            if value is not None:
-                self.send_header(name, value)
+            for each in value if isinstance(value, list) else [value] if value is not None else []:
+                self.send_header(name, each)
         self.end_headers()
         if self.command != "HEAD" and reply.status != 204:
             self.wfile.write(reply.body)

@@ -66,7 +66,7 @@ class Pebble:
     """One running CA. Reachable by localhost, 127.0.0.1 and ::1; its own HTTPS certificate comes from `authority`."""
 
     def __init__(self, version, program, directory, authority, port, nonce_reject=5, sleep_s=0, authz_reuse=0, validity_s=None,
-                 blocklist=(), chain_length=None, eab=None):
+                 blocklist=(), chain_length=None, eab=None, caa_identities=None, resolver=f"127.0.0.1:{DNS_PORT}"):
         self.version, self.port, self.directory = version, port, pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.bundle = authority.cert
@@ -81,9 +81,11 @@ class Pebble:
         else:
             config["profiles"] = {"default": {"description": "tests", "validityPeriod": 7776000}}
             config["certificateValidityPeriod"] = 7776000
+        if caa_identities is not None:
+            config["caaIdentities"] = list(caa_identities)
         path = self.directory / "pebble.json"
         path.write_text(json.dumps({"pebble": config}))
-        self.program, self.path = program, path
+        self.program, self.path, self.resolver = program, path, resolver
         self.environment = {**os.environ, "PEBBLE_WFE_NONCEREJECT": str(nonce_reject), "PEBBLE_AUTHZREUSE": str(authz_reuse)}
         if sleep_s:
             self.environment["PEBBLE_VA_SLEEPTIME"] = str(sleep_s)
@@ -97,7 +99,7 @@ class Pebble:
 
     def start(self):
         self.log = open(self.log_path, "ab")
-        self.process = subprocess.Popen([self.program, "-strict", "-config", str(self.path), "-dnsserver", f"127.0.0.1:{DNS_PORT}"],
+        self.process = subprocess.Popen([self.program, "-strict", "-config", str(self.path), "-dnsserver", self.resolver],
                                         stdout=self.log, stderr=self.log, env=self.environment, start_new_session=True,
                                         cwd=self.directory)
         net.wait_for_port(self.port + 1, seconds=30, alive=lambda: self.process.poll() is None)
