@@ -288,7 +288,8 @@ static int64_t next_run_s(const struct cert_info *info)
 static bool is_due(const struct cert_info *info, const struct cert_state *state)
 {
     int64_t now_s = clock_now_s();
-    if (state->revoked || info->not_after_s <= now_s)
+    /* a window that reaches to the very end, or beyond it, is no reason to wait until then */
+    if (state->revoked || info->not_after_s - (info->not_after_s - info->not_before_s) / 10 <= now_s)
         return true;
     if (state->ari.chosen_s != 0 && info->ari_id[0] != '\0' && strcmp(state->ari.cert_id, info->ari_id) == 0)
         return ari_due(state->ari.chosen_s, now_s, now_s + next_run_s(info));

@@ -176,7 +176,8 @@ def test_key_file_that_others_can_read(tlsup, dns_ca, server, key, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"key", b'key "a" { algorithm hmac-sha256; };', b'key "a" { algorithm hmac-nonsense; secret "YWFh"; };',
-                                     b'key "a" { algorithm hmac-sha256; secret "!!!!"; };', b"\0\xff\n", b"A" * 200000])
+                                     b'key "a" { algorithm hmac-sha256; secret "!!!!"; };', b"\0\xff\n", b"A" * 200000],
+                         ids=["empty", "cut", "no-secret", "algorithm", "base64", "binary", "huge"])
 def test_key_file_that_is_none(tlsup, dns_ca, server, name, tmp_path, content):
     path = tmp_path / "broken.key"
     path.touch(mode=0o600)
@@ -500,7 +501,7 @@ def test_persist_falls_back(tlsup, persist_ca, server, name):
 class PersistCA(fakeca.FakeCA):
     """Offers dns-persist-01 as the second draft has it, and looks the record up at the test's BIND."""
 
-    issuers, prefix, server = ["fake.test", "fake.example"], "https://fake.test/acct/", None
+    issuers, prefix, bind = ["fake.test", "fake.example"], "https://fake.test/acct/", None
 
     def on_directory(self, request):
         reply = super().on_directory(request)
@@ -533,7 +534,7 @@ class PersistCA(fakeca.FakeCA):
     def fetch(self, one):
         name = one["identifier"]["value"]
         domain = name.removeprefix("*.")
-        found = self.server.txt(persist_record(domain))
+        found = self.bind.txt(persist_record(domain))
         for text in found:
             issuer, *parameters = [p.strip() for p in text.split(";")]
             values = dict(p.split("=", 1) for p in parameters)
@@ -546,7 +547,7 @@ class PersistCA(fakeca.FakeCA):
 @pytest.fixture
 def draft2(tmp_path, authority, server):
     ca = PersistCA(tmp_path, authority, 15400 + next(NAMES))
-    ca.server = server
+    ca.bind = server
     yield ca
     ca.close()
     assert not ca.violations, ca.violations
@@ -598,7 +599,7 @@ def test_draft2_without_what_the_directory_must_say(tlsup, draft2, server, name)
 
 
 @pytest.mark.parametrize("issuers", [[], [f"i{n}.test" for n in range(11)], ["evil\" IN TXT \"x"], ["a; accounturi=b"], [7], "fake.test",
-                                     ["x" * 300 + ".test"]])
+                                     ["x" * 300 + ".test"]], ids=["none", "eleven", "quote", "parameter", "number", "text", "long"])
 def test_draft2_hostile_issuers(tlsup, draft2, server, name, issuers):
     """What the CA sends is to end up in a zone: nothing but names of domains may."""
     draft2.issuers = issuers

@@ -160,8 +160,9 @@ struct fake {
     const char *const *records; /* "OWNER TYPE DATA" */
     const char *more;           /* one more record, which may come later */
     int queries;
-    int rcode;         /* for updates */
-    const char *extra; /* raw bytes behind the answer of an update */
+    struct strlist names; /* that it was asked about */
+    int rcode;            /* for updates */
+    const char *extra;    /* raw bytes behind the answer of an update */
     size_t extra_len;
 };
 
@@ -324,9 +325,9 @@ static void fill_answer(const struct fake *fake, const struct question *question
         counts[1] = add_matching(fake, cut, DNS_TYPE_NS, cut, out);
         struct entry entry;
         for (size_t i = 0; line_of(fake, i) != NULL; i++)
-            if (parse_entry(line_of(fake, i), &entry) && entry.type == DNS_TYPE_A &&
-                dns_name_within(entry.owner, cut))
-                counts[2] += add_matching(fake, entry.owner, DNS_TYPE_A, entry.owner, out);
+            if (parse_entry(line_of(fake, i), &entry) && entry.type == DNS_TYPE_NS &&
+                strcmp(entry.owner, cut) == 0)
+                counts[2] += add_matching(fake, entry.data, DNS_TYPE_A, entry.data, out);
         out->data[2] = (char)(out->data[2] & ~0x04);
     } else if (found == 0 && has_zone) {
         counts[1] = add_matching(fake, zone, DNS_TYPE_SOA, zone, out);
@@ -338,11 +339,12 @@ static void fill_answer(const struct fake *fake, const struct question *question
         set16(out, 6 + 2 * i, counts[i]);
 }
 
-static void good_answer(const struct fake *fake, const struct buf *query, struct buf *out)
+static void good_answer(struct fake *fake, const struct buf *query, struct buf *out)
 {
     struct question question;
     int rcode = 0;
     parse_question(query, &question);
+    strlist_add(&fake->names, question.name);
     buf_add(out, query->data, question.end);
     bool update = ((unsigned char)query->data[2] >> 3 & 0xF) == 5;
     out->data[2] = (char)(query->data[2] | 0x80 | (fake->manner == LAME || update ? 0 : 0x04));
@@ -383,7 +385,7 @@ static void shorten(struct buf *answer, size_t len)
 }
 
 /* A lie that fits in all but what `manner` says. */
-static void flood(const struct fake *fake, const struct buf *query, const struct sockaddr_storage *to,
+static void flood(struct fake *fake, const struct buf *query, const struct sockaddr_storage *to,
                   socklen_t to_len)
 {
     for (int i = 0; i < 40; i++) {
@@ -405,7 +407,9 @@ static void stranger(const struct fake *fake, const struct buf *query, const str
     AUTO_BUF lie = BUF_INIT;
     liar.records = lies;
     liar.more = NULL;
+    liar.names = (struct strlist)STRLIST_INIT;
     good_answer(&liar, query, &lie);
+    strlist_clear(&liar.names);
     send_to(bad_udp_source, to, to_len, &lie);
 }
 
@@ -601,6 +605,7 @@ static int end_test(void **state)
     for (size_t i = 0; i < n_fakes; i++) {
         close(fakes[i].udp);
         close(fakes[i].tcp);
+        strlist_clear(&fakes[i].names);
     }
     for (size_t i = 0; i < MAX_STREAMS; i++)
         if (streams[i].fd >= 0)
@@ -898,11 +903,35 @@ static void test_where_leaves_no_trace(void **state)
                                        "ns1.example.org A 127.0.0.11",
                                        /* the resolver would send us elsewhere */
                                        "_acme-challenge.www.example.org CNAME trap.example.org", NULL};
-    add_resolver(trap);
+    struct fake *resolver = add_resolver(trap);
     add_fake("127.0.0.11", GOOD, zone);
     ask(DNS_WHERE, "_acme-challenge.www.example.org", NULL, &result);
     assert_ok(result);
     assert_string_equal(result.answer.name, "_acme-challenge.www.example.org");
+    for (size_t i = 0; i < resolver->names.n; i++)
+        assert_int_not_equal(resolver->names.v[i][0], '_');
+}
+
+/* What resolvers say is remembered for a moment, not for long. */
+static void test_remembered_for_a_moment(void **state)
+{
+    NEEDS_NETWORK();
+    static const char *const names[] = {"_acme-challenge.www.example.org", "_b.www.example.org",
+                                        "_c.www.example.org"};
+    three_servers(GOOD, GOOD, GOOD);
+    struct dns *dns = new_dns();
+    int asked[COUNT_OF(names)];
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        AUTO_RESULT result;
+        if (i == 2)
+            clock_freeze(FROZEN_S, clock_mono_ms() + 30000);
+        ask_with(dns, DNS_WHERE, names[i], NULL, 60000, &result);
+        assert_ok(result);
+        asked[i] = fakes[0].queries;
+    }
+    assert_int_equal(asked[1], asked[0]);
+    assert_int_equal(asked[2], 2 * asked[0]);
+    dns_free(dns);
 }
 
 static void test_hidden_primary(void **state)
@@ -945,7 +974,7 @@ static void test_aliases(void **state)
     static const char *const net[] = {"example.net SOA ns2.example.net",
                                       "hop.example.net CNAME 1234.auth.ACME.test", NULL};
     static const char *const acme[] = {"acme.test SOA ns.acme.test", "1234.auth.acme.test TXT proof", NULL};
-    add_resolver(wide);
+    struct fake *resolver = add_resolver(wide);
     add_fake("127.0.0.11", GOOD, org);
     add_fake("127.0.0.12", GOOD, net);
     add_fake("127.0.0.13", GOOD, acme);
@@ -954,6 +983,7 @@ static void test_aliases(void **state)
     assert_string_equal(result.answer.name, "1234.auth.acme.test");
     assert_string_equal(result.answer.zone, "acme.test");
     assert_list(&result.answer.servers, "127.0.0.13#53");
+    assert_false(strlist_has(&resolver->names, "1234.auth.acme.test")); /* nor of where an alias leads */
     result_clear(&result);
     ask(DNS_TXT_EVERYWHERE, "_acme-challenge.www.example.org", "proof", &result);
     assert_ok(result);
@@ -1157,6 +1187,8 @@ static void test_odd_but_usable(void **state)
         if (!result.ok)
             fail_msg("manner %d: %s", (int)manners[i], result.err.text);
         assert_list(&result.answer.values, "hello");
+        if (manners[i] == WRONG_ID || manners[i] == WRONG_QUESTION)
+            assert_int_equal(clock_mono_ms(), 1000000); /* many guesses: no waiting for an end of them */
     }
 }
 
@@ -1888,6 +1920,7 @@ int main(void)
         cmocka_unit_test(test_resolv_conf),
         with_servers(test_where),
         with_servers(test_where_leaves_no_trace),
+        with_servers(test_remembered_for_a_moment),
         with_servers(test_hidden_primary),
         with_servers(test_aliases),
         with_servers(test_alias_circle),

@@ -15,6 +15,7 @@
 
 #include "../../src/cli/output.h"
 #include "../../src/cli/request.h"
+#include "tlsup/ca.h"
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
@@ -827,6 +828,11 @@ static void test_help_pages_are_whole(void **state)
             if (output_width(lines.v[i]) > 90)
                 fail_msg("too wide: %s", lines.v[i]);
     }
+    AUTO_BUF issue = BUF_INIT;
+    read_help(COMMAND_ISSUE, &issue);
+    for (size_t i = 0; ca_at(i) != NULL; i++)
+        if (strstr(buf_str(&issue), ca_at(i)->name) == NULL)
+            fail_msg("--server %s is not in the help", ca_at(i)->name);
     AUTO_BUF accounts = BUF_INIT;
     read_help(COMMAND_ACCOUNT, &accounts);
     assert_non_null(strstr(buf_str(&accounts), "tlsup account COMMAND --help"));

@@ -147,12 +147,12 @@ controls {{ inet {self.address} port 953 allow {{ any; }} keys {{ "control"; }};
 
         def answers():
             assert self.process.poll() is None, self.log_text()[-3000:]
-            return "running" in self.log_text() and self.dig("dns.test", "NS") is not None
+            return re.search(r"\brunning$", self.log_text(), re.M)
 
         until(answers, lambda: self.log_text()[-3000:], pause_s=0.01)
         for zone in self.zones:
             if not zone.broken:
-                until(lambda: self.dig(zone.origin, "SOA"), lambda: f"{zone.origin}: {self.log_text()[-3000:]}")
+                until(lambda: self.dig(zone.origin, "SOA", "+norecurse"), lambda: f"{zone.origin}: {self.log_text()[-3000:]}")
         return self
 
     def stop(self):
@@ -207,7 +207,7 @@ controls {{ inet {self.address} port 953 allow {{ any; }} keys {{ "control"; }};
         until(lambda: self._serial(zone) != serial, f"{zone} was not transferred")
 
     def _serial(self, zone):
-        lines = self.dig(zone, "SOA") or [""]
+        lines = self.dig(zone, "SOA", "+norecurse") or [""]
         return lines[0].split(" ")[2:3]
 
     def queries(self, name=None, kind=None):
