@@ -11,17 +11,18 @@ set -eu
 cd "$(dirname "$0")"
 umask 022
 
-BUILD="autoconf automake make gcc libc6-dev pkg-config libcurl4-openssl-dev libssl-dev libjansson-dev libidn2-dev libseccomp-dev"
+BUILD="autoconf automake make gcc libc6-dev pkg-config libcurl4-openssl-dev libssl-dev libjansson-dev libidn2-dev libseccomp-dev libldns-dev libpsl-dev"
 DEMO="pebble nginx openssl curl iproute2 util-linux mount python3 ca-certificates"
-CHECK="$DEMO apache2 python3-pytest libcmocka-dev clang strace xz-utils"
+CHECK="$DEMO apache2 python3-pytest libcmocka-dev clang strace xz-utils bind9 bind9-dnsutils softhsm2 opensc libengine-pkcs11-openssl
+    tpm2-openssl swtpm squid dante-server busybox"
 
 # The same by the names of other systems. Pebble is packaged by Debian and Ubuntu alone.
-FEDORA="autoconf automake make gcc pkgconf-pkg-config libcurl-devel openssl-devel jansson-devel libidn2-devel libseccomp-devel nginx openssl curl iproute util-linux python3"
-FEDORA_CHECK="httpd mod_ssl python3-pytest libcmocka-devel clang xz"
-ALPINE="autoconf automake make gcc musl-dev linux-headers pkgconf curl-dev openssl-dev jansson-dev libidn2-dev libseccomp-dev nginx openssl curl iproute2 util-linux python3"
-ALPINE_CHECK="apache2 apache2-ssl py3-pytest cmocka-dev clang xz"
-ARCH="autoconf automake make gcc pkgconf curl openssl jansson libidn2 libseccomp nginx iproute2 util-linux python"
-ARCH_CHECK="apache python-pytest cmocka clang xz"
+FEDORA="autoconf automake make gcc pkgconf-pkg-config libcurl-devel openssl-devel jansson-devel libidn2-devel libseccomp-devel ldns-devel libpsl-devel nginx openssl curl iproute util-linux python3"
+FEDORA_CHECK="httpd mod_ssl python3-pytest libcmocka-devel clang xz bind bind-utils softhsm opensc openssl-pkcs11 tpm2-openssl swtpm squid dante-server busybox"
+ALPINE="autoconf automake make gcc musl-dev linux-headers pkgconf curl-dev openssl-dev jansson-dev libidn2-dev libseccomp-dev ldns-dev libpsl-dev nginx openssl curl iproute2 util-linux python3"
+ALPINE_CHECK="apache2 apache2-ssl py3-pytest cmocka-dev clang xz bind bind-tools softhsm opensc libp11 swtpm squid dante-server"
+ARCH="autoconf automake make gcc pkgconf curl openssl jansson libidn2 libseccomp ldns libpsl nginx iproute2 util-linux python"
+ARCH_CHECK="apache python-pytest cmocka clang xz bind softhsm opensc libp11 tpm2-openssl swtpm squid dante busybox"
 
 top=$(pwd)
 policy=/usr/sbin/policy-rc.d
@@ -78,8 +79,9 @@ install_on_debian() {
     apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends "$@" ||
         die "apt-get could not install: $*"
     if [ "$made_policy" = yes ]; then rm -f "$policy"; made_policy=no; fi
-    for service in nginx apache2; do
-        case " $* " in *" $service "*)
+    for pair in nginx:nginx apache2:apache2 bind9:named squid:squid dante-server:danted; do
+        service=${pair#*:}
+        case " $* " in *" ${pair%:*} "*)
             [ ! -d /run/systemd/system ] ||
                 echo "$service was installed and not started. To keep it from starting at the next boot: systemctl disable $service" ;;
         esac
@@ -95,7 +97,7 @@ name_packages_elsewhere() {
     elif command -v pacman >/dev/null 2>&1; then
         command="pacman -S --needed $ARCH"; [ $more = no ] || command="$command $ARCH_CHECK"
     else
-        command="(your package manager): autoconf automake make gcc pkg-config, headers of libcurl, OpenSSL 3, Jansson, libidn2, libseccomp, cmocka; nginx apache2 openssl curl iproute2 python3 pytest"
+        command="(your package manager): autoconf automake make gcc pkg-config, headers of libcurl, OpenSSL 3, Jansson, libidn2, libseccomp, ldns, libpsl, cmocka; nginx apache2 bind softhsm opensc squid openssl curl iproute2 python3 pytest"
     fi
     cat >&2 <<TEXT
 autogen.sh: $1 installs packages by itself on Debian and Ubuntu only. Here, install them first:

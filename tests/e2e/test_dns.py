@@ -550,6 +550,7 @@ def draft2(tmp_path, authority, server):
     ca.bind = server
     yield ca
     ca.close()
+    print([(step, r.path, r.protected) for step, r in ca.log][:12])
     assert not ca.violations, ca.violations
 
 

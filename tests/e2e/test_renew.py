@@ -1,10 +1,10 @@
 """Renewal: what is due and only that, served and proven, without a person."""
 
+import calendar
 import os
 import pathlib
 import re
 import stat
-import calendar
 import time
 
 import pytest

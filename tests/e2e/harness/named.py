@@ -112,6 +112,8 @@ class Named:
             if zone.updaters or not (zone.primaries or zone.broken):
                 zone.updaters = [*zone.updaters, self.editor]
         self.log_path = self.directory / "named.log"
+        # BIND listens on addresses that an interface has by name alone, though all of 127.0.0.0/8 is here.
+        subprocess.run(["ip", "address", "replace", f"{address}/8", "dev", "lo"], check=True)
         self._configure()
         self.process = None
         self.start()
@@ -119,13 +121,13 @@ class Named:
     def _configure(self):
         text = "".join(k.clause for k in self.keys) + f"""options {{
     directory "{self.directory}"; listen-on port 53 {{ {self.address}; }}; listen-on-v6 {{ none; }};
-    pid-file none; session-keyfile none; managed-keys-directory "{self.directory}"; recursion yes; allow-query {{ any; }};
+    pid-file none; session-keyfile none; managed-keys-directory "{self.directory}"; recursion {"yes" if self.address == "127.0.0.1" else "no"}; notify no;
     dnssec-validation no; empty-zones-enable no; minimal-responses yes;
-    min-refresh-time 3600; transfers-in 10; notify-delay 0; serial-query-rate 100; transfer-source {self.address}; notify-source {self.address};
+    tcp-listen-queue 200; min-refresh-time 3600; notify-delay 0; serial-query-rate 100; transfer-source {self.address}; notify-source {self.address};
 }};
 logging {{
-    channel errors {{ stderr; severity info; print-category yes; print-time no; }};
-    category default {{ errors; }}; category queries {{ errors; }}; category update {{ errors; }};
+    channel all {{ stderr; severity info; print-category yes; }};
+    category default {{ all; }}; category queries {{ all; }}; category update {{ all; }}; category update-security {{ all; }};
 }};
 controls {{ inet {self.address} port 953 allow {{ any; }} keys {{ "control"; }}; }};
 """
@@ -142,7 +144,7 @@ controls {{ inet {self.address} port 953 allow {{ any; }} keys {{ "control"; }};
 
     def start(self):
         self.log = open(self.log_path, "ab")
-        self.process = subprocess.Popen([PROGRAM, "-g", "-n", "1", "-c", str(self.directory / "named.conf")], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([PROGRAM, "-f", "-n", "1", "-L", str(self.log_path), "-c", str(self.directory / "named.conf")], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log, cwd=self.directory, start_new_session=True)
 
         def answers():
