@@ -33,6 +33,8 @@ enum dns_kind {
     /* The relevant CAA set of `name` ("*." left out): up the tree as RFC 8659 section 3 has it, through CNAMEs: answer.caa, answer.name = where it was found ("" = nowhere). SERVFAIL or no answer
      * -> ERR_NETWORK; a value too long for struct dns_caa -> ERR_PROTOCOL. */
     DNS_CAA,
+    /* The addresses of the host `name`, as recursive servers have them: answer.servers, without a port. None is a failure. */
+    DNS_ADDRESSES,
     /* Send `packet` (a signed update, RFC 2136) to the first of `servers` that answers, whatever it says: answer.rcode (16, 17, 18 where its TSIG
      * record gives BADSIG, BADKEY, BADTIME as the reason of NOTAUTH), answer.servers = that one. */
     DNS_UPDATE,

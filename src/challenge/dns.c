@@ -575,6 +575,23 @@ static enum dns_step run_update(struct dns_task *task)
     return DNS_PENDING;
 }
 
+/* -- ADDRESSES -- */
+
+static enum dns_step run_addresses(struct dns_task *task)
+{
+    AUTO_STRLIST found = STRLIST_INIT;
+    enum dns_step step = dns_walk_addresses(task, task->name, &found);
+    if (step != DNS_DONE)
+        return step;
+    if (found.n == 0) {
+        err_set(&task->err, ERR_NETWORK, NEXT_FIX_CONFIG, task->typed, "the host %s has no address", task->typed);
+        err_advise(&task->err, "check its spelling, and its A and AAAA records");
+        return DNS_FAILED;
+    }
+    strlist_copy(&task->answer.servers, &found);
+    return DNS_DONE;
+}
+
 /* -- each in its turn --------------------------------------------------------------------------------------
  */
 
@@ -583,7 +600,7 @@ typedef enum dns_step run_fn(struct dns_task *task);
 static run_fn *const runners[DNS_KINDS] = {
     [DNS_WHERE] = run_where,   [DNS_TXT_EVERYWHERE] = run_everywhere,
     [DNS_TXT] = run_txt,       [DNS_CAA] = run_caa,
-    [DNS_UPDATE] = run_update,
+    [DNS_ADDRESSES] = run_addresses, [DNS_UPDATE] = run_update,
 };
 
 static bool check_question(struct dns_task *task)

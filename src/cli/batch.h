@@ -15,7 +15,8 @@ struct tally {
 void batch_failed(struct run *run, const char *cert_name, const struct err *why, struct tally *tally);
 /* After run_obtain(): put the new version in place, or tell why there is none. */
 void batch_finish(struct run *run, struct task *task, struct tally *tally);
-/* The last words; false with the worst failure in `err` when there was one. `done` is what was done: "renewed". */
+/* The last words; false with the worst failure in `err` when there was one. `done` is what was done:
+ * "renewed". */
 MUST_CHECK bool batch_summarise(const struct tally *tally, const char *done, struct err *err);
 
 #endif

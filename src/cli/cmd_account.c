@@ -42,7 +42,8 @@ static bool settings(struct store *store, const struct request *request, struct 
     return true;
 }
 
-/* -- showing ------------------------------------------------------------------------------------------------ */
+/* -- showing ------------------------------------------------------------------------------------------------
+ */
 
 static void show_record(const char *ca_url, const char *account_name, const struct account_record *account)
 {
@@ -127,7 +128,8 @@ bool cmd_account_list(const struct request *request, struct err *err)
     return ok;
 }
 
-/* -- changing ----------------------------------------------------------------------------------------------- */
+/* -- changing -----------------------------------------------------------------------------------------------
+ */
 
 /* Everything but showing: the store is written, and the CA is asked. */
 struct work {
@@ -191,7 +193,8 @@ static bool update_it(struct work *work, struct err *err)
     const char *email = work->request->email;
     if (email == NULL && !work->request->agree_tos) {
         err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL, "nothing is said to be changed");
-        return err_advise(err, "give -m ADDRESS for another e-mail address, or --agree-tos for changed terms of service");
+        return err_advise(
+            err, "give -m ADDRESS for another e-mail address, or --agree-tos for changed terms of service");
     }
     output_step("Changing the account at %s", work->ca);
     if (!open_keeper(work, err) ||
@@ -210,7 +213,8 @@ bool cmd_account_update(const struct request *request, struct err *err)
 static bool deactivate_it(struct work *work, struct err *err)
 {
     AUTO_FREE char *question =
-        mem_fmt("Deactivate the account at %s? Its certificates stay valid, but it can never be used again.", work->ca);
+        mem_fmt("Deactivate the account at %s? Its certificates stay valid, but it can never be used again.",
+                work->ca);
     if (!work->request->non_interactive && !output_ask(question, false))
         return err_set(err, ERR_USAGE, NEXT_NONE, work->config.server, "not deactivated");
     output_step("Deactivating the account at %s", work->ca);
@@ -226,14 +230,16 @@ bool cmd_account_deactivate(const struct request *request, struct err *err)
     return with_store(request, deactivate_it, err);
 }
 
-/* -- an account key from elsewhere ---------------------------------------------------------------------------- */
+/* -- an account key from elsewhere
+ * ---------------------------------------------------------------------------- */
 
 static bool load_key(const char *from, struct key **out, struct err *err)
 {
     AUTO_BUF text = BUF_SECRET;
     if (key_is_uri(from))
         return key_open_uri(from, out, err);
-    return fs_read(from, MAX_KEY_FILE_BYTES, &text, err) && key_from_text(text.data, text.len, from, out, err);
+    return fs_read(from, MAX_KEY_FILE_BYTES, &text, err) &&
+           key_from_text(text.data, text.len, from, out, err);
 }
 
 static bool import_it(struct work *work, struct err *err)
@@ -261,7 +267,8 @@ bool cmd_account_import(const struct request *request, struct err *err)
     return with_store(request, import_it, err);
 }
 
-/* -- another key for the account -------------------------------------------------------------------------------- */
+/* -- another key for the account
+ * -------------------------------------------------------------------------------- */
 
 /* One key may serve several CAs: then all of them must learn the new one, before the old one goes. */
 struct affected {
@@ -336,7 +343,8 @@ static bool prepare_next_key(struct work *work, struct err *err)
            store_account_next_save(work->run.store, config->server, config->account, next, err);
 }
 
-/* The web servers answer challenges by the thumbprint of the key: they must learn the new one. What fails here is put right by the next renewal, which looks again. */
+/* The web servers answer challenges by the thumbprint of the key: they must learn the new one. What fails
+ * here is put right by the next renewal, which looks again. */
 static void teach_web_servers(struct work *work, const char *thumbprint)
 {
     AUTO_STRLIST names = STRLIST_INIT;
@@ -356,9 +364,10 @@ static void teach_web_servers(struct work *work, const char *thumbprint)
              (deploy_listens_on_80(deploy) &&
               (!deploy_challenge(deploy, config.name, &config.names, thumbprint, &token_dir, &err) ||
                !deploy_keep(deploy, &err)))))
-            output_warning("%s: the web server still answers challenges for the old key: %s\nThe next renewal tries "
-                           "again.",
-                           names.v[i], err.text);
+            output_warning(
+                "%s: the web server still answers challenges for the old key: %s\nThe next renewal tries "
+                "again.",
+                names.v[i], err.text);
         cert_config_clear(&config);
     }
 }
@@ -385,7 +394,8 @@ static bool change_all(struct work *work, const struct affected *affected, struc
 static bool change_key(struct work *work, struct err *err)
 {
     struct affected affected = {0};
-    bool ok = find_affected(work, &affected, err) && prepare_next_key(work, err) && change_all(work, &affected, err);
+    bool ok = find_affected(work, &affected, err) && prepare_next_key(work, err) &&
+              change_all(work, &affected, err);
     affected_clear(&affected);
     return ok;
 }

@@ -171,7 +171,8 @@ static bool work(struct run *run, struct task *task, struct err *err)
     if (!name_certificate(run->request, cert_name, err) || !run_config(run, cert_name, task, err))
         return false;
     if (run->request->command == COMMAND_ENABLE && task->config.key != NULL) {
-        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, cert_name, "its key is on a token, and web servers want a key file");
+        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, cert_name,
+                "its key is on a token, and web servers want a key file");
         return err_advise(err, "get it with `tlsup issue`, and point the web server at the token yourself");
     }
     if (run->request->command == COMMAND_ENABLE) {

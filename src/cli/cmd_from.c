@@ -1,5 +1,6 @@
 /*
- * issue --from FILE: one certificate a line ("example.org www.example.org > NAME"), all of them at the same time.
+ * issue --from FILE: one certificate a line ("example.org www.example.org > NAME"), all of them at the same
+ * time.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -61,7 +62,8 @@ static bool parse_line(char *line, struct strlist *names, char cert_name[256], s
     if (typed.n == 0)
         return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "there is no name before '>'");
     if (arrow != NULL && alias.n != 1)
-        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "behind '>' belongs one name for the certificate");
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "",
+                       "behind '>' belongs one name for the certificate");
     if (!name_normalize_list(&typed, names, err))
         return false;
     if (alias.n == 1 && !config_cert_name_valid(alias.v[0]))
@@ -104,7 +106,8 @@ static bool add_line(struct run *run, char *text, struct lines *lines, struct er
     return true;
 }
 
-/* The whole file is read before anything is asked for: a slip in its last line must not come after an hour. */
+/* The whole file is read before anything is asked for: a slip in its last line must not come after an hour.
+ */
 static bool read_lines(struct run *run, const char *path, struct lines *lines, struct err *err)
 {
     AUTO_BUF text = BUF_INIT;
@@ -112,7 +115,8 @@ static bool read_lines(struct run *run, const char *path, struct lines *lines, s
     if (!read_input(path, &text, err))
         return false;
     if (memchr(buf_str(&text), '\0', text.len) != NULL)
-        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, path, "this is no list of names: there is a NUL in it");
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, path,
+                       "this is no list of names: there is a NUL in it");
     for (char *at = text.data; at != NULL && *at != '\0';) {
         char *line = at, *end = strchr(at, '\n');
         at = end != NULL ? end + 1 : NULL;
@@ -138,7 +142,8 @@ static bool decide(struct run *run, struct task *task, struct tally *tally, stru
     task->renewal = live > 0;
     task->version = task->force ? 0 : run_usable_version(run, &task->config, &state);
     task->needs_order = task->version == 0;
-    task->for_missing = task->needs_order && !task->force && run_only_names_missing(run, &task->config, &state);
+    task->for_missing =
+        task->needs_order && !task->force && run_only_names_missing(run, &task->config, &state);
     if (task->version == live && live > 0) { /* nothing to do for it */
         task->version = 0;
         tally->current++;

@@ -60,7 +60,8 @@ static void decide_by(struct run *run, struct task *task, const struct cert_stat
     } else {
         task->needs_order = usable == 0;
         task->version = usable;
-        task->for_missing = task->needs_order && !task->force && run_only_names_missing(run, &task->config, state);
+        task->for_missing =
+            task->needs_order && !task->force && run_only_names_missing(run, &task->config, state);
     }
 }
 
@@ -69,7 +70,8 @@ static bool decide(struct run *run, struct task *task, struct tally *tally, stru
     struct cert_state state = CERT_STATE_INIT;
     int live = 0;
     const char *name = task->config.name;
-    bool ok = store_state_load(run->store, name, &state, err) && store_live_version(run->store, name, &live, err);
+    bool ok =
+        store_state_load(run->store, name, &state, err) && store_live_version(run->store, name, &live, err);
     if (ok)
         decide_by(run, task, &state, live, tally);
     cert_state_clear(&state);

@@ -18,9 +18,9 @@ enum { MAX_PEM_BYTES = 256 * 1024, REASON_KEY_COMPROMISE = 1 };
 
 /* What is to be revoked, and in whose name. */
 struct subject {
-    struct cert_config config;  /* which CA and account, and the way there */
+    struct cert_config config; /* which CA and account, and the way there */
     struct cert_state state;
-    bool stored;                /* it is a certificate of ours */
+    bool stored; /* it is a certificate of ours */
     int version;
     struct cert_chain *chains[STORE_PARTS];
     struct key *keys[STORE_PARTS]; /* to sign with, NULL = the account */
@@ -61,14 +61,16 @@ static void choose_ca(const struct request *request, struct subject *subject)
 static bool load_stored(struct run *run, const char *name, struct subject *out, struct err *err)
 {
     if (!store_cert_config(run->store, name, &out->config, err)) {
-        return err_advise(err, "`tlsup status` lists what there is; a certificate in a file is revoked with --cert-path");
+        return err_advise(
+            err, "`tlsup status` lists what there is; a certificate in a file is revoked with --cert-path");
     }
     out->stored = true;
     if (!store_state_load(run->store, name, &out->state, err) ||
         !store_live_version(run->store, name, &out->version, err))
         return false;
     if (out->version == 0)
-        return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name, "there is no certificate yet that could be revoked");
+        return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name,
+                       "there is no certificate yet that could be revoked");
     for (int part = 0; part < STORE_PARTS; part++) {
         struct err missing = ERR_INIT;
         if (store_version_chain(run->store, name, out->version, part, &out->chains[out->n], &missing)) {
@@ -92,7 +94,8 @@ static bool load_file(struct run *run, const char *path, struct subject *out, st
 }
 
 /* The certificate's own key, where it is to sign: from a file, or the stored one. */
-static bool load_keys(struct run *run, const struct request *request, struct subject *subject, struct err *err)
+static bool load_keys(struct run *run, const struct request *request, struct subject *subject,
+                      struct err *err)
 {
     AUTO_BUF pem = BUF_SECRET;
     if (request->key_path != NULL) {
@@ -104,9 +107,11 @@ static bool load_keys(struct run *run, const struct request *request, struct sub
                            "this entry holds two certificates; --by-key revokes both, each with its own key");
     } else if (request->by_certificate_key) {
         if (!subject->stored)
-            return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL, "--by-key needs a stored certificate, or give --key-path");
+            return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
+                           "--by-key needs a stored certificate, or give --key-path");
         for (size_t i = 0; i < subject->n; i++)
-            if (!store_version_key(run->store, subject->config.name, subject->version, (int)i, &subject->keys[i], err))
+            if (!store_version_key(run->store, subject->config.name, subject->version, (int)i,
+                                   &subject->keys[i], err))
                 return false;
     }
     for (size_t i = 0; i < subject->n; i++) {
@@ -114,9 +119,11 @@ static bool load_keys(struct run *run, const struct request *request, struct sub
         char spki[KEY_SPKI_BYTES];
         if (subject->keys[i] == NULL)
             continue;
-        bool ok = cert_chain_info(subject->chains[i], &info, err) && key_spki_sha256(subject->keys[i], spki, err);
+        bool ok =
+            cert_chain_info(subject->chains[i], &info, err) && key_spki_sha256(subject->keys[i], spki, err);
         if (ok && strcmp(info.spki, spki) != 0)
-            ok = err_set(err, ERR_MISMATCH, NEXT_FIX_CONFIG, request->key_path, "the key is not that of the certificate");
+            ok = err_set(err, ERR_MISMATCH, NEXT_FIX_CONFIG, request->key_path,
+                         "the key is not that of the certificate");
         cert_info_clear(&info);
         if (!ok)
             return false;
@@ -129,7 +136,8 @@ static bool remember_compromise(struct run *run, const struct subject *subject, 
 {
     for (size_t i = 0; i < subject->n; i++) {
         struct cert_info info = CERT_INFO_INIT;
-        bool ok = cert_chain_info(subject->chains[i], &info, err) && store_key_compromised_add(run->store, info.spki, err);
+        bool ok = cert_chain_info(subject->chains[i], &info, err) &&
+                  store_key_compromised_add(run->store, info.spki, err);
         cert_info_clear(&info);
         if (!ok)
             return false;
@@ -145,7 +153,8 @@ static bool remember_revocation(struct run *run, struct subject *subject, struct
     return store_state_save(run->store, subject->config.name, &subject->state, err);
 }
 
-static bool revoke_all(struct run *run, struct keeper *keeper, struct subject *subject, bool *already, struct err *err)
+static bool revoke_all(struct run *run, struct keeper *keeper, struct subject *subject, bool *already,
+                       struct err *err)
 {
     for (size_t i = 0; i < subject->n; i++) {
         AUTO_BUF der = BUF_INIT;

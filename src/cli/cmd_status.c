@@ -158,7 +158,8 @@ static void say_served(const struct entry *entry, struct buf *out)
 
 static bool lapses_soon(const struct entry *entry)
 {
-    return entry->state.persist_until_s != 0 && entry->state.persist_until_s - clock_now_s() < LAPSE_WARNING_S;
+    return entry->state.persist_until_s != 0 &&
+           entry->state.persist_until_s - clock_now_s() < LAPSE_WARNING_S;
 }
 
 /* What is wrong, in a sentence; empty when nothing is. */

@@ -1,5 +1,6 @@
 /*
- * commands.h - one function a command; each returns false with `err` set, main prints and turns it into the exit status.
+ * commands.h - one function a command; each returns false with `err` set, main prints and turns it into the
+ * exit status.
  */
 #ifndef TLSUP_CLI_COMMANDS_H
 #define TLSUP_CLI_COMMANDS_H

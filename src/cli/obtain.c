@@ -1,7 +1,9 @@
 /*
- * The network of a run: which processes are needed, which CA is asked for what, and what is done when one cannot or will not.
+ * The network of a run: which processes are needed, which CA is asked for what, and what is done when one
+ * cannot or will not.
  *
- * All children are forked before the first key is read: prepare() looks at every task, for every CA that may come into play.
+ * All children are forked before the first key is read: prepare() looks at every task, for every CA that may
+ * come into play.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -24,7 +26,7 @@
 enum {
     HTTP_PORT = 80,
     HTTPS_PORT = 443,
-    MAX_ROUNDS = 12,               /* CAs and partial attempts together: an end in any case */
+    MAX_ROUNDS = 12, /* CAs and partial attempts together: an end in any case */
     ARI_TIMEOUT_MS = 30 * 1000,
     ARI_AFTER_ISSUE_MS = 5 * 1000, /* a certificate waits to be installed */
 };
@@ -54,7 +56,8 @@ static bool on_agree(void *ctx, const char *terms_url)
     return output_ask(question, false);
 }
 
-/* -- processes ------------------------------------------------------------------------------------------------
+/* -- processes
+ * ------------------------------------------------------------------------------------------------
  */
 
 static const char *server_of(const struct cert_config *config, size_t ca)
@@ -85,7 +88,8 @@ static struct keeper *find_keeper(const struct run *run, const char *identity)
     return NULL;
 }
 
-bool run_keeper(struct run *run, const struct cert_config *config, size_t ca, struct keeper **out, struct err *err)
+bool run_keeper(struct run *run, const struct cert_config *config, size_t ca, struct keeper **out,
+                struct err *err)
 {
     AUTO_FREE char *identity = keeper_identity(config, ca);
     struct keeper_options options = {.ca_url = server_of(config, ca),
@@ -108,7 +112,8 @@ bool run_keeper(struct run *run, const struct cert_config *config, size_t ca, st
     if (!keeper_open(run->store, &options, out, err))
         return false;
     run->keepers = mem_resize(run->keepers, run->n_keepers + 1, sizeof *run->keepers);
-    run->keeper_identities = mem_resize(run->keeper_identities, run->n_keepers + 1, sizeof *run->keeper_identities);
+    run->keeper_identities =
+        mem_resize(run->keeper_identities, run->n_keepers + 1, sizeof *run->keeper_identities);
     run->keepers[run->n_keepers] = *out;
     run->keeper_identities[run->n_keepers++] = mem_dup(identity);
     return true;
@@ -142,7 +147,8 @@ void run_close_network(struct run *run)
 
 static bool need_http(struct run *run, struct err *err)
 {
-    return run->sockets.n_http > 0 || responder_listen(HTTP_PORT, run->sockets.http, &run->sockets.n_http, err);
+    return run->sockets.n_http > 0 ||
+           responder_listen(HTTP_PORT, run->sockets.http, &run->sockets.n_http, err);
 }
 
 static bool need_tls(struct run *run, struct err *err)
@@ -150,7 +156,8 @@ static bool need_tls(struct run *run, struct err *err)
     return run->sockets.n_tls > 0 || responder_listen(HTTPS_PORT, run->sockets.tls, &run->sockets.n_tls, err);
 }
 
-/* -- how challenges can be answered here ------------------------------------------------------------------------
+/* -- how challenges can be answered here
+ * ------------------------------------------------------------------------
  */
 
 /* By the running web server; by our own responder where nothing listens on port 80. */
@@ -162,7 +169,8 @@ static bool use_web_server(struct run *run, struct task *task, struct err *err)
     char holder[PORT_HOLDER_BYTES];
     job->use_responder = true;
     if (kind == WEB_NONE && task->deploy == NULL && !port_holder(HTTP_PORT, holder, NULL))
-        return need_http(run, err); /* port 80 is free: which web servers might be installed does not matter */
+        return need_http(run,
+                         err); /* port 80 is free: which web servers might be installed does not matter */
     if (task->deploy == NULL && !run_deploy(run, kind, &task->deploy, &no_server)) {
         /* a certificate alone can be had without a web server */
         if (no_server.code != ERR_NOT_FOUND || kind != WEB_NONE) {
@@ -219,7 +227,8 @@ static bool ways_suffice(const struct task *task, const struct err *why_not, str
     return true;
 }
 
-/* Before any key is read. What cannot work here is left out in favour of the next; if nothing is left the first reason is told. */
+/* Before any key is read. What cannot work here is left out in favour of the next; if nothing is left the
+ * first reason is told. */
 static bool choose_ways(struct run *run, struct task *task, struct err *err)
 {
     const struct cert_config *config = &task->config;
@@ -287,7 +296,8 @@ static bool prepare(struct run *run, struct task *tasks, size_t n, struct err *e
     return ok;
 }
 
-/* -- one round: each task at the CA whose turn it is --------------------------------------------------------------
+/* -- one round: each task at the CA whose turn it is
+ * --------------------------------------------------------------
  */
 
 static bool present_through_web_server(struct keeper *keeper, struct task *task, bool keep, struct err *err)
@@ -296,7 +306,8 @@ static bool present_through_web_server(struct keeper *keeper, struct task *task,
     bool through_it = false;
     for (size_t i = 0; i < task->job.n_types; i++)
         through_it |= task->job.types[i] == CHALLENGE_HTTP_01 &&
-                      task->job.way[CHALLENGE_HTTP_01] == CHALLENGE_VIA_WEB_SERVER && !task->job.use_responder;
+                      task->job.way[CHALLENGE_HTTP_01] == CHALLENGE_VIA_WEB_SERVER &&
+                      !task->job.use_responder;
     if (!through_it)
         return true;
     return keeper_thumbprint(keeper, thumbprint, err) &&
@@ -324,7 +335,8 @@ static bool do_without_http(struct task *task, const struct err *why)
 static struct account_request account_request_of(const struct run *run, const struct task *task)
 {
     const struct request *request = run->request;
-    struct account_request wanted_account = {.email = task->config.email, .agree_tos = task->config.agree_tos};
+    struct account_request wanted_account = {.email = task->config.email,
+                                             .agree_tos = task->config.agree_tos};
     if (task->ca == 0) { /* credentials of the command line are for the CA of the command line */
         wanted_account.eab_kid = request->eab_kid;
         wanted_account.eab_hmac_key = request->eab_hmac_key;
@@ -394,7 +406,8 @@ static bool one_round(struct run *run, struct task *tasks, size_t n, bool keep, 
     for (size_t k = 0; ok && k < run->n_keepers; k++) {
         size_t n_group = 0;
         for (size_t i = 0; i < n; i++) {
-            AUTO_FREE char *identity = wanted(&tasks[i]) ? keeper_identity(&tasks[i].config, tasks[i].ca) : NULL;
+            AUTO_FREE char *identity =
+                wanted(&tasks[i]) ? keeper_identity(&tasks[i].config, tasks[i].ca) : NULL;
             if (identity != NULL && strcmp(identity, run->keeper_identities[k]) == 0)
                 group[n_group++] = &tasks[i];
         }
@@ -414,13 +427,15 @@ static bool one_round(struct run *run, struct task *tasks, size_t n, bool keep, 
     return ok;
 }
 
-/* -- after a failure: another CA, or fewer names --------------------------------------------------------------------
+/* -- after a failure: another CA, or fewer names
+ * --------------------------------------------------------------------
  */
 
 /* What lies with the name or with this machine another CA would find just the same. */
 static bool another_ca_may_do(const struct task *task)
 {
-    static const char *const of_the_name[] = {"connection", "dns", "incorrectResponse", "tls", "unauthorized"};
+    static const char *const of_the_name[] = {"connection", "dns", "incorrectResponse", "tls",
+                                              "unauthorized"};
     const struct err *err = &task->err;
     if (task->ca + 1 >= n_servers(&task->config))
         return false;
@@ -457,7 +472,8 @@ static void try_next_ca(struct task *task)
     char here[256], there[256];
     config_ca_name(server_of(&task->config, task->ca), here);
     config_ca_name(server_of(&task->config, task->ca + 1), there);
-    output_warning("%s: %s cannot be used: %s\nNow %s is tried.", task->config.name, here, task->err.text, there);
+    output_warning("%s: %s cannot be used: %s\nNow %s is tried.", task->config.name, here, task->err.text,
+                   there);
     task->ca++;
     begin_again(task);
 }
@@ -476,7 +492,8 @@ static bool try_fewer_names(struct task *task)
         return false;
     strlist_copy(&failed, &job->failed_names);
     AUTO_FREE char *words = strlist_join(&failed, " ");
-    output_warning("%s: going on without %s, to be tried again later\n%s", task->config.name, words, task->err.text);
+    output_warning("%s: going on without %s, to be tried again later\n%s", task->config.name, words,
+                   task->err.text);
     begin_again(task);
     strlist_copy(&job->names, &left);
     return true;
@@ -491,7 +508,8 @@ static bool keep_what_is_there(struct run *run, struct task *task)
         return false;
     if (store_state_load(run->store, task->config.name, &state, &ignored)) {
         state.missing_failures++;
-        state.missing_try_s = clock_now_s() + policy_backoff_s(state.missing_failures + 2, task->err.wait_s, 0);
+        state.missing_try_s =
+            clock_now_s() + policy_backoff_s(state.missing_failures + 2, task->err.wait_s, 0);
         if (!store_state_save(run->store, task->config.name, &state, &ignored))
             log_warn("%s", ignored.text);
     }
@@ -529,7 +547,8 @@ bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challen
     return ok;
 }
 
-/* -- renewal information (RFC 9773) ---------------------------------------------------------------------------------
+/* -- renewal information (RFC 9773)
+ * ---------------------------------------------------------------------------------
  */
 
 struct ari_subject {
@@ -612,12 +631,14 @@ bool run_renewal_info_due(struct run *run, const struct cert_config *config)
     struct task task = {.config = *config}; /* borrowed */
     struct ari_subject subject;
     size_t ca;
-    bool due = ari_subject_init(run, &task, &subject) && ari_is_to_be_asked(&subject) && issuer_index(&subject, &ca);
+    bool due =
+        ari_subject_init(run, &task, &subject) && ari_is_to_be_asked(&subject) && issuer_index(&subject, &ca);
     ari_subject_clear(&subject);
     return due;
 }
 
-static void ask_one_ca(struct run *run, struct keeper *keeper, struct ari_subject **group, size_t n, int timeout_ms)
+static void ask_one_ca(struct run *run, struct keeper *keeper, struct ari_subject **group, size_t n,
+                       int timeout_ms)
 {
     struct ari_query *queries = mem_array(n, sizeof *queries);
     struct err err = ERR_INIT;
@@ -659,7 +680,8 @@ void run_renewal_info(struct run *run, struct task *tasks, size_t n)
             if (keepers[i] == run->keepers[k])
                 group[n_group++] = &subjects[i];
         if (n_group > 0)
-            ask_one_ca(run, run->keepers[k], group, n_group, after_issue ? ARI_AFTER_ISSUE_MS : ARI_TIMEOUT_MS);
+            ask_one_ca(run, run->keepers[k], group, n_group,
+                       after_issue ? ARI_AFTER_ISSUE_MS : ARI_TIMEOUT_MS);
     }
     for (size_t i = 0; i < n; i++)
         ari_subject_clear(&subjects[i]);

@@ -18,7 +18,13 @@
 #include "tlsup/clock.h"
 #include "tlsup/log.h"
 
-enum { FRAME_MS = 100, PIPED_COLUMNS = 1 << 20 /* not wrapped: what is piped is searched by lines */, WIDEST_TEXT = 100, NARROWEST_TEXT = 30, ANSWERS_MAX = 3 };
+enum {
+    FRAME_MS = 100,
+    PIPED_COLUMNS = 1 << 20 /* not wrapped: what is piped is searched by lines */,
+    WIDEST_TEXT = 100,
+    NARROWEST_TEXT = 30,
+    ANSWERS_MAX = 3
+};
 
 struct glyphs {
     const char *frames[10];

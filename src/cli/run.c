@@ -21,8 +21,12 @@
 #include "tlsup/sandbox.h"
 #include "tlsup/spawn.h"
 
-enum { MAX_CSR_BYTES = 64 * 1024, KEPT_VERSIONS = 5, HOOK_TIMEOUT_MS = 5 * 60 * 1000,
-       NEXT_RUN_S = 12 * 3600 /* the timer's */ };
+enum {
+    MAX_CSR_BYTES = 64 * 1024,
+    KEPT_VERSIONS = 5,
+    HOOK_TIMEOUT_MS = 5 * 60 * 1000,
+    NEXT_RUN_S = 12 * 3600 /* the timer's */
+};
 
 /* -- opening and closing ------------------------------------------------------------------------------------
  */
@@ -277,7 +281,8 @@ bool run_version_info(struct run *run, const char *cert_name, int version, int p
            cert_chain_info(chain, info, &ignored);
 }
 
-/* Nobody may look again before then; what lives for hours alone is looked at more often than the timer by itself would. */
+/* Nobody may look again before then; what lives for hours alone is looked at more often than the timer by
+ * itself would. */
 static int64_t next_run_s(const struct cert_info *info)
 {
     int64_t tenth_s = (info->not_after_s - info->not_before_s) / 10;
@@ -297,7 +302,8 @@ static bool is_due(const struct cert_info *info, const struct cert_state *state)
 }
 
 /* All names are in it, but for those that are known to be missing and not to be tried again yet. */
-static bool has_names(const struct cert_info *info, const struct cert_config *config, const struct cert_state *state)
+static bool has_names(const struct cert_info *info, const struct cert_config *config,
+                      const struct cert_state *state)
 {
     AUTO_STRLIST all = STRLIST_INIT;
     if (strlist_same_set(&info->names, &config->names))

@@ -1,5 +1,6 @@
 /*
- * run.h - one run of a writing command: the open store, the web servers, the CAs; and the way of certificates through them.
+ * run.h - one run of a writing command: the open store, the web servers, the CAs; and the way of certificates
+ * through them.
  *
  *   run_open -> (tasks are filled) -> run_obtain -> run_install -> run_close
  *
@@ -18,26 +19,30 @@ struct run {
     struct role responder;
     struct responder_sockets sockets; /* listening, until the responder takes them over */
     struct resolver *resolver;
-    struct deploy *deploys[3];   /* by wanted web_kind; [WEB_NONE] = whichever there is */
+    struct deploy *deploys[3]; /* by wanted web_kind; [WEB_NONE] = whichever there is */
     struct keeper **keepers;
     char **keeper_identities;
     size_t n_keepers;
 };
-#define RUN_INIT {.responder = ROLE_INIT}
+#define RUN_INIT                                                                                             \
+    {                                                                                                        \
+        .responder = ROLE_INIT                                                                               \
+    }
 
 /* What is done for one certificate. */
 struct task {
     struct cert_config config;
-    bool existed;                /* it has a configuration already */
+    bool existed; /* it has a configuration already */
     struct job job;
     bool needs_order;
     bool force;
-    bool renewal;                /* there is a live certificate that the new one takes the place of */
-    bool renamed;                /* of other names */
-    bool for_missing;            /* the live one is fine but for names that are missing: if these fail again, nothing is lost */
-    size_t ca;                   /* which of the CAs is tried: 0 = config.server, then the fallbacks */
-    int version;                 /* to be installed; 0 = none */
-    struct deploy *deploy;       /* borrowed: the web server that answers challenges or gets the certificate */
+    bool renewal;     /* there is a live certificate that the new one takes the place of */
+    bool renamed;     /* of other names */
+    bool for_missing; /* the live one is fine but for names that are missing: if these fail again, nothing is
+                         lost */
+    size_t ca;        /* which of the CAs is tried: 0 = config.server, then the fallbacks */
+    int version;      /* to be installed; 0 = none */
+    struct deploy *deploy; /* borrowed: the web server that answers challenges or gets the certificate */
     struct err err;
 };
 void task_clear(struct task *task);
@@ -53,31 +58,38 @@ MUST_CHECK bool run_one(const struct request *request, run_work_fn *work, struct
 /* The configuration of a certificate: defaults, its file where there is one, the command line on top. */
 MUST_CHECK bool run_config(struct run *run, const char *cert_name, struct task *task, struct err *err);
 /* The same for names that do not stand on the command line. */
-MUST_CHECK bool run_config_for(struct run *run, const char *cert_name, const struct strlist *names, struct task *task,
-                               struct err *err);
+MUST_CHECK bool run_config_for(struct run *run, const char *cert_name, const struct strlist *names,
+                               struct task *task, struct err *err);
 /* The web server of a kind, opened once. Borrowed. */
 MUST_CHECK bool run_deploy(struct run *run, enum web_kind kind, struct deploy **out, struct err *err);
 /* --proxy and so on. */
 void run_overlay_connection(const struct request *request, struct cert_config *config);
 bool run_version_info(struct run *run, const char *cert_name, int version, int part, struct cert_info *info);
-/* Is there a stored version that can be used as it is: right names and key type, not due for renewal? 0 = none. */
+/* Is there a stored version that can be used as it is: right names and key type, not due for renewal? 0 =
+ * none. */
 int run_usable_version(struct run *run, const struct cert_config *config, const struct cert_state *state);
 /* There would be, if the names that are known to be missing were left out of account. */
-bool run_only_names_missing(struct run *run, const struct cert_config *config, const struct cert_state *state);
+bool run_only_names_missing(struct run *run, const struct cert_config *config,
+                            const struct cert_state *state);
 
 /* -- obtain.c: the network of a run -- */
 
-/* The keeper of one CA and account, as the configuration has it (`ca`: which of its CAs). Opened on first use: no key may have been read by then. */
-MUST_CHECK bool run_keeper(struct run *run, const struct cert_config *config, size_t ca, struct keeper **out, struct err *err);
+/* The keeper of one CA and account, as the configuration has it (`ca`: which of its CAs). Opened on first
+ * use: no key may have been read by then. */
+MUST_CHECK bool run_keeper(struct run *run, const struct cert_config *config, size_t ca, struct keeper **out,
+                           struct err *err);
 void run_close_network(struct run *run);
-/* Ask the CAs that have it when each live certificate should be renewed, where it is time to ask; the answers go into their state. Before the first key is read. */
+/* Ask the CAs that have it when each live certificate should be renewed, where it is time to ask; the answers
+ * go into their state. Before the first key is read. */
 void run_renewal_info(struct run *run, struct task *tasks, size_t n);
 /* Is it time to ask about this one's live certificate? */
 bool run_renewal_info_due(struct run *run, const struct cert_config *config);
 
-/* Get certificates for all tasks with needs_order, each ending with `version` or `err`, at the first CA of its list that will. `keep_challenges`: what is changed in web servers for the
- * challenge stays even when the order fails (renewals). False only when nothing could be done at all. */
-MUST_CHECK bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challenges, struct err *err);
+/* Get certificates for all tasks with needs_order, each ending with `version` or `err`, at the first CA of
+ * its list that will. `keep_challenges`: what is changed in web servers for the challenge stays even when the
+ * order fails (renewals). False only when nothing could be done at all. */
+MUST_CHECK bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challenges,
+                           struct err *err);
 /* Make task->version the live one, in the web server where config.install says so; then the deploy hook. */
 MUST_CHECK bool run_install(struct run *run, struct task *task, struct err *err);
 /* Failures since the last success, and when to try again, into the state. */

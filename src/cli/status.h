@@ -1,5 +1,6 @@
 /*
- * status.h - what `tlsup status` knows of each certificate: read and judged (status_read.c), told to people (cmd_status.c) and to programs (status_json.c).
+ * status.h - what `tlsup status` knows of each certificate: read and judged (status_read.c), told to people
+ * (cmd_status.c) and to programs (status_json.c).
  */
 #ifndef TLSUP_CLI_STATUS_H
 #define TLSUP_CLI_STATUS_H
@@ -44,8 +45,10 @@ struct entries {
     size_t n;
 };
 
-/* What cannot be read becomes a part of the entry: one damaged file does not hide the other certificates. `wanted` empty: all. Worst first. */
-MUST_CHECK bool status_read(struct store *store, const struct strlist *wanted, struct entries *out, struct err *err);
+/* What cannot be read becomes a part of the entry: one damaged file does not hide the other certificates.
+ * `wanted` empty: all. Worst first. */
+MUST_CHECK bool status_read(struct store *store, const struct strlist *wanted, struct entries *out,
+                            struct err *err);
 void entries_clear(struct entries *entries);
 
 bool is_installed_by_us(const struct entry *entry);

@@ -87,9 +87,10 @@ static json_t *json_entry(const struct entry *entry)
     json_object_set_new(out, "missing_names", json_names(&entry->state.missing));
     json_object_set_new(out, "revoked", json_boolean(entry->state.revoked));
     json_object_set_new(out, "account_url", json_text(entry->state.issued_account));
-    json_object_set_new(out, "ca_explanation_url", entry->state.ari.explanation_url[0] != '\0'
-                                                       ? json_text(entry->state.ari.explanation_url)
-                                                       : json_null());
+    json_object_set_new(out, "ca_explanation_url",
+                        entry->state.ari.explanation_url[0] != '\0'
+                            ? json_text(entry->state.ari.explanation_url)
+                            : json_null());
     json_object_set_new(out, "dns_persist_until", json_time(entry->state.persist_until_s));
     json_object_set_new(out, "deployed", json_string(deploy_step_name(step_of(entry))));
     json_object_set_new(out, "verified_at", json_time(entry->state.verified_s));

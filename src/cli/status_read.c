@@ -236,4 +236,3 @@ void say_ca(const struct entry *entry, struct buf *out)
     char name[256];
     buf_adds(out, config_ca_name(ca_url_of(entry), name));
 }
-

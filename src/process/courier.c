@@ -29,8 +29,9 @@
 #include "tlsup/session.h"
 
 enum {
-    MAX_IN_FLIGHT = 100,    /* calls being signed or sent, as many as servers of HTTP/2 take at once by default */
-    WINDOW_GROWTH = 16,     /* answers that widen a narrowed window by one */
+    MAX_IN_FLIGHT =
+        100,            /* calls being signed or sent, as many as servers of HTTP/2 take at once by default */
+    WINDOW_GROWTH = 16, /* answers that widen a narrowed window by one */
     MAX_NONCE_FETCHES = 64, /* where the CA has published no bound of its own */
     MANY_BAD_NONCES = 3,
     CALL_DEADLINE_MS = 4 * 60 * 1000,
@@ -90,9 +91,9 @@ struct courier {
     int fd;
     const struct ca *ca;
     struct pace requests, new_nonces;
-    size_t window;       /* calls in flight at most, now */
-    size_t answers;      /* good ones since it was last widened */
-    int64_t pause_ms;    /* nothing is sent before: the CA has asked us to slow down */
+    size_t window;    /* calls in flight at most, now */
+    size_t answers;   /* good ones since it was last widened */
+    int64_t pause_ms; /* nothing is sent before: the CA has asked us to slow down */
     struct outbox outbox;
     struct http *http;
     struct session session;
@@ -176,7 +177,8 @@ static bool pace_take(struct pace *pace)
 /* Milliseconds until there is room for one. */
 static int64_t pace_wait_ms(const struct pace *pace)
 {
-    return pace->per_s <= 0 || pace->room >= 1.0 ? 0 : (int64_t)((1.0 - pace->room) * 1000.0 / pace->per_s) + 1;
+    return pace->per_s <= 0 || pace->room >= 1.0 ? 0
+                                                 : (int64_t)((1.0 - pace->room) * 1000.0 / pace->per_s) + 1;
 }
 
 /* "Slow down" concerns us as a whole, not the one request that was told so. */
@@ -187,8 +189,8 @@ static void slow_down(struct courier *courier, int64_t wait_ms)
     courier->answers = 0;
     if (until_ms > courier->pause_ms)
         courier->pause_ms = until_ms;
-    log_info("the CA asks us to slow down: a pause of %lld ms, then %zu requests at once",
-             (long long)wait_ms, courier->window);
+    log_info("the CA asks us to slow down: a pause of %lld ms, then %zu requests at once", (long long)wait_ms,
+             courier->window);
 }
 
 static void went_well(struct courier *courier)
@@ -264,7 +266,8 @@ static void call_granted(struct courier *courier, uint32_t asked_as, const struc
     tell(courier, &msg);
 }
 
-static void call_refused(struct courier *courier, uint32_t asked_as, const char *location, const struct err *err)
+static void call_refused(struct courier *courier, uint32_t asked_as, const char *location,
+                         const struct err *err)
 {
     struct msg msg = {.type = MSG_CALL_FAILED, .id = asked_as, .err = *err};
     if (location != NULL && same_origin(courier, location))
@@ -272,7 +275,8 @@ static void call_refused(struct courier *courier, uint32_t asked_as, const char 
     tell(courier, &msg);
 }
 
-/* The call is over: to the flow, or to the keeper. `err` or not decides; an error may have come with an answer. */
+/* The call is over: to the flow, or to the keeper. `err` or not decides; an error may have come with an
+ * answer. */
 static void call_done(struct call *call, const struct http_response *response, const struct problem *problem,
                       const struct err *err)
 {
@@ -783,7 +787,8 @@ static void wait_for_directory(struct courier *courier, const struct msg *msg)
     *last = waiting;
 }
 
-/* -- the keeper's own calls -----------------------------------------------------------------------------------
+/* -- the keeper's own calls
+ * -----------------------------------------------------------------------------------
  */
 
 static void begin_call(struct courier *courier, const struct msg *msg)
@@ -821,7 +826,8 @@ static void begin_call(struct courier *courier, const struct msg *msg)
     call_new(courier, NULL, (enum jws_kind)msg->number, FLOW_ORDER_INDEX, url)->asked_as = msg->id;
 }
 
-/* -- renewal information: unauthenticated, RFC 9773 -------------------------------------------------------------
+/* -- renewal information: unauthenticated, RFC 9773
+ * -------------------------------------------------------------
  */
 
 struct ari_query {
@@ -882,7 +888,8 @@ static void begin_ari(struct courier *courier, const struct msg *msg)
     struct ari_query *query = mem_alloc(sizeof *query);
     struct err err = ERR_INIT;
     *query = (struct ari_query){.courier = courier, .id = msg->id};
-    if (courier->directory.renewal_info[0] != '\0' && ari_url(courier->directory.renewal_info, msg->text, query->url)) {
+    if (courier->directory.renewal_info[0] != '\0' &&
+        ari_url(courier->directory.renewal_info, msg->text, query->url)) {
         ari_send(query);
         return;
     }
@@ -891,7 +898,8 @@ static void begin_ari(struct courier *courier, const struct msg *msg)
     ari_failed(query, false, &err);
 }
 
-/* -- credentials for external account binding, for an e-mail address ---------------------------------------------
+/* -- credentials for external account binding, for an e-mail address
+ * ---------------------------------------------
  */
 
 static void form_encode(struct buf *out, const char *text)
@@ -917,7 +925,8 @@ static void on_credentials(void *ctx, const struct http_response *response, cons
     json_t *body = json_loadb(buf_str(&response->body), response->body.len, JSON_REJECT_DUPLICATES, &ignored);
     const char *kid = json_string_value(json_object_get(body, "eab_kid"));
     const char *key = json_string_value(json_object_get(body, "eab_hmac_key"));
-    if (response->status == 200 && kid != NULL && key != NULL && strlen(kid) < 256 && b64url_valid(key, 128)) {
+    if (response->status == 200 && kid != NULL && key != NULL && strlen(kid) < 256 &&
+        b64url_valid(key, 128)) {
         snprintf(msg.text, sizeof msg.text, "%s", kid);
         snprintf(msg.token, sizeof msg.token, "%s", key);
         tell(courier, &msg);

@@ -47,7 +47,8 @@ static bool start_courier(struct keeper *keeper, struct err *err)
         if (!fs_read(options->ca_bundle, MAX_CA_BUNDLE_BYTES, &keeper->ca_pem, err))
             return err_context(err, "the CA certificates to trust (--ca-bundle)");
         if (strstr(buf_str(&keeper->ca_pem), "-----BEGIN CERTIFICATE-----") == NULL) {
-            err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, options->ca_bundle, "there is no PEM certificate in it");
+            err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, options->ca_bundle,
+                    "there is no PEM certificate in it");
             return err_advise(
                 err, "--ca-bundle takes a file of PEM certificates, the roots of the CA's own HTTPS");
         }
@@ -150,13 +151,14 @@ static enum signer signer_of(const struct keeper *keeper, enum jws_kind kind)
     }
 }
 
-static bool new_account_payload(const struct keeper *keeper, const char *url, struct buf *out, struct err *err)
+static bool new_account_payload(const struct keeper *keeper, const char *url, struct buf *out,
+                                struct err *err)
 {
     const struct keeper_call *call = &keeper->call;
     AUTO_BUF binding = BUF_INIT;
     bool bound = call->eab_kid != NULL;
-    if (bound && !jws_external_account(keeper->account_key, url, call->eab_kid, call->eab_hmac_key, call->eab_alg,
-                                       &binding, err))
+    if (bound && !jws_external_account(keeper->account_key, url, call->eab_kid, call->eab_hmac_key,
+                                       call->eab_alg, &binding, err))
         return false;
     payload_new_account(call->email, call->agree_tos, bound ? buf_str(&binding) : NULL, out);
     return true;
@@ -185,7 +187,8 @@ static bool make_payload(struct keeper *keeper, const struct msg *request, struc
         payload_deactivate(out);
         return true;
     case JWS_KEY_CHANGE:
-        return jws_key_change(call->other_key, keeper->account_key, request->url, keeper->account.url, out, err);
+        return jws_key_change(call->other_key, keeper->account_key, request->url, keeper->account.url, out,
+                              err);
     case JWS_REVOKE:
     case JWS_REVOKE_BY_KEY:
         payload_revoke(call->cert_der, call->reason, out);
@@ -313,7 +316,8 @@ static void on_ari(struct keeper *keeper, const struct msg *msg)
     query->temporary = msg->type == MSG_ARI_FAILED && msg->number != 0;
     query->err = msg->err;
     bool shown = strncmp(msg->url, "https://", 8) == 0 && url_valid(msg->url);
-    snprintf(query->window.explanation_url, sizeof query->window.explanation_url, "%s", shown ? msg->url : "");
+    snprintf(query->window.explanation_url, sizeof query->window.explanation_url, "%s",
+             shown ? msg->url : "");
 }
 
 static bool handle_courier(struct keeper *keeper, const struct msg *msg, struct err *err)
@@ -482,7 +486,8 @@ bool keeper_call(struct keeper *keeper, enum jws_kind kind, const char *url, str
     return ok;
 }
 
-/* -- renewal information --------------------------------------------------------------------------------------
+/* -- renewal information
+ * --------------------------------------------------------------------------------------
  */
 
 static bool queries_are_over(const struct keeper *keeper)

@@ -74,7 +74,8 @@ static bool no_credentials(const struct keeper *keeper, const struct ca *ca, str
     err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, keeper->ca_url,
             "this CA wants credentials of an account made on its web site (external account binding)");
     if (ca->eab_url[0] != '\0')
-        return err_advise(err, "give an e-mail address (-m), and they are fetched; or give them with --eab-kid and --eab-hmac-key");
+        return err_advise(err, "give an e-mail address (-m), and they are fetched; or give them with "
+                               "--eab-kid and --eab-hmac-key");
     return err_advise(err, "get them%s%s, and give them with --eab-kid and --eab-hmac-key",
                       ca->eab_page[0] != '\0' ? " at " : " there", ca->eab_page);
 }
@@ -254,7 +255,8 @@ bool keeper_account_change_key(struct keeper *keeper, struct account_record *out
         bool ok = keeper_call(keeper, JWS_KEY_CHANGE, "", &refused);
         keeper->call.other_key = NULL;
         bool ours = keeper->call.url[0] != '\0' && strcmp(keeper->call.url, keeper->account.url) == 0;
-        /* 409: the key is in use already, by this very account when its URL is said; else the change may have been made without an answer reaching us */
+        /* 409: the key is in use already, by this very account when its URL is said; else the change may have
+         * been made without an answer reaching us */
         if (!ok && !ours && (!found_with(keeper, next, &found, err) || !found)) {
             if (!err_isset(err))
                 *err = refused;
@@ -268,7 +270,8 @@ bool keeper_account_change_key(struct keeper *keeper, struct account_record *out
     return true;
 }
 
-/* -- the operations ---------------------------------------------------------------------------------------------
+/* -- the operations
+ * ---------------------------------------------------------------------------------------------
  */
 
 /* The key of a deactivated account can never be registered again. */
@@ -318,7 +321,8 @@ bool keeper_account_find(struct keeper *keeper, struct account_record *out, stru
     if (!keeper_call(keeper, JWS_FIND_ACCOUNT, "", err) || !location_of_account(keeper, err))
         return false;
     memcpy(keeper->account.thumbprint, keeper->thumbprint, sizeof keeper->account.thumbprint);
-    copy(keeper->account.tos, sizeof keeper->account.tos, keeper->terms); /* an account has agreed, or it would not be */
+    copy(keeper->account.tos, sizeof keeper->account.tos,
+         keeper->terms); /* an account has agreed, or it would not be */
     if (keeper->account.created_s == 0)
         keeper->account.created_s = clock_now_s();
     if (!save(keeper, err))
@@ -337,12 +341,13 @@ static bool existing(struct keeper *keeper, struct err *err)
         return err_advise(err, "`tlsup account register` makes one");
     }
     if (deactivated(keeper))
-        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, keeper->ca_url, "the account at this CA was deactivated");
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, keeper->ca_url,
+                       "the account at this CA was deactivated");
     return keeper_load_key(keeper, err) && settle_key_change(keeper, err);
 }
 
-bool keeper_account_update(struct keeper *keeper, const char *email, bool agree_tos, struct account_record *out,
-                           struct err *err)
+bool keeper_account_update(struct keeper *keeper, const char *email, bool agree_tos,
+                           struct account_record *out, struct err *err)
 {
     if (!existing(keeper, err) || !keeper_directory(keeper, err))
         return false;

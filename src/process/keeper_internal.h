@@ -23,7 +23,8 @@ struct keeper_call {
     const char *email;
     bool agree_tos;
     const char *eab_kid, *eab_hmac_key, *eab_alg;
-    const struct key *other_key; /* the new one of a key change; the certificate's; the one to be looked for */
+    const struct key
+        *other_key; /* the new one of a key change; the certificate's; the one to be looked for */
     const struct buf *cert_der;
     int reason;
 };
@@ -60,26 +61,28 @@ struct keeper {
     struct presenter *presenter; /* NULL but during keeper_obtain() */
     struct ledger ledger;        /* of this CA, during keeper_obtain() */
     int64_t queries_deadline_ms;
-    bool account_lost;           /* the CA says that it does not exist */
-    struct err ca_err;           /* the CA as a whole cannot be used */
+    bool account_lost; /* the CA says that it does not exist */
+    struct err ca_err; /* the CA as a whole cannot be used */
 };
 
 typedef bool keeper_until_fn(const struct keeper *keeper);
 
 /* keeper.c */
-MUST_CHECK bool keeper_begin(struct keeper *keeper, struct err *err);    /* introduces the courier to its CA, once */
+MUST_CHECK bool keeper_begin(struct keeper *keeper,
+                             struct err *err); /* introduces the courier to its CA, once */
 MUST_CHECK bool keeper_directory(struct keeper *keeper, struct err *err); /* until the directory is known */
 MUST_CHECK bool keeper_load_key(struct keeper *keeper, struct err *err);
 void keeper_say(const struct keeper *keeper, const struct job *job, const char *text);
-/* Serve the children until `until` holds, the CA as a whole fails, a signal comes, or there is too long a silence. */
+/* Serve the children until `until` holds, the CA as a whole fails, a signal comes, or there is too long a
+ * silence. */
 MUST_CHECK bool keeper_serve(struct keeper *keeper, keeper_until_fn *until, struct err *err);
 /* One call and its answer. False: `err`, and keeper->call has the rest. */
 MUST_CHECK bool keeper_call(struct keeper *keeper, enum jws_kind kind, const char *url, struct err *err);
 
 /* keeper_order.c: of messages about orders, and payloads that need a job */
 struct job *keeper_job(struct keeper *keeper, int64_t order_id, size_t *part);
-MUST_CHECK bool keeper_order_payload(struct keeper *keeper, enum jws_kind kind, struct job *job, size_t part, struct buf *out,
-                                     struct err *err);
+MUST_CHECK bool keeper_order_payload(struct keeper *keeper, enum jws_kind kind, struct job *job, size_t part,
+                                     struct buf *out, struct err *err);
 void keeper_on_order_url(struct keeper *keeper, const struct msg *msg);
 MUST_CHECK bool keeper_on_present(struct keeper *keeper, const struct msg *msg, struct err *err);
 void keeper_on_cleanup(struct keeper *keeper, const struct msg *msg);

@@ -1,5 +1,6 @@
 /*
- * The keeper's orders: what is asked for, what is signed for it, which answers are presented, and what is believed of what comes back.
+ * The keeper's orders: what is asked for, what is signed for it, which answers are presented, and what is
+ * believed of what comes back.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -33,7 +34,8 @@ enum {
     (GRANT(JWS_READ) | GRANT(JWS_NEW_ORDER) | GRANT(JWS_NEW_ORDER_NO_REPLACES) |                             \
      GRANT(JWS_NEW_ORDER_PLAIN) | GRANT(JWS_RESPOND) | GRANT(JWS_FINALIZE))
 
-/* -- jobs and their parts -------------------------------------------------------------------------------------
+/* -- jobs and their parts
+ * -------------------------------------------------------------------------------------
  */
 
 struct job *keeper_job(struct keeper *keeper, int64_t order_id, size_t *part)
@@ -83,7 +85,8 @@ static void job_over(struct keeper *keeper, struct job *job, const struct err *f
 {
     if (failure != NULL && !job->over) {
         job->err = *failure;
-        for (size_t i = 0; i < job->n_parts; i++) { /* its other part, and what the courier still does for it */
+        for (size_t i = 0; i < job->n_parts;
+             i++) { /* its other part, and what the courier still does for it */
             struct msg msg = {.type = MSG_CANCEL, .id = order_id(keeper, job, i), .err = *failure};
             struct err ignored = ERR_INIT;
             if (!msg_send(keeper->courier.fd, &msg, &ignored))
@@ -107,10 +110,12 @@ static void forget_orders(struct job *job)
         forget_order(&job->state.orders[i]);
 }
 
-/* -- keys -------------------------------------------------------------------------------------------------------
+/* -- keys
+ * -------------------------------------------------------------------------------------------------------
  */
 
-static bool refuse_compromised(struct keeper *keeper, const struct job *job, const char *spki, struct err *err)
+static bool refuse_compromised(struct keeper *keeper, const struct job *job, const char *spki,
+                               struct err *err)
 {
     bool compromised = false;
     if (!store_key_compromised(keeper->store, spki, &compromised, err))
@@ -131,8 +136,7 @@ static struct key *reusable_key(struct keeper *keeper, const struct job *job, si
     bool compromised = true;
     int live = 0;
     if (!job->config->reuse_key || !store_live_version(keeper->store, job->config->name, &live, &ignored) ||
-        live == 0 ||
-        !store_version_key(keeper->store, job->config->name, live, (int)index, &key, &ignored) ||
+        live == 0 || !store_version_key(keeper->store, job->config->name, live, (int)index, &key, &ignored) ||
         key_type_of(key) != job->parts[index].key_type || !key_spki_sha256(key, spki, &ignored) ||
         !store_key_compromised(keeper->store, spki, &compromised, &ignored) || compromised)
         return NULL;
@@ -141,7 +145,8 @@ static struct key *reusable_key(struct keeper *keeper, const struct job *job, si
     return taken;
 }
 
-/* The key for a part: the token's, the one that waits for its certificate, the live one again, or a new one; on disk before the CA hears of it. */
+/* The key for a part: the token's, the one that waits for its certificate, the live one again, or a new one;
+ * on disk before the CA hears of it. */
 static bool part_key(struct keeper *keeper, struct job *job, size_t index, struct err *err)
 {
     struct job_part *part = &job->parts[index];
@@ -179,14 +184,17 @@ static bool read_csr(struct keeper *keeper, struct job *job, struct err *err)
         !csr_read(data.data, data.len, path, &part->csr, &names, part->spki, err))
         return false;
     if (!strlist_same_set(&names, &job->config->names)) {
-        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "the request is no longer for the names of this certificate");
-        return err_advise(err, "run `tlsup issue --csr %.200s --cert-name %s` to take the names of the request", path,
-                          job->config->name);
+        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path,
+                "the request is no longer for the names of this certificate");
+        return err_advise(err,
+                          "run `tlsup issue --csr %.200s --cert-name %s` to take the names of the request",
+                          path, job->config->name);
     }
     return refuse_compromised(keeper, job, part->spki, err);
 }
 
-/* -- payloads -----------------------------------------------------------------------------------------------------
+/* -- payloads
+ * -----------------------------------------------------------------------------------------------------
  */
 
 static bool profile_is_offered(const struct keeper *keeper, const char *profile)
@@ -217,8 +225,9 @@ static void order_payload(struct keeper *keeper, enum jws_kind kind, const struc
         .replaces = kind == JWS_NEW_ORDER && replaces[0] != '\0' ? replaces : NULL,
         .not_before_s = job->not_before_s,
         .not_after_s = job->not_after_s != 0 ? job->not_after_s
-                       : valid_for_s != 0    ? (job->not_before_s != 0 ? job->not_before_s : clock_now_s()) + valid_for_s
-                                             : 0};
+                       : valid_for_s != 0
+                           ? (job->not_before_s != 0 ? job->not_before_s : clock_now_s()) + valid_for_s
+                           : 0};
     payload_new_order(&order, out);
 }
 
@@ -321,7 +330,8 @@ void keeper_on_cleanup(struct keeper *keeper, const struct msg *msg)
         presenter_cleanup(keeper->presenter, msg->id, (int)msg->number, msg->number2 != 0);
 }
 
-/* -- the course of an order -----------------------------------------------------------------------------------
+/* -- the course of an order
+ * -----------------------------------------------------------------------------------
  */
 
 /* Does it count against the CA's limits? */
@@ -329,7 +339,8 @@ static enum ledger_exempt exempt_of(const struct job *job, size_t part)
 {
     if (job->parts[part].replaced)
         return LEDGER_EXEMPT;
-    return job->renewal && job->names.n == job->config->names.n && !job->renamed ? LEDGER_RENEWAL : LEDGER_COUNTS;
+    return job->renewal && job->names.n == job->config->names.n && !job->renamed ? LEDGER_RENEWAL
+                                                                                 : LEDGER_COUNTS;
 }
 
 static void note(struct keeper *keeper, enum ledger_event event, const struct strlist *names,
@@ -377,7 +388,8 @@ void keeper_on_name_failed(struct keeper *keeper, const struct msg *msg)
 {
     size_t part;
     struct job *job = keeper_job(keeper, msg->id, &part);
-    if (job == NULL || job->over || !strlist_has(&job->names, msg->name) || strlist_has(&job->failed_names, msg->name))
+    if (job == NULL || job->over || !strlist_has(&job->names, msg->name) ||
+        strlist_has(&job->failed_names, msg->name))
         return;
     AUTO_STRLIST one = STRLIST_INIT;
     strlist_add(&one, msg->name);
@@ -399,10 +411,12 @@ void keeper_on_failed(struct keeper *keeper, const struct msg *msg)
     }
 }
 
-/* -- certificates -----------------------------------------------------------------------------------------------
+/* -- certificates
+ * -----------------------------------------------------------------------------------------------
  */
 
-/* Everything that must hold of a chain before it is stored; the CA and the courier are believed in nothing. */
+/* Everything that must hold of a chain before it is stored; the CA and the courier are believed in nothing.
+ */
 static bool check_chain(struct job *job, size_t index, const struct msg *msg, struct cert_chain **out,
                         struct err *err)
 {
@@ -412,7 +426,8 @@ static bool check_chain(struct job *job, size_t index, const struct msg *msg, st
     if (!cert_chain_parse(buf_str(&msg->body), msg->body.len, "the CA's answer", &chain, err) ||
         !cert_chain_check(chain, part->key, &job->names, clock_now_s(), err))
         return false;
-    bool ours = part->key != NULL || (cert_chain_info(chain, &info, err) && strcmp(info.spki, part->spki) == 0);
+    bool ours =
+        part->key != NULL || (cert_chain_info(chain, &info, err) && strcmp(info.spki, part->spki) == 0);
     cert_info_clear(&info);
     if (!ours && !err_isset(err))
         err_set(err, ERR_MISMATCH, NEXT_REFUSED, job->config->name,
@@ -465,8 +480,9 @@ static bool store_job(struct keeper *keeper, struct job *job, struct err *err)
     state->persist_until_s = job->persist_until_s;
     strlist_clear(&state->missing);
     state->missing_failures = job->names.n < job->config->names.n ? state->missing_failures + 1 : 0;
-    state->missing_try_s =
-        state->missing_failures > 0 ? clock_now_s() + policy_backoff_s(state->missing_failures + 2, -1, 0) : 0;
+    state->missing_try_s = state->missing_failures > 0
+                               ? clock_now_s() + policy_backoff_s(state->missing_failures + 2, -1, 0)
+                               : 0;
     for (size_t i = 0; i < job->config->names.n; i++)
         if (!strlist_has(&job->names, job->config->names.v[i]))
             strlist_add(&state->missing, job->config->names.v[i]);
@@ -483,7 +499,8 @@ static bool store_job(struct keeper *keeper, struct job *job, struct err *err)
 static void refuse_certificate(struct keeper *keeper, struct job *job, size_t index, struct err *err)
 {
     struct err ignored = ERR_INIT;
-    forget_order(&job->state.orders[index]); /* another download would be the same: the next run begins anew */
+    forget_order(
+        &job->state.orders[index]); /* another download would be the same: the next run begins anew */
     if (!save_state(keeper, job, &ignored) ||
         !store_pending_key_drop(keeper->store, job->config->name, (int)index, &ignored))
         log_debug("%s", ignored.text);
@@ -535,7 +552,8 @@ void keeper_on_certificate(struct keeper *keeper, const struct msg *msg)
 /* -- before the order ---------------------------------------------------------------------------------------
  */
 
-/* The certificate that this one takes the place of (RFC 9773 section 5): of the same CA and account, sharing a name, not replaced before. */
+/* The certificate that this one takes the place of (RFC 9773 section 5): of the same CA and account, sharing
+ * a name, not replaced before. */
 static void choose_replaces(struct keeper *keeper, struct job *job, size_t index)
 {
     AUTO_CHAIN *chain = NULL;
@@ -564,13 +582,13 @@ static bool check_profile(const struct keeper *keeper, const struct job *job, st
         return true;
     AUTO_FREE char *offered = strlist_join(&keeper->profiles, ", ");
     if (!job->config->profile_required) {
-        log_warn("%s: the CA has no profile \"%s\" (it has: %s); its default is used", job->config->name, profile,
-                 offered[0] != '\0' ? offered : "none");
+        log_warn("%s: the CA has no profile \"%s\" (it has: %s); its default is used", job->config->name,
+                 profile, offered[0] != '\0' ? offered : "none");
         return true;
     }
     snprintf(err->type, sizeof err->type, "invalidProfile");
-    err_set(err, ERR_ACME, NEXT_FIX_CONFIG, job->config->name, "the CA has no profile \"%s\"; it has: %s", profile,
-            offered[0] != '\0' ? offered : "none");
+    err_set(err, ERR_ACME, NEXT_FIX_CONFIG, job->config->name, "the CA has no profile \"%s\"; it has: %s",
+            profile, offered[0] != '\0' ? offered : "none");
     snprintf(err->type, sizeof err->type, "invalidProfile");
     return err_advise(err, "choose one of these, or let it be preferred only (--preferred-profile)");
 }
@@ -579,7 +597,8 @@ static bool check_profile(const struct keeper *keeper, const struct job *job, st
 static void warn_of_limits(struct keeper *keeper, struct ledger *ledger, const struct job *job)
 {
     AUTO_STRLIST warnings = STRLIST_INIT;
-    if (job->parts[0].replaces[0] != '\0') /* renewals that say what they replace are exempt, where there are limits and renewal information */
+    if (job->parts[0].replaces[0] != '\0') /* renewals that say what they replace are exempt, where there are
+                                              limits and renewal information */
         return;
     (void)ledger_check(ledger, ca_by_url(keeper->ca_url), &job->names, exempt_of(job, 0) == LEDGER_RENEWAL,
                        clock_now_s(), &warnings);
@@ -596,8 +615,8 @@ static bool begin_job(struct keeper *keeper, struct job *job, struct err *err)
     job->parts[1].key_type = config->second_key_type;
     if (job->names.n == 0)
         strlist_copy(&job->names, &config->names);
-    if (!store_state_load(keeper->store, config->name, &job->state, err) || !check_profile(keeper, job, err) ||
-        !read_csr(keeper, job, err))
+    if (!store_state_load(keeper->store, config->name, &job->state, err) ||
+        !check_profile(keeper, job, err) || !read_csr(keeper, job, err))
         return false;
     for (size_t i = 0; i < job->n_parts; i++)
         choose_replaces(keeper, job, i);
@@ -623,7 +642,8 @@ static void begin_jobs(struct keeper *keeper)
     ledger_clear(&ahead);
 }
 
-/* -- CAA (RFC 8659): the CA will look, so we look before it is asked --------------------------------------------
+/* -- CAA (RFC 8659): the CA will look, so we look before it is asked
+ * --------------------------------------------
  */
 
 struct caa_check {
@@ -640,8 +660,8 @@ static bool caa_allows(const struct caa_check *check, const struct dns_answer *f
         if (!challenge_type_fits(job->types[i], check->name))
             continue;
         err_clear(err);
-        if (dns_caa_allows(found->caa, found->n_caa, check->name, &check->keeper->caa, check->keeper->account.url,
-                           job->types[i], err))
+        if (dns_caa_allows(found->caa, found->n_caa, check->name, &check->keeper->caa,
+                           check->keeper->account.url, job->types[i], err))
             return true;
     }
     return !err_isset(err);
@@ -723,9 +743,10 @@ static bool send_order(struct keeper *keeper, struct job *job, size_t index, str
     struct msg msg = {.type = MSG_ORDER, .id = order_id(keeper, job, index), .number = packed_types(job)};
     AUTO_FREE char *names = strlist_join(&job->names, "\n");
     buf_adds(&msg.body, names);
-    msg.number2 = (job->parts[index].replaces[0] != '\0' ? ORDER_HAS_REPLACES : 0) |
-                  (profile_for(keeper, job) != NULL && !job->config->profile_required ? ORDER_MAY_DROP_PROFILE : 0) |
-                  (job->config->preferred_chain != NULL ? ORDER_ALL_CHAINS : 0);
+    msg.number2 =
+        (job->parts[index].replaces[0] != '\0' ? ORDER_HAS_REPLACES : 0) |
+        (profile_for(keeper, job) != NULL && !job->config->profile_required ? ORDER_MAY_DROP_PROFILE : 0) |
+        (job->config->preferred_chain != NULL ? ORDER_ALL_CHAINS : 0);
     if (resumable(keeper, job, index)) {
         log_info("going on with the order %s", job->state.orders[index].url);
         snprintf(msg.url, sizeof msg.url, "%s", job->state.orders[index].url);

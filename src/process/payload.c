@@ -71,8 +71,8 @@ void payload_new_order(const struct payload_order *order, struct buf *out)
     json_t *object = json_object(), *identifiers = json_array();
     for (size_t i = 0; i < order->names->n; i++) {
         const char *name = order->names->v[i];
-        json_array_append_new(identifiers, json_pack("{s:s, s:s}", "type", name_is_ip(name) ? "ip" : "dns",
-                                                     "value", name));
+        json_array_append_new(
+            identifiers, json_pack("{s:s, s:s}", "type", name_is_ip(name) ? "ip" : "dns", "value", name));
     }
     json_object_set_new(object, "identifiers", identifiers);
     if (order->profile != NULL)

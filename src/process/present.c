@@ -52,21 +52,23 @@ struct answer {
     enum challenge_type type;
     enum config_challenge via;
     enum step step;
-    bool removing;       /* the present step is part of a clean-up */
-    bool told;           /* done() was called */
-    bool to_clean;       /* a clean-up was asked for */
+    bool removing; /* the present step is part of a clean-up */
+    bool told;     /* done() was called */
+    bool to_clean; /* a clean-up was asked for */
     bool failed;
-    bool placed;         /* something may be there that must be taken away */
-    bool standing;       /* dns-persist-01: it stays */
-    uint32_t question;   /* the resolver's */
+    bool placed;       /* something may be there that must be taken away */
+    bool standing;     /* dns-persist-01: it stays */
+    uint32_t question; /* the resolver's */
     char name[FLOW_NAME_BYTES];
     char token[TOKEN_MAX_BYTES];
     char *key_authorization;
-    char *value;                    /* of the TXT record */
-    char record[DNS_NAME_BYTES];    /* where the CA will look */
-    char target[DNS_NAME_BYTES];    /* the same, CNAMEs followed */
+    char *value;                 /* of the TXT record */
+    char record[DNS_NAME_BYTES]; /* where the CA will look */
+    char target[DNS_NAME_BYTES]; /* the same, CNAMEs followed */
     char zone[DNS_NAME_BYTES];
-    struct strlist servers;         /* of the zone, the primary first */
+    struct strlist
+        servers;         /* of the zone, the primary first; of the configured host, once it was looked up */
+    char update_port[8]; /* "#53" */
     char *hook_output;
     /* dns-persist-01 */
     int draft;
@@ -154,7 +156,8 @@ static void finish_removing(struct answer *answer, const struct err *failure)
 {
     answer->presenter->moved = true;
     if (failure != NULL)
-        log_warn("%s: what was put there for the challenge could not be taken away: %s", answer->name, failure->text);
+        log_warn("%s: what was put there for the challenge could not be taken away: %s", answer->name,
+                 failure->text);
     answer_free(answer);
 }
 
@@ -217,11 +220,12 @@ static bool by_responder(const struct answer *answer)
 
 static bool by_file(const struct answer *answer)
 {
-    return answer->via == CHALLENGE_VIA_WEBROOT ||
-           (answer->via == CHALLENGE_VIA_WEB_SERVER && !by_responder(answer) && answer->job->token_dir != NULL);
+    return answer->via == CHALLENGE_VIA_WEBROOT || (answer->via == CHALLENGE_VIA_WEB_SERVER &&
+                                                    !by_responder(answer) && answer->job->token_dir != NULL);
 }
 
-/* There is no need to wait for the responder's word: it reads our frames before any request that comes after them. */
+/* There is no need to wait for the responder's word: it reads our frames before any request that comes after
+ * them. */
 static bool place_now(const struct answer *answer, struct err *err)
 {
     if (answer->via == CHALLENGE_VIA_TLS_ALPN)
@@ -272,7 +276,8 @@ static void make_hook_job(const struct answer *answer, struct hook_job *out)
                              .present_output = answer->hook_output};
 }
 
-/* As root, a program that anybody may change is not run: the contract of acme.sh has a bridge in front, so argv[0] alone would not tell. */
+/* As root, a program that anybody may change is not run: the contract of acme.sh has a bridge in front, so
+ * argv[0] alone would not tell. */
 static bool may_run(const char *program, struct err *err)
 {
     struct stat st;
@@ -280,7 +285,8 @@ static bool may_run(const char *program, struct err *err)
         return err_errno(err, errno, program, "cannot find the program");
     if (geteuid() != 0 || (st.st_mode & S_IWOTH) == 0)
         return true;
-    err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, program, "everybody may write it, and it would run as root");
+    err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, program,
+            "everybody may write it, and it would run as root");
     return err_advise(err, "chmod o-w %s", program);
 }
 
@@ -361,8 +367,9 @@ static void hook_ended(struct answer *answer, const struct spawn_result *result)
     struct err err = ERR_INIT;
     AUTO_FREE char *output = trimmed(buf_str(&result->output));
     if (result->status != 0 || result->timed_out) {
-        (void)err_set(&err, ERR_HOOK, NEXT_FIX_CONFIG, answer->name, "the challenge hook %s %s%s%.900s", program,
-                      result->timed_out ? "did not end in time" : "failed", output[0] != '\0' ? ": " : "", output);
+        (void)err_set(&err, ERR_HOOK, NEXT_FIX_CONFIG, answer->name, "the challenge hook %s %s%s%.900s",
+                      program, result->timed_out ? "did not end in time" : "failed",
+                      output[0] != '\0' ? ": " : "", output);
         (void)err_advise(&err, "run it by hand as hooks/README describes, or see with -v what it is given");
         finish(answer, &err);
         return;
@@ -371,7 +378,8 @@ static void hook_ended(struct answer *answer, const struct spawn_result *result)
         finish(answer, NULL);
         return;
     }
-    log_info("%s: the challenge hook has ended well%s%s", answer->name, output[0] != '\0' ? ": " : "", output);
+    log_info("%s: the challenge hook has ended well%s%s", answer->name, output[0] != '\0' ? ": " : "",
+             output);
     free(answer->hook_output);
     answer->hook_output = mem_dup(output);
     if (answer->via == CHALLENGE_VIA_HTTP_HOOK)
@@ -393,7 +401,8 @@ static void step_hook(struct presenter *presenter)
     spawn_result_clear(&result);
 }
 
-/* -- the domain name system -----------------------------------------------------------------------------------
+/* -- the domain name system
+ * -----------------------------------------------------------------------------------
  */
 
 static bool updates_zone(const struct cert_config *config)
@@ -440,14 +449,9 @@ static void check_seen(struct answer *answer)
     ask(answer, &question, on_seen);
 }
 
-/* Where an update goes: the configured server, else the zone's own. */
-static void update_servers(const struct answer *answer, struct strlist *out)
+static bool to_primary(const struct cert_config *config)
 {
-    const char *server = config_of(answer)->dns_update_server;
-    if (strcmp(server, "primary") == 0)
-        strlist_copy(out, &answer->servers);
-    else
-        strlist_add(out, server);
+    return strcmp(config->dns_update_server, "primary") == 0;
 }
 
 static void on_updated(void *ctx, const struct dns_answer *found, const struct err *failure)
@@ -456,16 +460,14 @@ static void on_updated(void *ctx, const struct dns_answer *found, const struct e
     const struct cert_config *config = config_of(answer);
     struct dns_tsig tsig = {0};
     struct err err = ERR_INIT, ignored = ERR_INIT;
-    AUTO_STRLIST servers = STRLIST_INIT;
     answer->question = 0;
-    update_servers(answer, &servers);
     bool has_key = config->dns_update_key != NULL && dns_tsig_read(config->dns_update_key, &tsig, &ignored);
     if (failure != NULL) {
         err = *failure;
         (void)err_context(&err, "updating the zone %s", answer->zone);
         finish(answer, &err);
-    } else if (!dns_update_result(found->rcode, servers.n > 0 ? servers.v[0] : "", answer->zone,
-                                  has_key ? &tsig : NULL, &err)) {
+    } else if (!dns_update_result(found->rcode, answer->servers.n > 0 ? answer->servers.v[0] : "",
+                                  answer->zone, has_key ? &tsig : NULL, &err)) {
         finish(answer, &err);
     } else if (answer->removing) {
         finish(answer, NULL);
@@ -475,16 +477,28 @@ static void on_updated(void *ctx, const struct dns_answer *found, const struct e
     OPENSSL_cleanse(&tsig, sizeof tsig);
 }
 
+/* "org" is what is found for a name below it that does not exist. */
+static bool zone_is_likely(const struct answer *answer, const char *zone, struct err *err)
+{
+    if (strchr(zone, '.') != NULL || config_of(answer)->dns_update_zone != NULL ||
+        !to_primary(config_of(answer)))
+        return true;
+    err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, answer->name,
+            "no zone of its own is to be found for it, only \"%s\"", zone);
+    return err_advise(err,
+                      "check that the domain exists; a zone without a dot is named with --dns-update-zone");
+}
+
 static void update_zone(struct answer *answer)
 {
     const struct cert_config *config = config_of(answer);
     struct dns_tsig tsig = {0};
     struct err err = ERR_INIT;
     AUTO_BUF packet = BUF_INIT;
-    AUTO_STRLIST servers = STRLIST_INIT;
     const char *zone = config->dns_update_zone != NULL ? config->dns_update_zone : answer->zone;
     bool has_key = config->dns_update_key != NULL;
-    bool ok = (!has_key || dns_tsig_read(config->dns_update_key, &tsig, &err)) &&
+    bool ok = zone_is_likely(answer, zone, &err) &&
+              (!has_key || dns_tsig_read(config->dns_update_key, &tsig, &err)) &&
               dns_update_make(answer->removing ? DNS_UPDATE_DELETE : DNS_UPDATE_ADD, zone, answer->target,
                               answer->value, answer->standing ? PERSIST_TTL_S : RECORD_TTL_S,
                               has_key ? &tsig : NULL, &packet, &err);
@@ -493,10 +507,9 @@ static void update_zone(struct answer *answer)
         finish(answer, &err);
         return;
     }
-    update_servers(answer, &servers);
     struct dns_question question = {.kind = DNS_UPDATE,
                                     .name = answer->target,
-                                    .servers = &servers,
+                                    .servers = &answer->servers,
                                     .packet = packet.data,
                                     .packet_len = packet.len,
                                     .timeout_ms = UPDATE_TIMEOUT_MS};
@@ -507,12 +520,64 @@ static void update_zone(struct answer *answer)
     ask(answer, &question, on_updated);
 }
 
+static void on_host(void *ctx, const struct dns_answer *found, const struct err *failure)
+{
+    struct answer *answer = ctx;
+    struct err err = ERR_INIT;
+    answer->question = 0;
+    if (failure != NULL) {
+        err = *failure;
+        (void)err_context(&err, "--dns-update-server");
+        finish(answer, &err);
+        return;
+    }
+    strlist_clear(&answer->servers);
+    for (size_t i = 0; i < found->servers.n; i++) { /* addresses, and the port that was configured */
+        AUTO_FREE char *address = mem_ndup(found->servers.v[i], strcspn(found->servers.v[i], "#"));
+        AUTO_FREE char *server = mem_fmt("%s%s", address, answer->update_port);
+        strlist_add(&answer->servers, server);
+    }
+    update_zone(answer);
+}
+
+/* The configured server in place of the zone's own; a host's name is looked up first. */
+static void update_at_host(struct answer *answer)
+{
+    const struct cert_config *config = config_of(answer);
+    char server[CONFIG_DNS_SERVER_BYTES];
+    struct err err = ERR_INIT;
+    if (config_dns_server(config->dns_update_server, false, server, &err)) {
+        strlist_clear(&answer->servers);
+        strlist_add(&answer->servers, server);
+        update_zone(answer);
+        return;
+    }
+    err_clear(&err);
+    if (!config_dns_server(config->dns_update_server, true, server, &err)) {
+        finish(answer, &err);
+        return;
+    }
+    char *port = strchr(server, '#');
+    snprintf(answer->update_port, sizeof answer->update_port, "%.*s", (int)sizeof answer->update_port - 1,
+             port != NULL ? port : "");
+    if (port != NULL)
+        *port = '\0';
+    struct dns_question question = {.kind = DNS_ADDRESSES,
+                                    .name = server,
+                                    .resolvers = &config->dns_servers,
+                                    .timeout_ms = LOOK_UP_TIMEOUT_MS};
+    answer->step = STEP_LOOKING_UP;
+    ask(answer, &question, on_host);
+}
+
 static void place_record(struct answer *answer)
 {
-    if (updates_zone(config_of(answer)))
-        update_zone(answer);
-    else
+    if (!updates_zone(config_of(answer)))
         queue_hook(answer);
+    else if (to_primary(config_of(answer)) || answer->removing)
+        update_zone(answer); /* removing: where it was placed */
+    else
+        update_at_host(answer);
 }
 
 static void on_where(void *ctx, const struct dns_answer *found, const struct err *failure)
@@ -551,7 +616,8 @@ static void present_record(struct answer *answer)
 {
     struct err err = ERR_INIT;
     char value[DNS_VALUE_BYTES];
-    if (!dns_record_name(answer->type, answer->name, answer->presenter->options.account_url, answer->record, &err)) {
+    if (!dns_record_name(answer->type, answer->name, answer->presenter->options.account_url, answer->record,
+                         &err)) {
         finish(answer, &err);
         return;
     }
@@ -588,7 +654,8 @@ static bool parse_persist(struct answer *answer, const char *text, struct err *e
         /* a record for somebody else's account would let them have certificates for our name */
         if (uri[1] != '\0' && strcmp(uri + 1, options->account_url) != 0)
             return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, answer->name,
-                           "the CA wants a dns-persist-01 record for another account than ours: %.300s", uri + 1);
+                           "the CA wants a dns-persist-01 record for another account than ours: %.300s",
+                           uri + 1);
         answer->account_uri = mem_dup(options->account_url);
         return true;
     }
@@ -622,8 +689,9 @@ static void persist_missing(struct answer *answer, const struct err *why)
         look_up(answer);
         return;
     }
-    (void)err_set(&err, ERR_CONFIG, NEXT_FIX_CONFIG, answer->name, "%s\nthe DNS must have this record:\n  %s. IN TXT \"%s\"",
-                  why->text, answer->record, buf_str(&text));
+    (void)err_set(&err, ERR_CONFIG, NEXT_FIX_CONFIG, answer->name,
+                  "%s\nthe DNS must have this record:\n  %s. IN TXT \"%s\"", why->text, answer->record,
+                  buf_str(&text));
     (void)err_advise(&err, "add it once, it serves every renewal; then run the same command again");
     finish(answer, &err);
 }
@@ -664,7 +732,8 @@ static void present_standing(struct answer *answer, const char *text)
     ask(answer, &question, on_standing);
 }
 
-/* -- from the keeper ------------------------------------------------------------------------------------------
+/* -- from the keeper
+ * ------------------------------------------------------------------------------------------
  */
 
 static struct answer *answer_new(struct presenter *presenter, const struct presentation *what)
@@ -713,7 +782,8 @@ static void remove_it(struct answer *answer)
     answer->removing = true;
     if (!answer->placed || answer->standing)
         finish_removing(answer, NULL);
-    else if (answer->via == CHALLENGE_VIA_HTTP_HOOK || !(answer->via == CHALLENGE_VIA_DNS || answer->via == CHALLENGE_VIA_DNS_ACCOUNT)) {
+    else if (answer->via == CHALLENGE_VIA_HTTP_HOOK ||
+             !(answer->via == CHALLENGE_VIA_DNS || answer->via == CHALLENGE_VIA_DNS_ACCOUNT)) {
         if (answer->via == CHALLENGE_VIA_HTTP_HOOK)
             queue_hook(answer);
         else
@@ -772,7 +842,8 @@ bool presenter_busy(const struct presenter *presenter)
     return false;
 }
 
-/* -- the loop -------------------------------------------------------------------------------------------------
+/* -- the loop
+ * -------------------------------------------------------------------------------------------------
  */
 
 size_t presenter_pollfds(const struct presenter *presenter, struct pollfd *fds)

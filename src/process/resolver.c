@@ -149,7 +149,8 @@ static void decode(enum dns_kind kind, const struct msg *msg, struct dns_answer 
         if (kind == DNS_CAA)
             out->n_caa += parse_caa(lines.v[i], &out->caa[out->n_caa]);
         else
-            strlist_add(kind == DNS_WHERE ? &out->servers : &out->values, lines.v[i]);
+            strlist_add(kind == DNS_WHERE || kind == DNS_ADDRESSES ? &out->servers : &out->values,
+                        lines.v[i]);
     }
 }
 

@@ -35,9 +35,9 @@ static void encode(const struct dns_answer *answer, struct msg *msg)
     for (size_t i = 0; i < answer->values.n; i++)
         add_line(&msg->body, answer->values.v[i]);
     for (size_t i = 0; i < answer->n_caa; i++) {
-        AUTO_FREE char *line = mem_fmt("%d %s %s", answer->caa[i].flags,
-                                       answer->caa[i].tag[0] != '\0' ? answer->caa[i].tag : "-",
-                                       answer->caa[i].value);
+        AUTO_FREE char *line =
+            mem_fmt("%d %s %s", answer->caa[i].flags,
+                    answer->caa[i].tag[0] != '\0' ? answer->caa[i].tag : "-", answer->caa[i].value);
         add_line(&msg->body, line);
     }
 }
@@ -65,9 +65,8 @@ static void handle(struct dns *dns, const struct msg *msg)
 {
     AUTO_STRLIST lines = STRLIST_INIT;
     bool update = msg->number == DNS_UPDATE;
-    struct dns_question question = {.kind = (enum dns_kind)msg->number,
-                                    .name = msg->name,
-                                    .timeout_ms = msg->number2};
+    struct dns_question question = {
+        .kind = (enum dns_kind)msg->number, .name = msg->name, .timeout_ms = msg->number2};
     if (msg->type != MSG_DNS_ASK || msg->number < 0 || msg->number >= DNS_KINDS)
         return;
     strlist_split(&lines, update ? msg->text : buf_str(&msg->body), "\n");

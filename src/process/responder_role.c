@@ -1,5 +1,6 @@
 /*
- * The responder's process: challenge/responder.c and challenge/tls_alpn.c on inherited sockets, told tokens by the keeper.
+ * The responder's process: challenge/responder.c and challenge/tls_alpn.c on inherited sockets, told tokens
+ * by the keeper.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -101,7 +102,8 @@ static NORETURN void serve(struct parts *parts, int fd)
     struct pollfd fds[1 + RESPONDER_MAX_POLLFDS + TLS_ALPN_MAX_POLLFDS];
     for (;;) {
         fds[0] = (struct pollfd){.fd = fd, .events = POLLIN};
-        size_t n_http = parts->http != NULL ? responder_pollfds(parts->http, fds + 1, RESPONDER_MAX_POLLFDS) : 0;
+        size_t n_http =
+            parts->http != NULL ? responder_pollfds(parts->http, fds + 1, RESPONDER_MAX_POLLFDS) : 0;
         size_t n_tls =
             parts->tls != NULL ? tls_alpn_pollfds(parts->tls, fds + 1 + n_http, TLS_ALPN_MAX_POLLFDS) : 0;
         int wait_ms = sooner(parts->http != NULL ? responder_timeout_ms(parts->http) : -1,

@@ -912,6 +912,30 @@ static void test_where_leaves_no_trace(void **state)
         assert_int_not_equal(resolver->names.v[i][0], '_');
 }
 
+static void test_addresses(void **state)
+{
+    NEEDS_NETWORK();
+    static const char *const records[] = {"ns.example.org A 192.0.2.7", "ns.example.org A 192.0.2.8",
+                                          "ns.example.org AAAA 2001:db8::7", NULL};
+    AUTO_RESULT result;
+    add_resolver(records);
+    ask(DNS_ADDRESSES, "NS.example.org.", NULL, &result);
+    assert_ok(result);
+    assert_list(&result.answer.servers, "192.0.2.7 192.0.2.8 2001:db8::7");
+}
+
+static void test_no_address(void **state)
+{
+    NEEDS_NETWORK();
+    static const char *const records[] = {"ns.example.org A 192.0.2.7", NULL};
+    AUTO_RESULT result;
+    add_resolver(records);
+    ask(DNS_ADDRESSES, "other.example.org", NULL, &result);
+    assert_false(result.ok);
+    assert_int_equal(result.err.code, ERR_NETWORK);
+    assert_non_null(strstr(result.err.text, "other.example.org"));
+}
+
 /* What resolvers say is remembered for a moment, not for long. */
 static void test_remembered_for_a_moment(void **state)
 {
@@ -1919,6 +1943,8 @@ int main(void)
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_resolv_conf),
         with_servers(test_where),
+        with_servers(test_addresses),
+        with_servers(test_no_address),
         with_servers(test_where_leaves_no_trace),
         with_servers(test_remembered_for_a_moment),
         with_servers(test_hidden_primary),

@@ -189,7 +189,7 @@ static void directive(struct bed *bed, char *line, char **file)
     }
 }
 
-static char fixture_dir[512];
+static char *fixture_dir;
 
 static void load_fixture(struct bed *bed, const char *name)
 {
@@ -1285,6 +1285,7 @@ static int set_up(void **state)
     snprintf(base_dir, sizeof base_dir, "/tmp/test_nginx.XXXXXX");
     assert_non_null(mkdtemp(base_dir));
     chmod(base_dir, 0755);
+    assert_int_equal(chdir(base_dir), 0); /* nginx takes a relative name of a Unix socket from there */
     make_certificate("old", "old-leaf", "DNS:nobody.invalid", false);
     make_certificate("old2", "old-leaf", "DNS:nobody.invalid", true);
     make_certificate("keep", "keep-leaf", "DNS:example.org,DNS:keep.example.org", false);
@@ -1350,12 +1351,13 @@ int main(int argc, char **argv)
     }
     log_set_level(LOG_LEVEL_ERROR);
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    snprintf(fixture_dir, sizeof fixture_dir, "%s/tests/fixtures/nginx", srcdir != NULL ? srcdir : ".");
+    AUTO_FREE char *dir = mem_fmt("%s/tests/fixtures/nginx", srcdir != NULL ? srcdir : ".");
+    fixture_dir = realpath(dir, NULL);
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
-    if (!fs_list(fixture_dir, &fixtures, &err) || fixtures.n < 40) {
-        fprintf(stderr, "no fixtures in %s\n", fixture_dir);
+    if (fixture_dir == NULL || !fs_list(fixture_dir, &fixtures, &err) || fixtures.n < 40) {
+        fprintf(stderr, "no fixtures in %s\n", dir);
         return 1;
     }
     struct CMUnitTest *tests = mem_array(fixtures.n + COUNT_OF(single), sizeof *tests);
@@ -1368,6 +1370,7 @@ int main(int argc, char **argv)
     memcpy(tests + fixtures.n, single, sizeof single);
     int failed = _cmocka_run_group_tests("nginx", tests, fixtures.n + COUNT_OF(single), set_up, tear_down);
     free(tests);
+    free(fixture_dir);
     curl_global_cleanup();
     return failed;
 }

@@ -38,10 +38,12 @@ static void test_external_account(void **state)
 {
     (void)state;
     AUTO_BUF out = BUF_INIT;
-    payload_new_account("me@example.org", true, "{\"protected\":\"a\",\"payload\":\"b\",\"signature\":\"c\"}", &out);
-    assert_string_equal(buf_str(&out),
-                        "{\"termsOfServiceAgreed\":true,\"contact\":[\"mailto:me@example.org\"],"
-                        "\"externalAccountBinding\":{\"protected\":\"a\",\"payload\":\"b\",\"signature\":\"c\"}}");
+    payload_new_account("me@example.org", true, "{\"protected\":\"a\",\"payload\":\"b\",\"signature\":\"c\"}",
+                        &out);
+    assert_string_equal(
+        buf_str(&out),
+        "{\"termsOfServiceAgreed\":true,\"contact\":[\"mailto:me@example.org\"],"
+        "\"externalAccountBinding\":{\"protected\":\"a\",\"payload\":\"b\",\"signature\":\"c\"}}");
 }
 
 static void test_account_changes(void **state)
@@ -133,14 +135,10 @@ static void test_appends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_new_account),
-        cmocka_unit_test(test_external_account),
-        cmocka_unit_test(test_account_changes),
-        cmocka_unit_test(test_new_order),
-        cmocka_unit_test(test_order_extras),
-        cmocka_unit_test(test_revoke),
-        cmocka_unit_test(test_finalize),
-        cmocka_unit_test(test_appends),
+        cmocka_unit_test(test_new_account),     cmocka_unit_test(test_external_account),
+        cmocka_unit_test(test_account_changes), cmocka_unit_test(test_new_order),
+        cmocka_unit_test(test_order_extras),    cmocka_unit_test(test_revoke),
+        cmocka_unit_test(test_finalize),        cmocka_unit_test(test_appends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -265,6 +267,20 @@ static void test_other_network_namespace(void **state)
     assert_int_equal(status, 0);
 }
 
+/* A network of our own, where it may be had: in the common one another program may take the port that was
+ * just left, or have the same number on another address. */
+static int own_network(void **state)
+{
+    (void)state;
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0)
+        return 0;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int status = ioctl(fd, SIOCSIFFLAGS, &request);
+    close(fd);
+    return status;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,5 +294,5 @@ int main(void)
         cmocka_unit_test(test_process_of_another_user),
         cmocka_unit_test(test_other_network_namespace),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, own_network, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * test_resolver.c - the keeper's end of the resolver: every question ends once, whatever becomes of the process at the other end.
+ * test_resolver.c - the keeper's end of the resolver: every question ends once, whatever becomes of the
+ * process at the other end.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -43,7 +44,8 @@ static struct dns_question question(struct strlist *resolvers, enum dns_kind kin
 {
     if (resolvers->n == 0)
         strlist_add(resolvers, "127.0.0.1#9");
-    return (struct dns_question){.kind = kind, .name = "example.org", .value = "x", .resolvers = resolvers, .timeout_ms = 300};
+    return (struct dns_question){
+        .kind = kind, .name = "example.org", .value = "x", .resolvers = resolvers, .timeout_ms = 300};
 }
 
 static void test_every_question_ends_once(void **state)
@@ -154,8 +156,10 @@ static void test_stop_with_questions_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_question_ends_once), cmocka_unit_test(test_forgotten),
-        cmocka_unit_test(test_process_dies),             cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_every_question_ends_once),
+        cmocka_unit_test(test_forgotten),
+        cmocka_unit_test(test_process_dies),
+        cmocka_unit_test(test_silence),
         cmocka_unit_test(test_stop_with_questions_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

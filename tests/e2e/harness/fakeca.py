@@ -137,6 +137,7 @@ class FakeCA:
         self.roots = authority.cert
         self.behaviours, self.log, self.violations = {}, [], []
         self.nonces, self.accounts, self.orders, self.authorizations = set(), {}, {}, {}
+        self.stale_nonce, self.stale_left = None, 0  # so many answers more, a proxy repeats this one
         self.counter, self.lock = itertools.count(1), threading.RLock()
         self.validate = True            # fetch the token over http
         self.preauthorized = False      # new authorizations are born valid
@@ -292,6 +293,12 @@ class FakeCA:
         nonce = b64(secrets.token_bytes(18))
         self.nonces.add(nonce)
         return nonce
+
+    def nonce_to_send(self):
+        if self.stale_left > 0:
+            self.stale_left -= 1
+            return self.stale_nonce
+        return self.new_nonce()
 
     def on_directory(self, _request):
         meta = {"termsOfService": self.terms, "website": self.base, "caaIdentities": ["fake.test"]}
@@ -601,7 +608,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = dict(reply.headers)
         if reply.nonce:
             with self.ca.lock:
-                headers.setdefault("replay-nonce", self.ca.new_nonce())
+                headers.setdefault("replay-nonce", self.ca.nonce_to_send())
         headers.setdefault("Content-Length", str(len(reply.body)))
         headers.setdefault("Link", f'<{self.ca.url}>;rel="index"')
         for name, value in headers.items():
