@@ -55,8 +55,8 @@ static const struct command_info commands[] = {
      "or by the certificate's own key "
      "(--by-key, --key-path), which anybody may do who has it. A certificate that tlsup does not hold is "
      "given as a file (--cert-path). After "
-     "--reason keyCompromise its key is never used again. A certificate whose key is safe needs no "
-     "revocation: it expires.",
+     "--reason keyCompromise its key is never used again. The next `tlsup renew` replaces the certificate. "
+     "One whose key is safe needs no revocation: it expires.",
      "  sudo tlsup revoke example.org --reason superseded\n"
      "  sudo tlsup revoke example.org --reason keyCompromise\n"
      "  tlsup revoke --cert-path cert.pem --key-path privkey.pem --reason keyCompromise\n"},

@@ -80,8 +80,12 @@ static const struct option options[] = {
      "actalis, sectigo, or the https URL "
      "of another CA's ACME directory; of several, the next is tried when one cannot or will not",
      apply_server, MANY},
-    {"server", 0, "CA", ON_ACCOUNT | REVOKE, GROUP_CA,
+    {"server", 0, "CA", ON_ACCOUNT, GROUP_CA,
      "letsencrypt (the default), zerossl, google, ... or the https URL of another CA's ACME directory",
+     apply_server, MANY},
+    {"server", 0, "CA", REVOKE, GROUP_CA,
+     "the CA that issued it, where tlsup does not know that by itself: zerossl, google, ... or the https URL "
+     "of its ACME directory",
      apply_server, MANY},
     {"staging", 0, NULL, ON_CA, GROUP_CA,
      "for rehearsals: Let's Encrypt's staging CA, with generous limits, trusted by no browser", apply_server,
@@ -155,8 +159,9 @@ static const struct option options[] = {
      apply_way, NUMBER(CHALLENGE_VIA_DNS)},
     {"dns-account", 0, NULL, ON_NEW, GROUP_CHALLENGE,
      "through a TXT record under a name of the account's own", apply_way, NUMBER(CHALLENGE_VIA_DNS_ACCOUNT)},
-    {"dns-persist", 0, NULL, ON_NEW, GROUP_CHALLENGE, "through a TXT record that stays, which you make once",
-     apply_way, NUMBER(CHALLENGE_VIA_DNS_PERSIST)},
+    {"dns-persist", 0, NULL, ON_NEW, GROUP_CHALLENGE,
+     "through a TXT record that stays, which you make once, or --dns-update-server does", apply_way,
+     NUMBER(CHALLENGE_VIA_DNS_PERSIST)},
     {"challenge", 0, "WAY[,...]", ON_NEW, GROUP_CHALLENGE,
      "several ways, the one to try first in front: web-server (the default), standalone, webroot, http-hook, "
      "tls-alpn, dns, dns-account, "
@@ -225,7 +230,7 @@ static const struct option options[] = {
      apply_flag, MEMBER(force_renewal)},
     {"keep-until-expiring", 0, NULL, ON_NEW, GROUP_RENEWAL, NULL, apply_nothing, NONE},
     {"deploy-hook", 0, "PROGRAM", ON_NEW, GROUP_RENEWAL,
-     "run this program, without arguments and without a shell, after each renewal", apply_program,
+     "run this program, without arguments and without a shell, for each new certificate", apply_program,
      MEMBER(deploy_hook)},
     {"no-timer", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_RENEWAL,
      "set up no systemd timer and no cron file; you run tlsup renew yourself", apply_flag, MEMBER(no_timer)},
