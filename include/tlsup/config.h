@@ -139,7 +139,7 @@ void config_write_text(const struct cert_config *config, const struct cert_confi
 /* "letsencrypt" -> its directory URL (ca.h has the presets); an https URL -> itself; else ERR_CONFIG with the list of presets. Borrowed from static
  * storage or from `text`. */
 MUST_CHECK bool config_ca_url(const char *text, const char **url, struct err *err);
-/* The preset's name for a URL, else the URL's host. Returns `out`. */
+/* The preset's name for a URL, else the URL's host, with the port where one is said. Returns `out`. */
 const char *config_ca_name(const char *url, char out[256]);
 /* A directory name for what we keep about a CA, one for each URL: "acme-v02.api.letsencrypt.org_directory". Host, port and path, with
  * '_' for what is outside [A-Za-z0-9._-]; where that would not tell two URLs apart, or is too long, "__" and a hash follow. Returns `out`. */

@@ -96,8 +96,9 @@ struct account_request {
  * the CA gives credentials for an e-mail address, fetched. A key change that was cut is brought to its end first. */
 MUST_CHECK bool keeper_account(struct keeper *keeper, const struct account_request *request, struct account_record *out,
                                struct err *err);
-/* Is there an account for the key, without making one? ERR_ACME accountDoesNotExist when not. */
-MUST_CHECK bool keeper_account_find(struct keeper *keeper, struct account_record *out, struct err *err);
+/* Take a key over whose account exists at the CA. ERR_ACME accountDoesNotExist when it has none; then nothing is changed here. */
+MUST_CHECK bool keeper_account_import(struct keeper *keeper, const struct key *key, struct account_record *out,
+                                      struct err *err);
 /* `email` NULL: stays; "": none. */
 MUST_CHECK bool keeper_account_update(struct keeper *keeper, const char *email, bool agree_tos, struct account_record *out,
                                       struct err *err);

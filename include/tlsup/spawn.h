@@ -43,6 +43,9 @@ int spawn_fd(const struct spawn *spawn);
 bool spawn_step(struct spawn *spawn, struct spawn_result *result);
 /* Kill its process group, reap it, free the handle. NULL is fine. */
 void spawn_kill(struct spawn *spawn);
+/* May this program of the user's be run? It must be an executable file (a script that another one reads: `readable` is enough), and, as root, one that nobody else may change: root's own, not
+ * writable for group or others. ERR_NOT_FOUND, ERR_PERMISSION with what to do. */
+MUST_CHECK bool spawn_check_program(const char *path, bool readable, struct err *err);
 /* Is a program of this name to be found in the clean PATH? */
 bool spawn_find(const char *program);
 

@@ -432,3 +432,26 @@ void spawn_result_clear(struct spawn_result *result)
 {
     buf_clear(&result->output);
 }
+
+bool spawn_check_program(const char *path, bool readable, struct err *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return err_errno(err, errno, path, "cannot find the program");
+    if (!S_ISREG(st.st_mode) || access(path, readable ? R_OK : X_OK) != 0) {
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "it is not an executable file");
+        return err_advise(err, "make it one: chmod +x %s", path);
+    }
+    if (geteuid() != 0)
+        return true;
+    if (st.st_uid != 0) {
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
+                "it would run as root, but belongs to somebody else (uid %ld), who may change it", (long)st.st_uid);
+        return err_advise(err, "chown root %s", path);
+    }
+    if ((st.st_mode & (S_IWOTH | S_IWGRP)) != 0) {
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "it would run as root, but others may write it");
+        return err_advise(err, "chmod go-w %s", path);
+    }
+    return true;
+}

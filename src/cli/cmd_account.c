@@ -249,14 +249,8 @@ static bool import_it(struct work *work, struct err *err)
     const char *from = work->request->arguments.v[0];
     output_step("Looking for the account of this key at %s", work->ca);
     if (!open_keeper(work, err) || !load_key(from, &key, err) ||
-        !store_account_key_import(work->run.store, work->config.server, work->config.account,
-                                  key_uri(key) == NULL ? key : NULL, key_uri(key), err))
+        !keeper_account_import(work->keeper, key, &account, err))
         return false;
-    if (!keeper_account_find(work->keeper, &account, err)) {
-        if (strcmp(err->type, "accountDoesNotExist") == 0)
-            (void)err_advise(err, "the key is kept; `tlsup account register` makes an account for it");
-        return false;
-    }
     output_done("Found the account of this key at %s", work->ca);
     show_record(work->config.server, work->config.account, &account);
     return true;

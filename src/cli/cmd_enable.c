@@ -112,6 +112,8 @@ static bool obtain(struct run *run, struct task *task, struct err *err)
             *err = task->err;
         return false;
     }
+    if (task->ca > 0) /* another one than was said above */
+        config_ca_name(task->config.fallbacks.v[task->ca - 1], ca);
     output_done("Certificate for %s from %s", names, ca);
     return true;
 }

@@ -124,7 +124,7 @@ static bool read_lines(struct run *run, const char *path, struct lines *lines, s
             *end = '\0';
         number++;
         if (!add_line(run, line, lines, err))
-            return at_line(err, path, number);
+            return at_line(err, strcmp(path, "-") != 0 ? path : "standard input", number);
     }
     if (lines->n == 0)
         return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, path, "there are no names in it");
@@ -160,12 +160,14 @@ static bool carry_out(struct run *run, struct lines *lines, struct tally *tally,
             lines->v[i].needs_order = false;
         due += lines->v[i].needs_order;
     }
-    output_step("Getting %zu certificate%s", due, due == 1 ? "" : "s");
-    if (due > 0 && !run_obtain(run, lines->v, lines->n, true, err)) {
-        output_failed();
-        return false;
+    if (due > 0) {
+        output_step("Getting %zu certificate%s", due, due == 1 ? "" : "s");
+        if (!run_obtain(run, lines->v, lines->n, true, err)) {
+            output_failed();
+            return false;
+        }
+        output_done("Asked for %zu certificate%s", due, due == 1 ? "" : "s");
     }
-    output_done("Asked for %zu certificate%s", due, due == 1 ? "" : "s");
     for (size_t i = 0; i < lines->n; i++) {
         struct task *task = &lines->v[i];
         bool whole = task->version > 0 && !err_isset(&task->err);

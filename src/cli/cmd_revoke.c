@@ -145,6 +145,29 @@ static bool remember_compromise(struct run *run, const struct subject *subject, 
     return true;
 }
 
+/* A certificate that came in a file may be one of ours all the same. */
+static void find_held(struct run *run, struct subject *subject)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    struct err ignored = ERR_INIT;
+    struct cert_info wanted = CERT_INFO_INIT, info = CERT_INFO_INIT;
+    bool ok = !subject->stored && cert_chain_info(subject->chains[0], &wanted, &ignored) &&
+              store_cert_names(run->store, &names, &ignored);
+    for (size_t i = 0; ok && i < names.n && !subject->stored; i++) {
+        int live = 0;
+        for (int part = 0; part < STORE_PARTS && !subject->stored; part++) {
+            if (!store_live_version(run->store, names.v[i], &live, &ignored) || live == 0 ||
+                !run_version_info(run, names.v[i], live, part, &info) || strcmp(info.sha256, wanted.sha256) != 0)
+                continue;
+            subject->stored = store_state_load(run->store, names.v[i], &subject->state, &ignored);
+            free(subject->config.name);
+            subject->config.name = mem_dup(names.v[i]);
+        }
+    }
+    cert_info_clear(&wanted);
+    cert_info_clear(&info);
+}
+
 static bool remember_revocation(struct run *run, struct subject *subject, struct err *err)
 {
     if (!subject->stored)
@@ -160,11 +183,12 @@ static bool revoke_all(struct run *run, struct keeper *keeper, struct subject *s
         AUTO_BUF der = BUF_INIT;
         bool was = false;
         if (!cert_chain_leaf_der(subject->chains[i], &der, err) ||
-            !keeper_revoke(keeper, &der, run->request->reason, subject->keys[i], &was, err))
+            !keeper_revoke(keeper, &der, run->request->reason, subject->keys[i], &was, err) ||
+            !remember_revocation(run, subject, err)) /* after each: half of it revoked is revoked */
             return false;
-        *already = was;
+        *already = (i == 0 || *already) && was;
     }
-    return remember_revocation(run, subject, err);
+    return true;
 }
 
 static bool work(struct run *run, struct subject *subject, struct err *err)
@@ -177,6 +201,7 @@ static bool work(struct run *run, struct subject *subject, struct err *err)
                                              : load_stored(run, request->arguments.v[0], subject, err);
     if (!loaded)
         return false;
+    find_held(run, subject);
     const char *what = request->cert_path != NULL ? request->cert_path : subject->config.name;
     choose_ca(request, subject);
     AUTO_FREE char *question = mem_fmt("Revoke %s? This cannot be taken back.", what);

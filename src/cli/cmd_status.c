@@ -60,7 +60,10 @@ static void say_distance(struct buf *out, int64_t when_s)
     char span[CLOCK_TEXT_BYTES];
     int64_t left_s = when_s - clock_now_s();
     clock_format_span(left_s, span);
-    buf_addf(out, left_s >= 0 ? "in %s" : "%s ago", span);
+    if (strcmp(span, "now") == 0)
+        buf_adds(out, "just now");
+    else
+        buf_addf(out, left_s >= 0 ? "in %s" : "%s ago", span);
 }
 
 /* "2026-11-22" or "2026-11-22 14:05 UTC" */

@@ -530,10 +530,11 @@ bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challen
             struct task *task = &tasks[i];
             if (!task->needs_order || task->version > 0 || !err_isset(&task->err))
                 continue;
-            if (another_ca_may_do(task)) {
+            bool last = round + 1 == MAX_ROUNDS; /* what began anew now would end without a certificate and without an error */
+            if (!last && another_ca_may_do(task)) {
                 try_next_ca(task);
                 again = true;
-            } else if (try_fewer_names(task)) {
+            } else if (!last && try_fewer_names(task)) {
                 again = true;
             } else {
                 (void)keep_what_is_there(run, task);

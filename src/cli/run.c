@@ -296,8 +296,9 @@ static bool is_due(const struct cert_info *info, const struct cert_state *state)
     /* a window that reaches to the very end, or beyond it, is no reason to wait until then */
     if (state->revoked || info->not_after_s - (info->not_after_s - info->not_before_s) / 10 <= now_s)
         return true;
+    int64_t last_s = info->not_after_s - (info->not_after_s - info->not_before_s) / 10; /* whatever the CA says: not at the last moment */
     if (state->ari.chosen_s != 0 && info->ari_id[0] != '\0' && strcmp(state->ari.cert_id, info->ari_id) == 0)
-        return ari_due(state->ari.chosen_s, now_s, now_s + next_run_s(info));
+        return ari_due(state->ari.chosen_s < last_s ? state->ari.chosen_s : last_s, now_s, now_s + next_run_s(info));
     return policy_renewal_due(info->not_before_s, info->not_after_s, now_s);
 }
 
@@ -317,9 +318,32 @@ static bool has_names(const struct cert_info *info, const struct cert_config *co
     return strlist_same_set(&all, &config->names);
 }
 
-static bool right_key(const struct cert_info *info, const struct cert_config *config, enum key_type type)
+/* The key of the user's request, which may be another one since. */
+static bool is_of_csr(const struct cert_info *info, const char *path)
 {
-    return config->key != NULL || config->csr != NULL || strcmp(info->key_type, key_type_name(type)) == 0;
+    AUTO_BUF data = BUF_INIT, der = BUF_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    struct err ignored = ERR_INIT;
+    char spki[KEY_SPKI_BYTES];
+    return fs_read(path, MAX_CSR_BYTES, &data, &ignored) &&
+           csr_read(data.data, data.len, path, &der, &names, spki, &ignored) && strcmp(spki, info->spki) == 0;
+}
+
+/* Is the version's key where it is configured to be: here, on that token, or with whoever made that request? No key is read for this: children are still to be forked. */
+static bool right_key(struct run *run, int version, const struct cert_info *info, const struct cert_config *config,
+                      enum key_type type)
+{
+    AUTO_FREE char *dir = store_version_path(run->store, config->name, version);
+    AUTO_FREE char *key_path = fs_join(dir, "privkey.pem");
+    AUTO_FREE char *uri_path = fs_join(dir, "privkey.uri");
+    AUTO_BUF uri = BUF_SECRET;
+    struct err ignored = ERR_INIT;
+    if (config->csr != NULL)
+        return is_of_csr(info, config->csr);
+    if (config->key != NULL)
+        return fs_read(uri_path, MAX_CSR_BYTES, &uri, &ignored) &&
+               strncmp(buf_str(&uri), config->key, strlen(config->key)) == 0;
+    return fs_exists(key_path) && strcmp(info->key_type, key_type_name(type)) == 0;
 }
 
 static bool right_ca(const struct cert_state *state, const struct cert_config *config)
@@ -337,12 +361,12 @@ int run_usable_version(struct run *run, const struct cert_config *config, const 
         live = 0;
     int candidate = state->version > live ? state->version : live;
     if (candidate > 0 && run_version_info(run, config->name, candidate, 0, &info) &&
-        has_names(&info, config, state) && right_key(&info, config, config->key_type) &&
+        has_names(&info, config, state) && right_key(run, candidate, &info, config, config->key_type) &&
         !is_due(&info, state) && right_ca(state, config))
         usable = candidate;
     if (usable > 0 && config->dual)
         usable = run_version_info(run, config->name, candidate, 1, &info) &&
-                         right_key(&info, config, config->second_key_type)
+                         right_key(run, candidate, &info, config, config->second_key_type)
                      ? candidate
                      : 0;
     cert_info_clear(&info);
@@ -388,6 +412,8 @@ static bool run_hook(struct run *run, const struct cert_config *config, struct e
     if (config->deploy_hook == NULL)
         return true;
     output_detail("running %s", config->deploy_hook);
+    if (!spawn_check_program(config->deploy_hook, false, err))
+        return err_context(err, "the deploy hook");
     if (!spawn_run(argv, &options, &result, err))
         return err_context(err, "the deploy hook");
     bool ok = result.status == 0 && !result.timed_out;

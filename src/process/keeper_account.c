@@ -119,6 +119,10 @@ static bool location_of_account(struct keeper *keeper, struct err *err)
     copy(keeper->account.url, sizeof keeper->account.url, keeper->call.url);
     copy(keeper->account.status, sizeof keeper->account.status, "valid");
     if (strcmp(keeper->call.text, "deactivated") == 0 || strcmp(keeper->call.text, "revoked") == 0) {
+        copy(keeper->account.status, sizeof keeper->account.status, "deactivated"); /* noted, so that registering begins anew */
+        memcpy(keeper->account.thumbprint, keeper->thumbprint, sizeof keeper->account.thumbprint);
+        if (!save(keeper, err))
+            return false;
         err_set(err, ERR_ACME, NEXT_FIX_CONFIG, keeper->ca_url, "the account of this key is %s at the CA",
                 keeper->call.text);
         return err_advise(err, "`tlsup account register` makes another, with a key of its own");
@@ -254,10 +258,8 @@ bool keeper_account_change_key(struct keeper *keeper, struct account_record *out
         keeper_say(keeper, NULL, "changing the key of the account");
         bool ok = keeper_call(keeper, JWS_KEY_CHANGE, "", &refused);
         keeper->call.other_key = NULL;
-        bool ours = keeper->call.url[0] != '\0' && strcmp(keeper->call.url, keeper->account.url) == 0;
-        /* 409: the key is in use already, by this very account when its URL is said; else the change may have
-         * been made without an answer reaching us */
-        if (!ok && !ours && (!found_with(keeper, next, &found, err) || !found)) {
+        /* a refusal, 409 and its Location among them, proves nothing, and the old key goes after this: the account must be found by the new one */
+        if (!ok && (!found_with(keeper, next, &found, err) || !found)) {
             if (!err_isset(err))
                 *err = refused;
             return err_context(err, "the key of the account could not be changed");
@@ -313,19 +315,34 @@ bool keeper_account(struct keeper *keeper, const struct account_request *request
     return true;
 }
 
-bool keeper_account_find(struct keeper *keeper, struct account_record *out, struct err *err)
+bool keeper_account_import(struct keeper *keeper, const struct key *key, struct account_record *out,
+                           struct err *err)
 {
-    if (!keeper_load_key(keeper, err) || !load(keeper, err))
+    const char *uri = key_uri(key);
+    if (!load(keeper, err) || !keeper_directory(keeper, err))
         return false;
+    keeper->call.other_key = key;
+    bool found = keeper_call(keeper, JWS_FIND_ACCOUNT, "", err);
     keeper->call.other_key = NULL;
-    if (!keeper_call(keeper, JWS_FIND_ACCOUNT, "", err) || !location_of_account(keeper, err))
+    if (!found) {
+        if (failed_with(err, "accountDoesNotExist")) {
+            err->advice[0] = '\0';
+            (void)err_advise(err, "is it the right CA (--server)? Nothing was changed here");
+        }
+        return false;
+    }
+    keeper->account = (struct account_record){0};
+    if (!key_thumbprint(key, keeper->thumbprint, err) || !location_of_account(keeper, err) ||
+        !store_account_key_import(keeper->store, keeper->ca_url, keeper->account_name, uri == NULL ? key : NULL, uri,
+                                  err))
         return false;
     memcpy(keeper->account.thumbprint, keeper->thumbprint, sizeof keeper->account.thumbprint);
     copy(keeper->account.tos, sizeof keeper->account.tos,
          keeper->terms); /* an account has agreed, or it would not be */
-    if (keeper->account.created_s == 0)
-        keeper->account.created_s = clock_now_s();
-    if (!save(keeper, err))
+    keeper->account.created_s = clock_now_s();
+    key_free(keeper->account_key);
+    keeper->account_key = NULL;
+    if (!save(keeper, err) || !keeper_load_key(keeper, err))
         return false;
     *out = keeper->account;
     return true;

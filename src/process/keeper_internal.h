@@ -55,7 +55,8 @@ struct keeper {
     struct keeper_call call;
     struct ari_query *queries;
     size_t n_queries;
-    /* the orders under way: id = index of the job * STORE_PARTS + part + 1 */
+    /* the orders under way: id = first_order_id + index of the job * STORE_PARTS + part */
+    uint32_t first_order_id, next_order_id;
     struct job *jobs;
     size_t n_jobs;
     struct presenter *presenter; /* NULL but during keeper_obtain() */

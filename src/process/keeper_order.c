@@ -40,16 +40,17 @@ enum {
 
 struct job *keeper_job(struct keeper *keeper, int64_t order_id, size_t *part)
 {
-    if (order_id < 1 || (uint64_t)order_id > keeper->n_jobs * STORE_PARTS)
+    int64_t place = order_id - keeper->first_order_id; /* what an earlier round has left over is before it */
+    if (place < 0 || (uint64_t)place >= keeper->n_jobs * STORE_PARTS)
         return NULL;
-    struct job *job = &keeper->jobs[(order_id - 1) / STORE_PARTS];
-    *part = (size_t)(order_id - 1) % STORE_PARTS;
+    struct job *job = &keeper->jobs[place / STORE_PARTS];
+    *part = (size_t)place % STORE_PARTS;
     return *part < job->n_parts ? job : NULL;
 }
 
 static uint32_t order_id(const struct keeper *keeper, const struct job *job, size_t part)
 {
-    return (uint32_t)((size_t)(job - keeper->jobs) * STORE_PARTS + part + 1);
+    return keeper->first_order_id + (uint32_t)((size_t)(job - keeper->jobs) * STORE_PARTS + part);
 }
 
 static void drop_chains(struct job_part *part)
@@ -127,6 +128,15 @@ static bool refuse_compromised(struct keeper *keeper, const struct job *job, con
     return err_advise(err, "make a new key (on the token, or for the CSR) and configure that");
 }
 
+static bool sound(const struct keeper *keeper, const struct key *key)
+{
+    struct err ignored = ERR_INIT;
+    char spki[KEY_SPKI_BYTES];
+    bool compromised = true;
+    return key_spki_sha256(key, spki, &ignored) &&
+           store_key_compromised(keeper->store, spki, &compromised, &ignored) && !compromised;
+}
+
 /* The live key, for those who want to keep it; NULL when there is none that will do. */
 static struct key *reusable_key(struct keeper *keeper, const struct job *job, size_t index)
 {
@@ -155,20 +165,28 @@ static bool part_key(struct keeper *keeper, struct job *job, size_t index, struc
     char spki[KEY_SPKI_BYTES];
     if (part->key != NULL || part->csr.len > 0)
         return true;
-    if (job->config->key != NULL)
-        return key_open_uri(job->config->key, &part->key, err) && key_spki_sha256(part->key, spki, err) &&
-               refuse_compromised(keeper, job, spki, err);
-    bool waiting = store_pending_key_load(keeper->store, name, (int)index, &part->key, &missing);
-    if (waiting && key_type_of(part->key) == part->key_type)
-        return true;
-    if (!waiting && missing.code != ERR_NOT_FOUND) {
-        *err = missing;
-        return false;
+    bool ok;
+    if (job->config->key != NULL) {
+        ok = key_open_uri(job->config->key, &part->key, err) && key_spki_sha256(part->key, spki, err) &&
+             refuse_compromised(keeper, job, spki, err);
+    } else {
+        bool waiting = store_pending_key_load(keeper->store, name, (int)index, &part->key, &missing);
+        if (!waiting && missing.code != ERR_NOT_FOUND) {
+            *err = missing;
+            return false;
+        }
+        if (waiting && key_type_of(part->key) == part->key_type && sound(keeper, part->key))
+            return true;
+        key_free(part->key); /* another type is wanted since, or it was revoked meanwhile */
+        part->key = reusable_key(keeper, job, index);
+        ok = (part->key != NULL || key_generate(part->key_type, &part->key, err)) &&
+             store_pending_key_save(keeper->store, name, (int)index, part->key, err);
     }
-    key_free(part->key); /* another type is wanted since */
-    part->key = reusable_key(keeper, job, index);
-    return (part->key != NULL || key_generate(part->key_type, &part->key, err)) &&
-           store_pending_key_save(keeper->store, name, (int)index, part->key, err);
+    if (!ok) { /* or the next to ask would take it unseen */
+        key_free(part->key);
+        part->key = NULL;
+    }
+    return ok;
 }
 
 /* A request of the user's: read once, its names and its key are what counts. */
@@ -545,7 +563,7 @@ void keeper_on_certificate(struct keeper *keeper, const struct msg *msg)
     } else {
         log_warn("%s: an alternative chain is left out: %s", job->config->name, err.text);
     }
-    if (msg->number >= msg->number2 - 1)
+    if (msg->number2 <= 1 || msg->number >= msg->number2 - 1)
         finish_part(keeper, job, index);
 }
 
@@ -565,6 +583,7 @@ static void choose_replaces(struct keeper *keeper, struct job *job, size_t index
     if (!keeper->has_renewal_info || strcmp(state->issued_by, keeper->ca_url) != 0 ||
         strcmp(state->issued_account, keeper->account.url) != 0 ||
         !store_live_version(keeper->store, job->config->name, &live, &ignored) || live == 0 ||
+        live != state->version || /* `issued_by` speaks of that one */
         !store_version_chain(keeper->store, job->config->name, live, (int)index, &chain, &ignored) ||
         !cert_chain_info(chain, &info, &ignored))
         return;
@@ -587,7 +606,7 @@ static bool check_profile(const struct keeper *keeper, const struct job *job, st
         return true;
     }
     snprintf(err->type, sizeof err->type, "invalidProfile");
-    err_set(err, ERR_ACME, NEXT_FIX_CONFIG, job->config->name, "the CA has no profile \"%s\"; it has: %s",
+    err_set(err, ERR_ACME, NEXT_REFUSED, job->config->name, "the CA has no profile \"%s\"; it has: %s",
             profile, offered[0] != '\0' ? offered : "none");
     snprintf(err->type, sizeof err->type, "invalidProfile");
     return err_advise(err, "choose one of these, or let it be preferred only (--preferred-profile)");
@@ -618,8 +637,11 @@ static bool begin_job(struct keeper *keeper, struct job *job, struct err *err)
     if (!store_state_load(keeper->store, config->name, &job->state, err) ||
         !check_profile(keeper, job, err) || !read_csr(keeper, job, err))
         return false;
-    for (size_t i = 0; i < job->n_parts; i++)
+    for (size_t i = 0; i < job->n_parts; i++) {
+        job->parts[i].replaces[0] = '\0'; /* of the round before, at another CA */
+        job->parts[i].replaced = false;
         choose_replaces(keeper, job, i);
+    }
     return true;
 }
 
@@ -647,6 +669,8 @@ static void begin_jobs(struct keeper *keeper)
  */
 
 struct caa_check {
+    struct caa_check *next;
+    uint32_t question; /* 0 = answered */
     struct keeper *keeper;
     struct job *job;
     const char *name;
@@ -680,10 +704,10 @@ static void on_caa(void *ctx, const struct dns_answer *found, const struct err *
         if (!err_isset(&check->job->err)) /* the job is over once all its names have been looked at */
             check->job->err = err;
     }
-    free(check);
+    check->question = 0;
 }
 
-static void ask_caa(struct keeper *keeper, struct job *job)
+static void ask_caa(struct keeper *keeper, struct job *job, struct caa_check **checks)
 {
     for (size_t i = 0; i < job->names.n; i++) {
         struct caa_check *check;
@@ -694,19 +718,28 @@ static void ask_caa(struct keeper *keeper, struct job *job)
         if (name_is_ip(job->names.v[i]))
             continue;
         check = mem_alloc(sizeof *check);
-        *check = (struct caa_check){keeper, job, job->names.v[i]};
-        (void)resolver_ask(keeper->options.resolver, &question, on_caa, check);
+        *check = (struct caa_check){.next = *checks, .keeper = keeper, .job = job, .name = job->names.v[i]};
+        check->question = resolver_ask(keeper->options.resolver, &question, on_caa, check);
+        *checks = check;
     }
 }
 
 static void check_caa(struct keeper *keeper)
 {
+    struct caa_check *checks = NULL;
     if (keeper->options.resolver == NULL || !dns_available())
         return;
     for (size_t i = 0; i < keeper->n_jobs; i++)
         if (!keeper->jobs[i].over)
-            ask_caa(keeper, &keeper->jobs[i]);
+            ask_caa(keeper, &keeper->jobs[i], &checks);
     resolver_wait(keeper->options.resolver, 2 * CAA_TIMEOUT_MS);
+    while (checks != NULL) { /* an answer that comes later finds nobody */
+        struct caa_check *first = checks;
+        checks = first->next;
+        if (first->question != 0)
+            resolver_forget(keeper->options.resolver, first->question);
+        free(first);
+    }
     for (size_t i = 0; i < keeper->n_jobs; i++) {
         struct job *job = &keeper->jobs[i];
         if (!job->over && err_isset(&job->err)) {
@@ -766,6 +799,8 @@ static bool all_over(const struct keeper *keeper)
 
 static bool run_orders(struct keeper *keeper, struct err *err)
 {
+    keeper->first_order_id = keeper->next_order_id + 1; /* never used again: messages about the orders before may still come */
+    keeper->next_order_id += (uint32_t)(keeper->n_jobs * STORE_PARTS);
     keeper->grants = GRANTS_ORDER;
     bool ok = true;
     for (size_t i = 0; ok && i < keeper->n_jobs; i++)
@@ -783,7 +818,8 @@ static bool run_orders(struct keeper *keeper, struct err *err)
 /* A private CA that has lost its database: register again, and try the orders that failed of it, once. */
 static bool after_lost_account(struct keeper *keeper, struct err *err)
 {
-    struct account_request request = {.agree_tos = keeper->account.tos[0] != '\0', .again = true};
+    /* terms that have changed meanwhile are agreed to by whoever has agreed to any (--agree-tos), not by us */
+    struct account_request request = {.agree_tos = keeper->jobs[0].config->agree_tos, .again = true};
     keeper->account_lost = false;
     log_warn("the CA does not know the account any more; registering again");
     if (!keeper_account(keeper, &request, NULL, err))

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "tlsup/clock.h"
 #include "tlsup/dns_update.h"
@@ -254,7 +252,7 @@ static int challenges_to_come(const struct answer *answer)
 {
     int n = 0;
     for (const struct answer *other = answer->presenter->answers; other != NULL; other = other->next)
-        n += other != answer && other->job == answer->job && !other->told;
+        n += other != answer && other->job == answer->job && !other->to_clean && other->step <= STEP_QUEUED;
     return n;
 }
 
@@ -276,18 +274,12 @@ static void make_hook_job(const struct answer *answer, struct hook_job *out)
                              .present_output = answer->hook_output};
 }
 
-/* As root, a program that anybody may change is not run: the contract of acme.sh has a bridge in front, so
- * argv[0] alone would not tell. */
-static bool may_run(const char *program, struct err *err)
+/* With -v: what it is given. Before the credentials of hook-env come in. */
+static void log_command(const struct hook_command *command)
 {
-    struct stat st;
-    if (stat(program, &st) != 0)
-        return err_errno(err, errno, program, "cannot find the program");
-    if (geteuid() != 0 || (st.st_mode & S_IWOTH) == 0)
-        return true;
-    err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, program,
-            "everybody may write it, and it would run as root");
-    return err_advise(err, "chmod o-w %s", program);
+    AUTO_FREE char *argv = strlist_join(&command->argv, " ");
+    AUTO_FREE char *env = strlist_join(&command->env, "\n  ");
+    log_info("running %s\n  %s", argv, env);
 }
 
 static void run_hook(struct answer *answer)
@@ -301,7 +293,11 @@ static void run_hook(struct answer *answer)
     hook_command_make(answer->removing ? HOOK_CLEANUP : HOOK_PRESENT, &job, &command);
     AUTO_FREE char *hook_state = mem_fmt("TLSUP_HOOK_STATE=%s/hooks", presenter->options.state_dir);
     strlist_add(&command.env, hook_state);
-    bool ok = may_run(config->challenge_hook, &err) &&
+    log_command(&command);
+    const char *program = answer->removing && config->hook_contract == HOOK_CERTBOT && config->cleanup_hook != NULL
+                              ? config->cleanup_hook
+                              : config->challenge_hook;
+    bool ok = spawn_check_program(program, config->hook_contract == HOOK_ACME_SH, &err) &&
               (config->hook_env == NULL || hook_env_read(config->hook_env, &command.env, &err));
     if (ok && command.argv.n == 0) {
         hook_command_clear(&command);
@@ -316,9 +312,10 @@ static void run_hook(struct answer *answer)
         env[i] = command.env.v[i];
     struct spawn_options options = {.timeout_ms = (int64_t)config->hook_timeout_s * 1000, .env = env};
     answer->step = STEP_RUNNING;
-    answer->placed |= !answer->removing;
-    if (ok && (ok = spawn_start(argv, &options, &presenter->hook, &err)))
+    if (ok && (ok = spawn_start(argv, &options, &presenter->hook, &err))) {
         presenter->hook_of = answer;
+        answer->placed |= !answer->removing;
+    }
     free(argv);
     free(env);
     hook_command_clear(&command);
@@ -337,14 +334,15 @@ static void queue_hook(struct answer *answer)
 
 static void start_next_hook(struct presenter *presenter)
 {
-    struct answer *oldest = NULL;
-    if (presenter->hook != NULL)
-        return;
-    for (struct answer *answer = presenter->answers; answer != NULL; answer = answer->next)
-        if (answer->step == STEP_QUEUED)
-            oldest = answer; /* the list has the newest in front */
-    if (oldest != NULL)
+    while (presenter->hook == NULL) { /* some end without running */
+        struct answer *oldest = NULL;
+        for (struct answer *answer = presenter->answers; answer != NULL; answer = answer->next)
+            if (answer->step == STEP_QUEUED)
+                oldest = answer; /* the list has the newest in front */
+        if (oldest == NULL)
+            return;
         run_hook(oldest);
+    }
 }
 
 static void check_seen(struct answer *answer);
@@ -370,7 +368,7 @@ static void hook_ended(struct answer *answer, const struct spawn_result *result)
         (void)err_set(&err, ERR_HOOK, NEXT_FIX_CONFIG, answer->name, "the challenge hook %s %s%s%.900s",
                       program, result->timed_out ? "did not end in time" : "failed",
                       output[0] != '\0' ? ": " : "", output);
-        (void)err_advise(&err, "run it by hand as hooks/README describes, or see with -v what it is given");
+        (void)err_advise(&err, "see with -v what it is given, and tlsup-hooks(7) for what it must do");
         finish(answer, &err);
         return;
     }
@@ -440,7 +438,7 @@ static void check_seen(struct answer *answer)
                                     .value = answer->value,
                                     .resolvers = &config->dns_servers,
                                     .timeout_ms = (int64_t)config->dns_timeout_s * 1000};
-    if (!config->dns_check) {
+    if (!config->dns_check || answer->to_clean) {
         finish(answer, NULL);
         return;
     }
@@ -638,6 +636,18 @@ static struct dns_persist wanted_record(const struct answer *answer)
                                 .wildcard = strncmp(answer->name, "*.", 2) == 0};
 }
 
+/* They go into a record that stays: nothing in them may become a parameter of its own. */
+static bool issuers_are_names(const char *issuers)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    char name[ISSUER_NAME_BYTES];
+    strlist_split(&names, issuers, " ");
+    for (size_t i = 0; i < names.n; i++)
+        if (!acme_issuer_name(names.v[i], name))
+            return false;
+    return names.n > 0 && issuers[0] != ' ';
+}
+
 /* "DRAFT\nISSUERS\nACCOUNT-URI", from the CA by way of the courier. */
 static bool parse_persist(struct answer *answer, const char *text, struct err *err)
 {
@@ -650,6 +660,11 @@ static bool parse_persist(struct answer *answer, const char *text, struct err *e
         return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, answer->name,
                        "the CA's dns-persist-01 challenge is malformed");
     answer->issuers = mem_ndup(issuers + 1, (size_t)(uri - issuers - 1));
+    if (issuers != text + 1 || !issuers_are_names(answer->issuers) ||
+        !acme_issuer_value(options->hash_prefix, PERSIST_TEXT_BYTES) ||
+        !acme_issuer_value(options->account_url, PERSIST_TEXT_BYTES))
+        return err_set(err, ERR_PROTOCOL, NEXT_REFUSED, answer->name,
+                       "the CA's dns-persist-01 challenge has what cannot be in a record");
     if (answer->draft == 1) {
         /* a record for somebody else's account would let them have certificates for our name */
         if (uri[1] != '\0' && strcmp(uri + 1, options->account_url) != 0)
@@ -799,12 +814,13 @@ static void clean_up(struct answer *answer, bool failed)
         return;
     answer->to_clean = true;
     answer->failed |= failed;
-    if (answer->step == STEP_CHECKING) { /* nobody waits for it any more */
+    answer->told = true; /* nobody waits for it any more; its index may be another's soon */
+    if (answer->question != 0 && (answer->step == STEP_CHECKING || answer->step == STEP_LOOKING_UP)) {
         resolver_forget(answer->presenter->options.resolver, answer->question);
         answer->question = 0;
-        answer->step = STEP_PLACED;
-        answer->told = true;
     }
+    if (answer->step == STEP_CHECKING || answer->step == STEP_LOOKING_UP || answer->step == STEP_QUEUED)
+        answer->step = STEP_PLACED; /* what has not begun is not begun */
     if (answer->step == STEP_PLACED)
         remove_it(answer);
 }

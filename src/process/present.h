@@ -17,8 +17,8 @@
 
 struct presenter; /* heap */
 
-/* The answer of `index` of an order can be found (`failure` NULL), or not. Called exactly once for each
- * presenter_present(), possibly before that returns. */
+/* The answer of `index` of an order can be found (`failure` NULL), or not. Called exactly once for each presenter_present(), possibly before that
+ * returns; not any more once its clean-up has been asked for. */
 typedef void presenter_done_fn(void *ctx, uint32_t order_id, int index, const struct err *failure);
 
 struct presenter_options {

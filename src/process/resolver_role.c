@@ -25,16 +25,28 @@ static void add_line(struct buf *out, const char *text)
         buf_addf(out, "%s\n", text);
 }
 
-static void encode(const struct dns_answer *answer, struct msg *msg)
+struct asked {
+    uint32_t id;
+    enum dns_kind kind;
+};
+
+static void add_lines(struct buf *out, const struct strlist *lines)
+{
+    for (size_t i = 0; i < lines->n; i++)
+        add_line(out, lines->v[i]);
+}
+
+/* Each kind has one list that it is asked for. */
+static void encode(enum dns_kind kind, const struct dns_answer *answer, struct msg *msg)
 {
     msg->number = answer->rcode;
     snprintf(msg->name, sizeof msg->name, "%s", answer->name);
     snprintf(msg->text, sizeof msg->text, "%s", answer->zone);
-    for (size_t i = 0; i < answer->servers.n; i++)
-        add_line(&msg->body, answer->servers.v[i]);
-    for (size_t i = 0; i < answer->values.n; i++)
-        add_line(&msg->body, answer->values.v[i]);
-    for (size_t i = 0; i < answer->n_caa; i++) {
+    if (kind == DNS_WHERE || kind == DNS_ADDRESSES)
+        add_lines(&msg->body, &answer->servers);
+    else if (kind == DNS_TXT)
+        add_lines(&msg->body, &answer->values);
+    for (size_t i = 0; kind == DNS_CAA && i < answer->n_caa; i++) {
         AUTO_FREE char *line =
             mem_fmt("%d %s %s", answer->caa[i].flags,
                     answer->caa[i].tag[0] != '\0' ? answer->caa[i].tag : "-", answer->caa[i].value);
@@ -44,14 +56,14 @@ static void encode(const struct dns_answer *answer, struct msg *msg)
 
 static void on_done(void *ctx, const struct dns_answer *answer, const struct err *failure)
 {
-    uint32_t *id = ctx;
+    struct asked *asked = ctx;
     struct err err = ERR_INIT;
-    struct msg msg = {.type = answer != NULL ? MSG_DNS_ANSWER : MSG_DNS_FAILED, .id = *id};
+    struct msg msg = {.type = answer != NULL ? MSG_DNS_ANSWER : MSG_DNS_FAILED, .id = asked->id};
     if (answer != NULL)
-        encode(answer, &msg);
+        encode(asked->kind, answer, &msg);
     else
         msg.err = *failure;
-    free(id);
+    free(asked);
     if (!outbox_add(&outbox, &msg, &err)) { /* too large for a frame: the reason instead */
         struct msg failed = {.type = MSG_DNS_FAILED, .id = msg.id, .err = err};
         err_clear(&err);
@@ -78,9 +90,9 @@ static void handle(struct dns *dns, const struct msg *msg)
         question.resolvers = &lines;
         question.value = msg->text;
     }
-    uint32_t *id = mem_alloc(sizeof *id);
-    *id = msg->id;
-    dns_ask(dns, &question, on_done, id);
+    struct asked *asked = mem_alloc(sizeof *asked);
+    *asked = (struct asked){msg->id, question.kind};
+    dns_ask(dns, &question, on_done, asked);
 }
 
 static void receive(struct dns *dns, int fd)

@@ -106,7 +106,9 @@ const char *config_ca_name(const char *url, char out[256])
     } else {
         const char *authority = authority_of(url, &len);
         size_t host = host_len(authority, len);
-        snprintf(out, 256, "%.*s", (int)(host < 255 ? host : 255), authority);
+        bool whole = host < len && port_valid(authority + host, len - host); /* several may share a host */
+        size_t shown = whole ? len : host;
+        snprintf(out, 256, "%.*s", (int)(shown < 255 ? shown : 255), authority);
     }
     return out;
 }

@@ -1005,8 +1005,8 @@ static void authorities(void **state)
     assert_int_equal(strlen(config_ca_name(too_long, name)), 255);
     assert_string_equal(config_ca_name(CONFIG_DEFAULT_CA, name), "letsencrypt");
     assert_string_equal(config_ca_name(CONFIG_STAGING_CA, name), "letsencrypt-staging");
-    assert_string_equal(config_ca_name("https://ca.example.org:8443/dir", name), "ca.example.org");
-    assert_string_equal(config_ca_name("https://[2001:db8::1]:8443/d", name), "[2001:db8::1]");
+    assert_string_equal(config_ca_name("https://ca.example.org:8443/dir", name), "ca.example.org:8443");
+    assert_string_equal(config_ca_name("https://[2001:db8::1]:8443/d", name), "[2001:db8::1]:8443");
     assert_string_equal(config_ca_name("https://../..", name), "..");
 }
 

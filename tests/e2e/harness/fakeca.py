@@ -21,11 +21,12 @@ import socket
 import ssl
 import threading
 import time
+import urllib.parse
 
 from . import net, pki
 
 STEPS = ("directory", "nonce", "account", "order", "order-poll", "authorization", "challenge", "finalize", "certificate", "alternate",
-         "key-change", "revoke", "renewal-info")
+         "key-change", "revoke", "renewal-info", "credentials")
 DAY = 86400
 
 
@@ -122,16 +123,21 @@ class Request:
     def __init__(self, method, path, headers, body):
         self.method, self.path, self.headers, self.body = method, path, headers, body
         self.protected = self.payload = self.jws = None
-        if method == "POST":
+        self.form = None
+        if headers.get("content-type") == "application/x-www-form-urlencoded":
+            self.form = dict(urllib.parse.parse_qsl(body.decode()))
+        elif method == "POST":
             jws = self.jws = json.loads(body)
             self.protected = json.loads(unb64(jws["protected"]))
             self.payload = json.loads(unb64(jws["payload"])) if jws["payload"] else ""
 
 
 class FakeCA:
-    def __init__(self, directory, authority, port, certificate=None, hosts=("localhost", "127.0.0.1", "::1")):
-        """`certificate`: (cert, key) for its own HTTPS, if not a good one."""
+    def __init__(self, directory, authority, port, certificate=None, hosts=("localhost", "127.0.0.1", "::1"), directory_url=None):
+        """`certificate`: (cert, key) for its own HTTPS, if not a good one. `directory_url`: to stand for a known CA, at its own address."""
         self.authority, self.port, self.directory = authority, port, pathlib.Path(directory)
+        self.url = directory_url or f"https://localhost:{port}/dir"
+        self.base = "/".join(self.url.split("/")[:3])
         self.bundle = authority.cert
         self.issuer = authority.intermediate(pathlib.Path(directory) / f"issuer-{port}")
         self.roots = authority.cert
@@ -146,7 +152,7 @@ class FakeCA:
         self.polls_until_valid = 0      # of an order in processing
         self.hold = False               # leave triggered challenges pending until this is false again
         self.strict_signatures = False  # verify each one
-        self.terms = f"https://localhost:{port}/terms"  # an account that agreed to others must agree again
+        self.terms = self.base + "/terms"  # an account that agreed to others must agree again
         self.eab = None                 # {kid: HMAC key}: then an account needs a binding
         self.eab_once = False           # each kid for one account
         self.profiles = None            # {name: description}
@@ -188,14 +194,6 @@ class FakeCA:
         self.behaviours.clear()
 
     @property
-    def base(self):
-        return f"https://localhost:{self.port}"
-
-    @property
-    def url(self):
-        return self.base + "/dir"
-
-    @property
     def arguments(self):
         return ["--server", self.url, "--ca-bundle", str(self.bundle), "--agree-tos", "-n"]
 
@@ -227,7 +225,7 @@ class FakeCA:
             return "order-poll"
         return {"nonce": "nonce", "new-account": "account", "account": "account", "new-order": "order", "authz": "authorization",
                 "chall": "challenge", "finalize": "finalize", "cert": "certificate", "alternate": "alternate", "key-change": "key-change",
-                "revoke": "revoke", "renewal-info": "renewal-info"}.get(word, "directory")
+                "revoke": "revoke", "renewal-info": "renewal-info", "acme": "credentials"}.get(word, "directory")
 
     def answer(self, request):
         step = self.step_of(request)
@@ -256,7 +254,7 @@ class FakeCA:
             self.violations.append(f"no User-Agent on {request.method} {request.path}")
         if "replay-nonce" in request.headers:
             self.violations.append("a Replay-Nonce request header")
-        if request.method != "POST":
+        if request.method != "POST" or request.form is not None:
             return None
         if request.headers.get("content-type") != "application/jose+json":
             self.violations.append(f"content type {request.headers.get('content-type')}")
@@ -359,6 +357,12 @@ class FakeCA:
         if self.eab_once:
             del self.eab[header["kid"]]
         return None
+
+    def on_credentials(self, request):
+        """ZeroSSL's: an external account for an e-mail address."""
+        kid, key = f"kid-of-{request.form['email']}", secrets.token_bytes(32)
+        self.eab[kid] = key
+        return Reply(body={"success": True, "eab_kid": kid, "eab_hmac_key": b64(key)}, nonce=False)
 
     def change_account(self, request):
         account = self.account_of(request)

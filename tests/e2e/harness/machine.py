@@ -42,7 +42,7 @@ STOCK = {"nginx": ("nginx-common", "/etc/nginx", NGINX_LINKS), "apache2": ("apac
 STOCK_EMPTY_DIRS = {"nginx": ["conf.d", "modules-enabled", "modules-available", "sites-enabled"],
                     "apache2": ["sites-enabled", "mods-enabled", "conf-enabled"]}
 
-USERS = {"tlsup-courier": 64801, "tlsup-responder": 64802, "tlsup-prober": 64803}
+USERS = {"tlsup-courier": 64801, "tlsup-responder": 64802, "tlsup-prober": 64803, "tlsup-resolver": 64804}
 PAGE = "<!DOCTYPE html>\n<title>plain page</title>\n<p>served by the web server under test</p>\n"
 
 
