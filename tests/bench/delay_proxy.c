@@ -1,6 +1,7 @@
 /*
- * delay_proxy.c - a TCP proxy that stands for a long way: each byte arrives so many milliseconds later, in both directions,
- * at full bandwidth. A connection's first byte waits a round trip more, the one that TCP's own handshake would take.
+ * delay_proxy.c - a TCP proxy that stands for a long way: each byte arrives so many milliseconds later, in
+ * both directions, at full bandwidth. A connection's first byte waits a round trip more, the one that TCP's
+ * own handshake would take.
  *
  *   delay_proxy LISTEN-PORT SERVER-PORT MILLISECONDS
  *
@@ -145,10 +146,12 @@ static void give(struct way *way)
         struct piece *piece = way->first;
         if (piece->len == 0)
             (void)shutdown(way->to, SHUT_WR);
-        ssize_t n = piece->len == 0 ? 0 : write(way->to, piece->bytes + piece->written, piece->len - piece->written);
+        ssize_t n =
+            piece->len == 0 ? 0 : write(way->to, piece->bytes + piece->written, piece->len - piece->written);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        piece->written += n > 0 ? (size_t)n : piece->len; /* to a receiver that is gone nothing more is given */
+        piece->written +=
+            n > 0 ? (size_t)n : piece->len; /* to a receiver that is gone nothing more is given */
         if (piece->written >= piece->len)
             drop_first(way);
     }
@@ -169,10 +172,11 @@ static void drop_connection(size_t index)
     connections[index] = connections[--n_connections];
 }
 
-/* Until the next piece is due, in whole milliseconds and never late by one; -1 = for ever. */
-static struct timespec *until_due(struct timespec *out)
+/* Until the next piece is due; NULL = for ever. What is due by `now` already is waited for with POLLOUT, by
+ * the same clock. */
+static struct timespec *until_due(int64_t now, struct timespec *out)
 {
-    int64_t due_us = INT64_MAX, now = now_us();
+    int64_t due_us = INT64_MAX;
     for (size_t i = 0; i < n_connections; i++)
         for (size_t k = 0; k < 2; k++) {
             const struct piece *first = connections[i]->ways[k].first;
@@ -185,10 +189,10 @@ static struct timespec *until_due(struct timespec *out)
     return out;
 }
 
-/* Two entries a connection, one a socket: readable for one way, writable for the other where a due piece waits. */
-static nfds_t fill(struct pollfd *fds, int listener)
+/* Two entries a connection, one a socket: readable for one way, writable for the other where a due piece
+ * waits. */
+static nfds_t fill(int64_t now, struct pollfd *fds, int listener)
 {
-    int64_t now = now_us();
     nfds_t n = 0;
     fds[n++] = (struct pollfd){.fd = listener, .events = POLLIN};
     for (size_t i = 0; i < n_connections; i++)
@@ -213,17 +217,20 @@ int main(int argc, char **argv)
     delay_us = (int64_t)(atof(argv[3]) * 1000);
     signal(SIGPIPE, SIG_IGN);
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 256) != 0)
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(listener, 256) != 0)
         die("delay_proxy: listen");
     for (;;) {
         struct timespec wait;
-        nfds_t n = fill(fds, listener);
-        if (ppoll(fds, n, until_due(&wait), NULL) < 0 && errno != EINTR)
+        int64_t now = now_us();
+        nfds_t n = fill(now, fds, listener);
+        if (ppoll(fds, n, until_due(now, &wait), NULL) < 0 && errno != EINTR)
             die("poll");
         size_t polled = (n - 1) / 2;
         for (size_t i = 0; i < polled; i++)
             for (size_t k = 0; k < 2; k++)
-                if ((fds[1 + 2 * i + k].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !connections[i]->ways[k].ended)
+                if ((fds[1 + 2 * i + k].revents & (POLLIN | POLLHUP | POLLERR)) != 0 &&
+                    !connections[i]->ways[k].ended)
                     take(connections[i], &connections[i]->ways[k]);
         for (size_t i = n_connections; i-- > 0;) {
             give(&connections[i]->ways[0]);

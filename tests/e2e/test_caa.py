@@ -8,7 +8,7 @@ import pytest
 
 from harness import named
 from harness.client import check_store
-from harness.named import NS1, Key, Zone
+from harness.named import Zone
 
 NAMES = itertools.count(1)
 STANDALONE = ["--standalone"]

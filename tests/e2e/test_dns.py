@@ -4,7 +4,6 @@ import base64
 import hashlib
 import itertools
 import json
-import pathlib
 import re
 import signal
 import socket
@@ -12,7 +11,7 @@ import time
 
 import pytest
 
-from harness import fakeca, named, net
+from harness import fakeca, named
 from harness.client import check_store
 from harness.named import NS1, NS2, Key, Zone, until
 
@@ -108,7 +107,7 @@ def test_zone_that_is_told(tlsup, dns_ca, server, key, name):
 
 def test_zone_that_is_told_wrong(tlsup, dns_ca, server, key, name):
     result = fail(tlsup, dns_ca, name, *by_update(key), "--dns-update-zone", "elsewhere.test")
-    assert "elsewhere.test" in result.err and not triggered(dns_ca)[9999:], result
+    assert "elsewhere.test" in result.err, result
 
 
 def test_wrong_secret(tlsup, dns_ca, server, key, name, tmp_path):

@@ -271,7 +271,8 @@ PROGRAMS = {"tlsup": OWN, "dehydrated": DEHYDRATED, "uacme": UACME, "lego": LEGO
 
 def words_for(contract, script, tmp_path, key):
     if contract == "certbot":
-        return ["--manual", "--manual-auth-hook", script("auth.sh", CERTBOT_AUTH), "--manual-cleanup-hook", script("cleanup.sh", CERTBOT_CLEANUP)]
+        return ["--manual", "--preferred-challenges", "dns", "--manual-auth-hook", script("auth.sh", CERTBOT_AUTH),
+                "--manual-cleanup-hook", script("cleanup.sh", CERTBOT_CLEANUP)]
     if contract == "acme.sh":
         credentials = tmp_path / "credentials"
         credentials.write_text(f"# for dns_bindtest\nexport BINDTEST_SERVER='127.0.0.1'\nBINDTEST_KEY={key.file}\n")
@@ -323,7 +324,7 @@ def test_certbot_in_full(tlsup, dns_ca, server, script, tmp_path, key, log, name
 
 
 def test_certbot_without_cleanup(tlsup, dns_ca, server, script, log, name):
-    issue(tlsup, dns_ca, name, "--manual-auth-hook", script("auth.sh", CERTBOT_AUTH))
+    issue(tlsup, dns_ca, name, "--manual", "--preferred-challenges=dns", "--manual-auth-hook", script("auth.sh", CERTBOT_AUTH))
     assert len(server.txt(challenge_of(name))) == 1 and len(log.read_text().splitlines()) == 1
 
 

