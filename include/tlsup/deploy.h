@@ -37,12 +37,13 @@ MUST_CHECK bool deploy_challenge(struct deploy *deploy, const char *cert_name, c
 /* What deploy_challenge() did stays, whatever comes. */
 MUST_CHECK bool deploy_keep(struct deploy *deploy, struct err *err);
 
-/* Turn 443 on for a certificate's names with the stored `version`, switch `live`, prove. `redirect`: http to https. `state` (of this certificate) is
+/* Turn 443 on for a certificate's names with the stored `version`, switch `live`, prove; where the version has two certificates (and the certificate's
+ * configuration still wants them), with both, each shown to the visitors who can use no other. `redirect`: http to https. `state` (of this certificate) is
  * brought up to date and saved at each step reached; on failure web server and `live` are as before. */
 MUST_CHECK bool deploy_certificate(struct deploy *deploy, const char *cert_name, const struct strlist *names, int version,
                                    bool redirect, struct cert_state *state, struct err *err);
 
-/* What was proven, for the report: "TLSv1.3 on 127.0.0.1 and ::1", borrowed. */
+/* What was proven, for the report: "TLSv1.3 on 127.0.0.1, ::1", of two certificates with " with ECDSA and RSA" behind it. Borrowed. */
 const char *deploy_proof(const struct deploy *deploy);
 
 /* Take back all edits made for a certificate (its committed transactions), test, reload. `messages` as in txn_undo(). */

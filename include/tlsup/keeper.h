@@ -49,6 +49,7 @@ struct job {
     struct job_part parts[STORE_PARTS];
     size_t n_parts;
     int64_t persist_until_s;
+    bool persist_seen;                /* a dns-persist-01 record was looked at */
     bool over;
 };
 void job_clear(struct job *job);

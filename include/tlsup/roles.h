@@ -41,8 +41,8 @@ void role_stop(struct role *role);
 MUST_CHECK bool role_start_prober(struct err *err);
 void role_stop_prober(void);
 /* probe.h's questions, asked by the prober. ERR_CHILD when it is not running or dies. */
-MUST_CHECK bool role_probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
-                               struct err *err);
+MUST_CHECK bool role_probe_tls(const char *address, int port, const char *name, enum probe_kind kind, int timeout_ms,
+                               struct probe_tls *out, struct err *err);
 MUST_CHECK bool role_probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,
                                 struct probe_http *out, struct err *err);
 

@@ -100,13 +100,17 @@ bool web_needs_token_files(const struct web *web);
 MUST_CHECK bool web_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
                                    const char *thumbprint, struct txn *txn, struct err *err);
 
+/* Can this server have an RSA and an ECDSA certificate at the same time for one site? */
+bool web_takes_two(const struct web *web);
+
 struct web_https {
     const struct strlist *names;
     const char *live_dir;   /* directory with privkey.pem, fullchain.pem: /var/lib/tlsup/live/NAME */
+    const char *second;     /* "rsa" or "ecdsa": fullchain-rsa.pem and privkey-rsa.pem are to be served beside them; NULL = none */
     const char *cert_name;  /* for the markers of our blocks and names of our files */
     bool redirect;          /* http -> https for these names */
 };
-/* Stage 443 for the names (facts: section 4). Composes with edits already staged in the same transaction, through txn_read(). */
+/* Stage 443 for the names (facts: section 4). From one pair of files to two, and back: our lines alone change. Composes with edits already staged in the same transaction, through txn_read(). */
 MUST_CHECK bool web_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
                                struct txn *txn, struct err *err);
 /* The numeric addresses of this machine over which the sites for `name` on `port` can be asked: the listen's own address, or loopback for wildcards; at most one v4 and

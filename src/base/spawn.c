@@ -446,7 +446,8 @@ bool spawn_check_program(const char *path, bool readable, struct err *err)
         return true;
     if (st.st_uid != 0) {
         err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
-                "it would run as root, but belongs to somebody else (uid %ld), who may change it", (long)st.st_uid);
+                "it would run as root, but belongs to somebody else (uid %ld), who may change it",
+                (long)st.st_uid);
         return err_advise(err, "chown root %s", path);
     }
     if ((st.st_mode & (S_IWOTH | S_IWGRP)) != 0) {

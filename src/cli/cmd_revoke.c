@@ -157,7 +157,8 @@ static void find_held(struct run *run, struct subject *subject)
         int live = 0;
         for (int part = 0; part < STORE_PARTS && !subject->stored; part++) {
             if (!store_live_version(run->store, names.v[i], &live, &ignored) || live == 0 ||
-                !run_version_info(run, names.v[i], live, part, &info) || strcmp(info.sha256, wanted.sha256) != 0)
+                !run_version_info(run, names.v[i], live, part, &info) ||
+                strcmp(info.sha256, wanted.sha256) != 0)
                 continue;
             subject->stored = store_state_load(run->store, names.v[i], &subject->state, &ignored);
             free(subject->config.name);

@@ -27,6 +27,7 @@ enum {
     HTTP_PORT = 80,
     HTTPS_PORT = 443,
     MAX_ROUNDS = 12, /* CAs and partial attempts together: an end in any case */
+    PATIENCE_S = 86400,
     ARI_TIMEOUT_MS = 30 * 1000,
     ARI_AFTER_ISSUE_MS = 5 * 1000, /* a certificate waits to be installed */
 };
@@ -413,8 +414,8 @@ static bool one_round(struct run *run, struct task *tasks, size_t n, bool keep, 
         }
         struct err failed = ERR_INIT;
         ok = n_group == 0 || obtain_from(run, run->keepers[k], group, n_group, keep, &failed);
-        if (!ok && failed.code != ERR_INTERRUPTED && failed.code != ERR_CHILD) {
-            /* this CA cannot be used at all; the others can */
+        if (!ok && failed.code != ERR_INTERRUPTED) {
+            /* this CA, or the process that speaks to it, cannot be used at all; the others can */
             for (size_t i = 0; i < n_group; i++)
                 if (!err_isset(&group[i]->err) && group[i]->version == 0)
                     group[i]->err = failed;
@@ -431,6 +432,13 @@ static bool one_round(struct run *run, struct task *tasks, size_t n, bool keep, 
  * --------------------------------------------------------------------
  */
 
+/* A CA that still works on an order of today is given the time: the next run fetches what it has issued. */
+static bool is_at_work(const struct task *task)
+{
+    const struct order_state *order = &task->job.state.orders[0];
+    return order->url[0] != '\0' && clock_now_s() - order->created_s < PATIENCE_S;
+}
+
 /* What lies with the name or with this machine another CA would find just the same. */
 static bool another_ca_may_do(const struct task *task)
 {
@@ -440,9 +448,10 @@ static bool another_ca_may_do(const struct task *task)
     if (task->ca + 1 >= n_servers(&task->config))
         return false;
     switch (err->code) {
+    case ERR_TIMEOUT:
+        return !is_at_work(task);
     case ERR_NETWORK:
     case ERR_TLS:
-    case ERR_TIMEOUT:
     case ERR_PROTOCOL:
         return true;
     case ERR_CONFIG: /* its terms, its credentials; CAA */
@@ -530,7 +539,9 @@ bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challen
             struct task *task = &tasks[i];
             if (!task->needs_order || task->version > 0 || !err_isset(&task->err))
                 continue;
-            bool last = round + 1 == MAX_ROUNDS; /* what began anew now would end without a certificate and without an error */
+            bool last =
+                round + 1 ==
+                MAX_ROUNDS; /* what began anew now would end without a certificate and without an error */
             if (!last && another_ca_may_do(task)) {
                 try_next_ca(task);
                 again = true;

@@ -296,9 +296,11 @@ static bool is_due(const struct cert_info *info, const struct cert_state *state)
     /* a window that reaches to the very end, or beyond it, is no reason to wait until then */
     if (state->revoked || info->not_after_s - (info->not_after_s - info->not_before_s) / 10 <= now_s)
         return true;
-    int64_t last_s = info->not_after_s - (info->not_after_s - info->not_before_s) / 10; /* whatever the CA says: not at the last moment */
+    int64_t last_s = info->not_after_s - (info->not_after_s - info->not_before_s) /
+                                             10; /* whatever the CA says: not at the last moment */
     if (state->ari.chosen_s != 0 && info->ari_id[0] != '\0' && strcmp(state->ari.cert_id, info->ari_id) == 0)
-        return ari_due(state->ari.chosen_s < last_s ? state->ari.chosen_s : last_s, now_s, now_s + next_run_s(info));
+        return ari_due(state->ari.chosen_s < last_s ? state->ari.chosen_s : last_s, now_s,
+                       now_s + next_run_s(info));
     return policy_renewal_due(info->not_before_s, info->not_after_s, now_s);
 }
 
@@ -329,9 +331,10 @@ static bool is_of_csr(const struct cert_info *info, const char *path)
            csr_read(data.data, data.len, path, &der, &names, spki, &ignored) && strcmp(spki, info->spki) == 0;
 }
 
-/* Is the version's key where it is configured to be: here, on that token, or with whoever made that request? No key is read for this: children are still to be forked. */
-static bool right_key(struct run *run, int version, const struct cert_info *info, const struct cert_config *config,
-                      enum key_type type)
+/* Is the version's key where it is configured to be: here, on that token, or with whoever made that request?
+ * No key is read for this: children are still to be forked. */
+static bool right_key(struct run *run, int version, const struct cert_info *info,
+                      const struct cert_config *config, enum key_type type)
 {
     AUTO_FREE char *dir = store_version_path(run->store, config->name, version);
     AUTO_FREE char *key_path = fs_join(dir, "privkey.pem");
@@ -366,7 +369,8 @@ int run_usable_version(struct run *run, const struct cert_config *config, const 
         usable = candidate;
     if (usable > 0 && config->dual)
         usable = run_version_info(run, config->name, candidate, 1, &info) &&
-                         right_key(run, candidate, &info, config, config->second_key_type)
+                         right_key(run, candidate, &info, config, config->second_key_type) &&
+                         !is_due(&info, state)
                      ? candidate
                      : 0;
     cert_info_clear(&info);

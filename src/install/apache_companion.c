@@ -448,10 +448,8 @@ static void add_tls(const struct apache_edit *edit, const struct apache_companio
 {
     const struct apache_tree *tree = &edit->model.tree;
     int version = edit->web->version_number;
-    buf_addf(out,
-             "    SSLEngine on\n    SSLCertificateFile \"%s/fullchain.pem\"\n    SSLCertificateKeyFile "
-             "\"%s/privkey.pem\"\n",
-             companion->https->live_dir, companion->https->live_dir);
+    buf_adds(out, "    SSLEngine on\n");
+    apache_certificate_lines(out, "    ", companion->https);
     buf_addf(out, "    SSLProtocol -all +TLSv1.2%s\n", !version || version >= TLS13_SINCE ? " +TLSv1.3" : "");
     buf_adds(out, "    SSLCipherSuite " CIPHERS "\n    SSLHonorCipherOrder off\n    SSLSessionTickets off\n");
     if (apache_tree_has(tree, "http2_module") && !apache_tree_has(tree, "mpm_prefork_module") &&

@@ -43,6 +43,8 @@ void apache_splice(struct apache_edit *edit, size_t file, size_t at, size_t remo
 void apache_challenge_rules(struct buf *out);
 void apache_challenge_answer(struct buf *out, const char *thumbprint);
 void apache_redirect_rules(struct buf *out, const struct strlist *names);
+/* The certificate and its key; of both certificates, where there is a second. Appends. */
+void apache_certificate_lines(struct buf *out, const char *indent, const struct web_https *https);
 
 /* Where a host's lines lie: nodes (open, close), or the whole main file. */
 struct apache_spot {

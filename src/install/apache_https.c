@@ -309,13 +309,37 @@ static bool is_certificate_line(const struct apache_line *line)
     return false;
 }
 
-static bool is_ours(const struct apache_line *line, const char *live_dir)
+static void pair_lines(struct buf *out, const char *indent, const char *live_dir, const char *suffix)
+{
+    buf_addf(out, "%sSSLCertificateFile \"%s/fullchain%s.pem\"\n", indent, live_dir, suffix);
+    buf_addf(out, "%sSSLCertificateKeyFile \"%s/privkey%s.pem\"\n", indent, live_dir, suffix);
+}
+
+void apache_certificate_lines(struct buf *out, const char *indent, const struct web_https *https)
+{
+    pair_lines(out, indent, https->live_dir, "");
+    if (https->second) {
+        AUTO_FREE char *suffix = mem_fmt("-%s", https->second);
+        pair_lines(out, indent, https->live_dir, suffix);
+    }
+}
+
+/* Is it one of the lines that we would write? */
+static bool is_ours(const struct apache_line *line, const struct web_https *https)
 {
     const char *args = line->args;
     AUTO_FREE char *word = apache_word(&args);
-    size_t len = strlen(live_dir);
-    return word && strncmp(word, live_dir, len) == 0 &&
-           (strcmp(word + len, "/fullchain.pem") == 0 || strcmp(word + len, "/privkey.pem") == 0);
+    size_t len = strlen(https->live_dir);
+    if (!word || strncmp(word, https->live_dir, len) != 0)
+        return false;
+    AUTO_FREE char *certificate = https->second ? mem_fmt("/fullchain-%s.pem", https->second) : NULL;
+    AUTO_FREE char *key = https->second ? mem_fmt("/privkey-%s.pem", https->second) : NULL;
+    const char *const files[] = {"/fullchain.pem", "/privkey.pem", certificate, key};
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        if (files[i] && strcmp(word + len, files[i]) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* Lines that other hosts read as well are not ours to change. */
@@ -406,15 +430,15 @@ static bool swap_certificate(struct apache_edit *edit, const struct https_plan *
     for (size_t i = from; i < to; i++) {
         if (!is_certificate_line(&tree->lines[i]))
             continue;
-        is_ours(&tree->lines[i], plan->https->live_dir) ? kept++ : foreign++;
+        is_ours(&tree->lines[i], plan->https) ? kept++ : foreign++;
     }
-    if (!foreign && kept == 2)
+    if (!foreign && kept == (plan->https->second ? 4 : 2))
         return true;
     AUTO_FREE char *where = apache_host_where(&edit->model, host);
     if (host->ssl == 0)
         return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
                        "%s answers on port 443 without TLS (SSLEngine off)", where);
-    if (apache_host_on(host, "*", 80) && !foreign)
+    if (apache_host_on(host, "*", 80) && !foreign && !kept)
         return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
                        "%s is one virtual host for port 80 and for port 443: split it in two", where);
     if (tree->lines[host->open].use != APACHE_NONE) {
@@ -440,12 +464,12 @@ static bool swap_certificate(struct apache_edit *edit, const struct https_plan *
     const struct apache_block *old = apache_spot_block(edit, &spot, "certificate", NULL);
     if (old && strcmp(old->id, plan->https->cert_name) != 0)
         drop_block(edit, spot.file, old);
-    AUTO_FREE char *content =
-        mem_fmt("%sSSLCertificateFile \"%s/fullchain.pem\"\nSSLCertificateKeyFile \"%s/privkey.pem\"\n",
-                host->ssl < 0 && apache_main(&edit->model)->ssl != 1 ? "SSLEngine on\n" : "",
-                plan->https->live_dir, plan->https->live_dir);
+    AUTO_BUF content = BUF_INIT;
+    if (host->ssl < 0 && apache_main(&edit->model)->ssl != 1)
+        buf_adds(&content, "SSLEngine on\n");
+    apache_certificate_lines(&content, "", plan->https);
     apache_put_block(edit, &spot, "certificate", plan->https->cert_name, apache_spot_top(edit, &spot),
-                     content);
+                     buf_str(&content));
     return true;
 }
 

@@ -237,11 +237,17 @@ static bool content_has(const struct nginx_file *file, const struct nginx_mark *
     return strstr(content, needle) != NULL;
 }
 
+/* What a block must say to do its work, and what it must not. */
+struct essence {
+    const char *has, *lacks; /* `lacks` may be NULL */
+};
+
 /* A person changed our block. When it still does its work it stays as it is; else the person must decide. */
 static bool keep_changed(struct editor *editor, const struct nginx_file *file, const struct nginx_mark *mark,
-                         const char *essence)
+                         struct essence essence)
 {
-    if (content_has(file, mark, essence)) {
+    if (content_has(file, mark, essence.has) &&
+        (essence.lacks == NULL || !content_has(file, mark, essence.lacks))) {
         log_warn("%s: the block \"tlsup begin %s\" was changed by hand and is left as it is", file->path,
                  mark->id);
         return true;
@@ -262,7 +268,7 @@ static size_t block_place(const struct editor *editor, const struct nginx_node *
 
 /* Insert, replace or (no lines) take out our block. `kept` says that a changed block was left alone. */
 static bool put_block(struct editor *editor, const struct nginx_node *server, const char *id,
-                      const struct lines *lines, const char *essence, bool *kept)
+                      const struct lines *lines, struct essence essence, bool *kept)
 {
     const struct nginx_file *file = file_of(editor, server);
     const struct nginx_mark *mark = nginx_mark_in(config_of(editor), server, id);
@@ -470,7 +476,7 @@ static bool put_challenge(struct editor *editor, const struct nginx_node *server
     }
     lines_for(file_of(editor, server), server, &lines);
     challenge_lines(editor->web, thumbprint, &lines);
-    return put_block(editor, server, CHALLENGE_ID, &lines, thumbprint, &kept);
+    return put_block(editor, server, CHALLENGE_ID, &lines, (struct essence){.has = thumbprint}, &kept);
 }
 
 /* The addresses on a port that the world may ask; loopback only when there is nothing else. */
@@ -1321,16 +1327,27 @@ static bool listen_lines(const struct plan *plan, const struct nginx_server *ser
     return true;
 }
 
+static void certificate_line(const char *directive, const char *path, struct lines *lines)
+{
+    AUTO_BUF word = BUF_INIT;
+    nginx_word_encode(path, &word);
+    add_line(lines, "%s %s;", directive, buf_str(&word));
+}
+
+static void pair_lines(const char *live_dir, const char *suffix, struct lines *lines)
+{
+    AUTO_FREE char *certificate = mem_fmt("%s/fullchain%s.pem", live_dir, suffix);
+    AUTO_FREE char *key = mem_fmt("%s/privkey%s.pem", live_dir, suffix);
+    certificate_line("ssl_certificate", certificate, lines);
+    certificate_line("ssl_certificate_key", key, lines);
+}
+
 static void certificate_lines(const struct plan *plan, struct lines *lines)
 {
-    static const struct {
-        const char *directive, *file;
-    } table[] = {{"ssl_certificate", "fullchain.pem"}, {"ssl_certificate_key", "privkey.pem"}};
-    for (size_t i = 0; i < COUNT_OF(table); i++) {
-        AUTO_FREE char *path = fs_join(plan->https->live_dir, table[i].file);
-        AUTO_BUF word = BUF_INIT;
-        nginx_word_encode(path, &word);
-        add_line(lines, "%s %s;", table[i].directive, buf_str(&word));
+    pair_lines(plan->https->live_dir, "", lines);
+    if (plan->https->second != NULL) {
+        AUTO_FREE char *suffix = mem_fmt("-%s", plan->https->second);
+        pair_lines(plan->https->live_dir, suffix, lines);
     }
 }
 
@@ -1534,6 +1551,18 @@ static bool https_lines(struct plan *plan, const struct site *site, const struct
     return true;
 }
 
+static bool put_https(const struct plan *plan, const struct item *item, const struct nginx_node *server,
+                      const struct lines *lines, bool *kept)
+{
+    const char *live = plan->https->live_dir, *second = plan->https->second;
+    const char *gone = second == NULL ? "" : strcmp(second, "rsa") == 0 ? "ecdsa" : "rsa";
+    AUTO_FREE char *has = second == NULL ? mem_dup(live) : mem_fmt("%s/fullchain-%s.pem", live, second);
+    AUTO_FREE char *lacks = mem_fmt("%s/fullchain-%s", live, gone); /* a file that is not there stops nginx */
+    struct essence redirect = {.has = "https://"};
+    struct essence certificate = {.has = has, .lacks = lacks};
+    return put_block(plan->editor, server, plan->id, lines, item->certificate ? certificate : redirect, kept);
+}
+
 static bool edit_server(struct plan *plan, size_t index)
 {
     const struct site *site = &plan->editor->sites.v[index];
@@ -1547,9 +1576,7 @@ static bool edit_server(struct plan *plan, size_t index)
         return true; /* nothing to do, or a certificate in use by a name that is not asked for now */
     }
     lines_for(file_of(plan->editor, server), server, &lines);
-    if (!https_lines(plan, site, item, &lines) ||
-        !put_block(plan->editor, server, plan->id, &lines,
-                   item->certificate ? plan->https->live_dir : "https://", &kept)) {
+    if (!https_lines(plan, site, item, &lines) || !put_https(plan, item, server, &lines, &kept)) {
         return false;
     }
     if (!item->certificate || kept) {

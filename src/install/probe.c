@@ -290,6 +290,24 @@ static bool handshake_error(const struct conn *conn, struct err *err)
                    conn->where, text == NULL ? "no reason given" : text);
 }
 
+/* What a visitor says who knows one kind alone: signatures (of TLS 1.3, and of 1.2), and cipher suites of TLS
+ * 1.2, where a server may take an RSA key without any signature. */
+static const struct {
+    const char *signatures, *ciphers;
+} kinds[] = {
+    [PROBE_RSA] = {"RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512", "aRSA"},
+    [PROBE_ECDSA] = {"ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512", "aECDSA"},
+};
+
+static bool tls_limit(struct conn *conn, enum probe_kind kind, struct err *err)
+{
+    return kind == PROBE_ANY ||
+           (SSL_set1_sigalgs_list(conn->ssl, kinds[kind].signatures) == 1 &&
+            SSL_set_cipher_list(conn->ssl, kinds[kind].ciphers) == 1) ||
+           err_set(err, ERR_CRYPTO, NEXT_LOCAL_FAULT, conn->name, "OpenSSL cannot ask with %s signatures",
+                   kind == PROBE_RSA ? "RSA" : "ECDSA");
+}
+
 static bool tls_new(struct conn *conn, bool http, struct err *err)
 {
     static const unsigned char both[] = "\x02h2\x08http/1.1", one[] = "\x08http/1.1";
@@ -381,12 +399,18 @@ static bool tls_describe(const struct conn *conn, struct probe_tls *out, struct 
     return true;
 }
 
-bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
-               struct err *err)
+bool probe_tls_kind(const char *address, int port, const char *name, enum probe_kind kind, int timeout_ms,
+                    struct probe_tls *out, struct err *err)
 {
     CLEANUP(conn_close) struct conn conn;
     return conn_open(&conn, address, port, name, timeout_ms, err) && tls_new(&conn, false, err) &&
-           tls_handshake(&conn, err) && tls_describe(&conn, out, err);
+           tls_limit(&conn, kind, err) && tls_handshake(&conn, err) && tls_describe(&conn, out, err);
+}
+
+bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
+               struct err *err)
+{
+    return probe_tls_kind(address, port, name, PROBE_ANY, timeout_ms, out, err);
 }
 
 /* -- HTTP -------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ enum {
     STEP_MS = 50,
     SERVICE_TIMEOUT_MS = 90000,
     TCP_LISTEN = 0x0a,
+    NGINX_TWO_SINCE = 1011000, /* more than one ssl_certificate in a server */
 };
 
 static const struct web_driver *const drivers[] = {&nginx_driver, &apache_driver};
@@ -615,6 +616,11 @@ bool web_probe_addresses(const struct web *web, const struct sites *sites, const
     return addresses->n > before || err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
                                             "no address is known on which %s answers for %s on port %d",
                                             web_kind_name(web->kind), name, port);
+}
+
+bool web_takes_two(const struct web *web)
+{
+    return web->kind != WEB_NGINX || web->version_number == 0 || web->version_number >= NGINX_TWO_SINCE;
 }
 
 bool web_needs_token_files(const struct web *web)

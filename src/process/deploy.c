@@ -20,6 +20,7 @@
 enum {
     PROBE_TIMEOUT_MS = 5000,
     PROOF_DEADLINE_MS = 20000, /* a busy server's old workers may answer for a while after a reload */
+    REFUSAL_DEADLINE_MS = 3000,
     FIRST_PAUSE_MS = 20,
     LONGEST_PAUSE_MS = 500,
     KEPT_JOURNALS = 3,
@@ -363,15 +364,52 @@ static bool prove_front(struct deploy *deploy, const struct strlist *names, cons
     return true;
 }
 
-static bool shake_hands(const char *name, const char *address, const char *sha256, struct probe_tls *seen,
-                        struct err *err)
+/* The leaves that must be served: one, or one of each kind. */
+struct leaves {
+    struct leaf {
+        char sha256[65];
+        enum probe_kind kind;
+    } v[STORE_PARTS];
+    size_t n;
+};
+
+struct proof {
+    struct leaves leaves;
+    struct patience patience;
+    int64_t refusal_ms; /* until then a refused handshake may be an old worker's */
+    bool refused[PROBE_ECDSA + 1];
+};
+
+static const char *kind_name(enum probe_kind kind)
 {
-    if (!role_probe_tls(address, 443, name, PROBE_TIMEOUT_MS, seen, err))
+    static const char *const names[] = {[PROBE_ANY] = "", [PROBE_RSA] = "RSA", [PROBE_ECDSA] = "ECDSA"};
+    return names[kind];
+}
+
+/* The suffix of the second pair of files; NULL = there is none. */
+static const char *second_of(const struct leaves *leaves)
+{
+    return leaves->n < 2 ? NULL : leaves->v[1].kind == PROBE_RSA ? "rsa" : "ecdsa";
+}
+
+static bool is_expected(const struct leaves *leaves, enum probe_kind asked, const char *sha256)
+{
+    for (size_t i = 0; i < leaves->n; i++)
+        if ((asked == PROBE_ANY || asked == leaves->v[i].kind) && strcmp(sha256, leaves->v[i].sha256) == 0)
+            return true;
+    return false;
+}
+
+static bool shake_hands(const char *name, const char *address, enum probe_kind kind,
+                        const struct leaves *leaves, struct probe_tls *seen, struct err *err)
+{
+    if (!role_probe_tls(address, 443, name, kind, PROBE_TIMEOUT_MS, seen, err))
         return false;
-    if (strcmp(seen->sha256, sha256) == 0)
+    if (is_expected(leaves, kind, seen->sha256))
         return true;
     return err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, name,
-                   "port 443 on %s serves another certificate than the one just installed", address);
+                   "port 443 on %s serves another certificate than the one just installed%s%s", address,
+                   kind == PROBE_ANY ? "" : " to a visitor who knows no other than ", kind_name(kind));
 }
 
 static void note_proof(struct deploy *deploy, const char *address, const struct probe_tls *seen)
@@ -383,11 +421,60 @@ static void note_proof(struct deploy *deploy, const char *address, const struct 
         snprintf(deploy->proof + len, sizeof deploy->proof - len, ", %s", address);
 }
 
+static void note_kinds(struct deploy *deploy, const struct proof *proof)
+{
+    size_t len = strlen(deploy->proof);
+    if (proof->leaves.n > 1 && !proof->refused[PROBE_RSA] && !proof->refused[PROBE_ECDSA])
+        snprintf(deploy->proof + len, sizeof deploy->proof - len, " with %s and %s",
+                 kind_name(proof->leaves.v[0].kind), kind_name(proof->leaves.v[1].kind));
+}
+
+/* One kind of visitor, until it is right or the time is up. A site's own cipher suites may shut out those who
+ * know one kind of certificate only: that is its owner's to decide, and no failure. */
+static bool prove_kind(struct deploy *deploy, struct proof *proof, const char *name, const char *address,
+                       enum probe_kind kind, struct err *err)
+{
+    struct err failed = ERR_INIT;
+    struct probe_tls seen;
+    while (!shake_hands(name, address, kind, &proof->leaves, &seen, &failed)) {
+        if (signals_interrupted(err))
+            return false;
+        if (kind != PROBE_ANY && failed.code == ERR_TLS && clock_mono_ms() >= proof->refusal_ms) {
+            if (!proof->refused[kind])
+                log_warn("%s refuses visitors who know %s certificates only, though it has one: see the "
+                         "cipher suites of that site",
+                         name, kind_name(kind));
+            proof->refused[kind] = true;
+            return true;
+        }
+        if (!patience_wait(deploy, &proof->patience)) {
+            *err = failed;
+            return err_context(err, "the web server was reloaded, but does not serve the new certificate");
+        }
+        err_clear(&failed);
+    }
+    note_proof(deploy, address, &seen);
+    return true;
+}
+
+/* Whoever asks gets one of the leaves; of two, each is shown to those who can use no other. */
+static bool prove_address(struct deploy *deploy, struct proof *proof, const char *name, const char *address,
+                          struct err *err)
+{
+    if (!prove_kind(deploy, proof, name, address, PROBE_ANY, err))
+        return false;
+    for (size_t i = 0; i < proof->leaves.n && proof->leaves.n > 1; i++)
+        if (!prove_kind(deploy, proof, name, address, proof->leaves.v[i].kind, err))
+            return false;
+    return true;
+}
+
 /* A real handshake by SNI for each name over each address shows the new leaf. */
-static bool prove_https(struct deploy *deploy, const struct strlist *names, const char *sha256,
+static bool prove_https(struct deploy *deploy, const struct strlist *names, const struct leaves *leaves,
                         struct err *err)
 {
-    struct patience patience = patience_new();
+    struct proof proof = {
+        .leaves = *leaves, .patience = patience_new(), .refusal_ms = clock_mono_ms() + REFUSAL_DEADLINE_MS};
     deploy->proof[0] = '\0';
     tell(deploy, "proving that port 443 serves the certificate");
     for (size_t i = 0; i < names->n; i++) {
@@ -397,47 +484,97 @@ static bool prove_https(struct deploy *deploy, const struct strlist *names, cons
         if (addresses.n == 0)
             return err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, names->v[i],
                            "no address of the web server serves it on port 443");
-        for (size_t j = 0; j < addresses.n; j++) {
-            struct err failed = ERR_INIT;
-            struct probe_tls seen;
-            while (!shake_hands(names->v[i], addresses.v[j], sha256, &seen, &failed)) {
-                if (signals_interrupted(err))
-                    return false;
-                if (!patience_wait(deploy, &patience)) {
-                    *err = failed;
-                    return err_context(err,
-                                       "the web server was reloaded, but does not serve the new certificate");
-                }
-                err_clear(&failed);
-            }
-            note_proof(deploy, addresses.v[j], &seen);
-        }
+        for (size_t j = 0; j < addresses.n; j++)
+            if (!prove_address(deploy, &proof, names->v[i], addresses.v[j], err))
+                return false;
     }
+    note_kinds(deploy, &proof);
     return true;
 }
 
-static bool stage(struct deploy *deploy, const char *cert_name, const struct strlist *names, int version,
-                  bool redirect, struct txn *txn, struct err *err)
-{
-    AUTO_FREE char *live = store_live_path(deploy->store, cert_name);
-    AUTO_FREE char *target = store_version_link_target(cert_name, version);
-    struct web_https https = {.names = names, .live_dir = live, .cert_name = cert_name, .redirect = redirect};
-    /* the link first: nothing refers to it yet */
-    return txn_symlink(txn, live, target, err) &&
-           web_edit_https(&deploy->web, &deploy->sites, &https, txn, err);
-}
-
-static bool leaf_sha256(struct deploy *deploy, const char *cert_name, int version, char out[65],
-                        struct err *err)
+static bool read_leaf(struct deploy *deploy, const char *cert_name, int version, int part, struct leaf *out,
+                      struct err *err)
 {
     AUTO_CHAIN *chain = NULL;
     struct cert_info info = CERT_INFO_INIT;
-    bool ok = store_version_chain(deploy->store, cert_name, version, 0, &chain, err) &&
+    bool ok = store_version_chain(deploy->store, cert_name, version, part, &chain, err) &&
               cert_chain_info(chain, &info, err);
-    if (ok)
-        memcpy(out, info.sha256, sizeof info.sha256);
+    if (ok) {
+        memcpy(out->sha256, info.sha256, sizeof info.sha256);
+        out->kind = strncmp(info.key_type, "rsa", 3) == 0 ? PROBE_RSA : PROBE_ECDSA;
+    }
     cert_info_clear(&info);
     return ok;
+}
+
+static bool read_leaves(struct deploy *deploy, const char *cert_name, int version, struct leaves *out,
+                        struct err *err)
+{
+    struct err none = ERR_INIT;
+    *out = (struct leaves){.n = 1};
+    if (!read_leaf(deploy, cert_name, version, 0, &out->v[0], err))
+        return false;
+    if (!read_leaf(deploy, cert_name, version, 1, &out->v[1], &none)) {
+        if (none.code == ERR_NOT_FOUND)
+            return true;
+        *err = none;
+        return false;
+    }
+    out->n = 2;
+    return true;
+}
+
+/* A version may still have a second certificate when the next one will not. */
+static bool wants_one(struct deploy *deploy, const char *cert_name)
+{
+    struct cert_config config = {0};
+    struct err ignored = ERR_INIT;
+    bool one = store_cert_config(deploy->store, cert_name, &config, &ignored) && !config.dual;
+    cert_config_clear(&config);
+    return one;
+}
+
+/* Leave out what is not wanted, or what this web server cannot be given. */
+static void fit_leaves(struct deploy *deploy, const char *cert_name, struct leaves *leaves)
+{
+    if (leaves->n < 2)
+        return;
+    if (wants_one(deploy, cert_name)) {
+        leaves->n = 1;
+    } else if (!web_takes_two(&deploy->web)) {
+        log_warn("%s %s cannot have two certificates for one site: it gets the first of %s alone",
+                 web_kind_name(deploy->web.kind), deploy->web.version, cert_name);
+        leaves->n = 1;
+    }
+}
+
+/* Does the web server read files now that are not in the new version? */
+static bool loses_files(struct deploy *deploy, const char *cert_name, const struct leaves *leaves)
+{
+    struct leaves now;
+    int version = 0;
+    struct err ignored = ERR_INIT;
+    const char *second = second_of(leaves);
+    return store_live_version(deploy->store, cert_name, &version, &ignored) && version > 0 &&
+           read_leaves(deploy, cert_name, version, &now, &ignored) && second_of(&now) != NULL &&
+           (second == NULL || strcmp(second, second_of(&now)) != 0);
+}
+
+static bool stage(struct deploy *deploy, const char *cert_name, const struct strlist *names, int version,
+                  const struct leaves *leaves, bool redirect, struct txn *txn, struct err *err)
+{
+    AUTO_FREE char *live = store_live_path(deploy->store, cert_name);
+    AUTO_FREE char *target = store_version_link_target(cert_name, version);
+    struct web_https https = {.names = names,
+                              .live_dir = live,
+                              .second = second_of(leaves),
+                              .cert_name = cert_name,
+                              .redirect = redirect};
+    /* the link first, so that nothing refers to files that are not there yet; or last, when some go */
+    bool link_last = loses_files(deploy, cert_name, leaves);
+    return (link_last || txn_symlink(txn, live, target, err)) &&
+           web_edit_https(&deploy->web, &deploy->sites, &https, txn, err) &&
+           (!link_last || txn_symlink(txn, live, target, err));
 }
 
 static bool reach(struct deploy *deploy, const char *cert_name, struct cert_state *state,
@@ -451,12 +588,12 @@ static bool reach(struct deploy *deploy, const char *cert_name, struct cert_stat
 
 /* Everything between the journal and the commit. */
 static bool change_over(struct deploy *deploy, const char *cert_name, const struct strlist *names,
-                        const char *sha256, bool redirect, struct txn *txn, struct cert_state *state,
+                        const struct leaves *leaves, bool redirect, struct txn *txn, struct cert_state *state,
                         struct err *err)
 {
     AUTO_FREE struct front *before = look_at_fronts(deploy, names);
     return take_up(deploy, txn, err) && reread(deploy, err) &&
-           reach(deploy, cert_name, state, DEPLOY_RELOADED, err) && prove_https(deploy, names, sha256, err) &&
+           reach(deploy, cert_name, state, DEPLOY_RELOADED, err) && prove_https(deploy, names, leaves, err) &&
            prove_front(deploy, names, before, redirect, err) && txn_note(txn, TXN_VERIFIED, err);
 }
 
@@ -476,22 +613,24 @@ static void commit(struct deploy *deploy, const char *cert_name, struct txn *txn
 bool deploy_certificate(struct deploy *deploy, const char *cert_name, const struct strlist *names,
                         int version, bool redirect, struct cert_state *state, struct err *err)
 {
-    char sha256[65];
+    struct leaves leaves;
     struct txn *txn = NULL;
     AUTO_FREE char *title = mem_fmt("https for %s", cert_name);
     struct err ignored = ERR_INIT;
-    if (!leaf_sha256(deploy, cert_name, version, sha256, err) ||
+    if (!read_leaves(deploy, cert_name, version, &leaves, err) ||
         !txn_begin(store_journal_dir(deploy->store), cert_name, title, &txn, err))
         return false;
+    fit_leaves(deploy, cert_name, &leaves);
     state->version = version;
-    bool ok = stage(deploy, cert_name, names, version, redirect, txn, err);
+    bool ok = stage(deploy, cert_name, names, version, &leaves, redirect, txn, err);
     bool staged = ok;
     if (ok && txn_count(txn) == 0) { /* all there already: only the proof is due */
-        ok = prove_https(deploy, names, sha256, err) && reach(deploy, cert_name, state, DEPLOY_VERIFIED, err);
+        ok =
+            prove_https(deploy, names, &leaves, err) && reach(deploy, cert_name, state, DEPLOY_VERIFIED, err);
         txn_free(txn);
         return ok;
     }
-    ok = ok && change_over(deploy, cert_name, names, sha256, redirect, txn, state, err);
+    ok = ok && change_over(deploy, cert_name, names, &leaves, redirect, txn, state, err);
     if (staged && !ok) {
         put_back(deploy, txn, err);
         if (!reach(deploy, cert_name, state, DEPLOY_ISSUED, &ignored))

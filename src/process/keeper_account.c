@@ -119,10 +119,7 @@ static bool location_of_account(struct keeper *keeper, struct err *err)
     copy(keeper->account.url, sizeof keeper->account.url, keeper->call.url);
     copy(keeper->account.status, sizeof keeper->account.status, "valid");
     if (strcmp(keeper->call.text, "deactivated") == 0 || strcmp(keeper->call.text, "revoked") == 0) {
-        copy(keeper->account.status, sizeof keeper->account.status, "deactivated"); /* noted, so that registering begins anew */
-        memcpy(keeper->account.thumbprint, keeper->thumbprint, sizeof keeper->account.thumbprint);
-        if (!save(keeper, err))
-            return false;
+        copy(keeper->account.status, sizeof keeper->account.status, "deactivated");
         err_set(err, ERR_ACME, NEXT_FIX_CONFIG, keeper->ca_url, "the account of this key is %s at the CA",
                 keeper->call.text);
         return err_advise(err, "`tlsup account register` makes another, with a key of its own");
@@ -177,8 +174,15 @@ static bool register_account(struct keeper *keeper, const struct account_request
     call->agree_tos = true;
     call->other_key = NULL;
     keeper_say(keeper, NULL, "registering the account");
-    if (!ask_for_account(keeper, err) || !location_of_account(keeper, err))
+    if (!ask_for_account(keeper, err))
         return false;
+    if (!location_of_account(keeper, err)) {
+        struct err ignored = ERR_INIT;
+        memcpy(account->thumbprint, keeper->thumbprint, sizeof account->thumbprint);
+        if (deactivated(keeper) && !save(keeper, &ignored)) /* noted, so that registering begins anew */
+            log_debug("%s", ignored.text);
+        return false;
+    }
     bool existed = call->status == 200;
     bool other_contact = existed && contact[0] != '\0' && strcmp(contact, account->email) != 0;
     remember_binding(keeper);
@@ -201,7 +205,7 @@ static bool found_with(struct keeper *keeper, const struct key *key, bool *found
     keeper->call.other_key = key;
     *found = keeper_call(keeper, JWS_FIND_ACCOUNT, "", &refused);
     keeper->call.other_key = NULL;
-    if (*found || failed_with(&refused, "accountDoesNotExist"))
+    if (*found || refused.code == ERR_ACME) /* CAs have several words for "no" */
         return true;
     *err = refused;
     return false;
@@ -258,7 +262,8 @@ bool keeper_account_change_key(struct keeper *keeper, struct account_record *out
         keeper_say(keeper, NULL, "changing the key of the account");
         bool ok = keeper_call(keeper, JWS_KEY_CHANGE, "", &refused);
         keeper->call.other_key = NULL;
-        /* a refusal, 409 and its Location among them, proves nothing, and the old key goes after this: the account must be found by the new one */
+        /* a refusal, 409 and its Location among them, proves nothing, and the old key goes after this: the
+         * account must be found by the new one */
         if (!ok && (!found_with(keeper, next, &found, err) || !found)) {
             if (!err_isset(err))
                 *err = refused;
@@ -289,6 +294,20 @@ static bool begin_anew(struct keeper *keeper, struct err *err)
     return keeper_load_key(keeper, err);
 }
 
+/* A CA that refuses the key as such (its account was deactivated without our knowing) takes another, when a
+ * person asks for an account. */
+static bool register_or_begin_anew(struct keeper *keeper, const struct account_request *request,
+                                   struct err *err)
+{
+    if (register_account(keeper, request, err))
+        return true;
+    if (!request->again || keeper->account.created_s == 0 || !failed_with(err, "unauthorized"))
+        return false;
+    err_clear(err);
+    log_warn("the CA refuses the account's key; a new one is made");
+    return begin_anew(keeper, err) && register_account(keeper, request, err);
+}
+
 bool keeper_account(struct keeper *keeper, const struct account_request *request, struct account_record *out,
                     struct err *err)
 {
@@ -307,7 +326,7 @@ bool keeper_account(struct keeper *keeper, const struct account_request *request
         keeper->account.url[0] = '\0';
         if (!known)
             keeper->account.email[0] = '\0'; /* nothing of what is on record concerns this account */
-        if (!keeper_directory(keeper, err) || !register_account(keeper, request, err))
+        if (!keeper_directory(keeper, err) || !register_or_begin_anew(keeper, request, err))
             return false;
     }
     if (out != NULL)
@@ -333,8 +352,8 @@ bool keeper_account_import(struct keeper *keeper, const struct key *key, struct 
     }
     keeper->account = (struct account_record){0};
     if (!key_thumbprint(key, keeper->thumbprint, err) || !location_of_account(keeper, err) ||
-        !store_account_key_import(keeper->store, keeper->ca_url, keeper->account_name, uri == NULL ? key : NULL, uri,
-                                  err))
+        !store_account_key_import(keeper->store, keeper->ca_url, keeper->account_name,
+                                  uri == NULL ? key : NULL, uri, err))
         return false;
     memcpy(keeper->account.thumbprint, keeper->thumbprint, sizeof keeper->account.thumbprint);
     copy(keeper->account.tos, sizeof keeper->account.tos,

@@ -61,6 +61,7 @@ struct keeper {
     size_t n_jobs;
     struct presenter *presenter; /* NULL but during keeper_obtain() */
     struct ledger ledger;        /* of this CA, during keeper_obtain() */
+    int64_t ledger_saved_ms;
     int64_t queries_deadline_ms;
     bool account_lost; /* the CA says that it does not exist */
     struct err ca_err; /* the CA as a whole cannot be used */

@@ -27,6 +27,7 @@ enum {
     MAX_CSR_BYTES = 64 * 1024,
     MAX_CHAINS = 9,
     CAA_TIMEOUT_MS = 5000,
+    LEDGER_SAVE_MS = 2000,
     CLEANUP_LIMIT_MS = 3 * 60 * 1000,
 };
 
@@ -361,19 +362,21 @@ static enum ledger_exempt exempt_of(const struct job *job, size_t part)
                                                                                  : LEDGER_COUNTS;
 }
 
+/* Now and then, and at the end: a file for each event would cost more than the events. */
+static void save_ledger(struct keeper *keeper)
+{
+    keeper->ledger_saved_ms = clock_mono_ms();
+    struct err err = ERR_INIT;
+    if (!store_ledger_save(keeper->store, keeper->ca_url, &keeper->ledger, &err))
+        log_warn("what was asked of the CA could not be noted: %s", err.text);
+}
+
 static void note(struct keeper *keeper, enum ledger_event event, const struct strlist *names,
                  enum ledger_exempt exempt)
 {
     ledger_note(&keeper->ledger, event, names, exempt, clock_now_s());
-}
-
-/* Once for all orders: a file for each event would cost more than the events. */
-static void save_ledger(struct keeper *keeper)
-{
-    struct err err = ERR_INIT;
-    if (!store_ledger_save(keeper->store, keeper->ca_url, &keeper->ledger, &err))
-        log_warn("what was asked of the CA could not be noted: %s", err.text);
-    ledger_clear(&keeper->ledger);
+    if (clock_mono_ms() - keeper->ledger_saved_ms > LEDGER_SAVE_MS)
+        save_ledger(keeper);
 }
 
 void keeper_on_order_url(struct keeper *keeper, const struct msg *msg)
@@ -397,8 +400,9 @@ void keeper_on_order_url(struct keeper *keeper, const struct msg *msg)
         order->created_s = clock_now_s();
         note(keeper, LEDGER_ORDER, &job->names, exempt_of(job, index));
     }
-    if (!store_pending_key_drop(keeper->store, job->config->name, (int)index, &err) ||
-        !save_state(keeper, job, &err))
+    /* cut in between, the old key serves the new order, which is better than an order without its key */
+    if (!save_state(keeper, job, &err) ||
+        !store_pending_key_drop(keeper->store, job->config->name, (int)index, &err))
         job_over(keeper, job, &err);
 }
 
@@ -477,6 +481,14 @@ static struct cert_chain *prefer(const struct job *job, const struct job_part *p
     return within != NULL ? within : part->chains[0];
 }
 
+static bool uses_persist(const struct job *job)
+{
+    for (size_t i = 0; i < job->n_types; i++)
+        if (job->types[i] == CHALLENGE_DNS_PERSIST_01)
+            return true;
+    return false;
+}
+
 static bool store_job(struct keeper *keeper, struct job *job, struct err *err)
 {
     struct store_part parts[STORE_PARTS] = {{0}};
@@ -495,7 +507,9 @@ static bool store_job(struct keeper *keeper, struct job *job, struct err *err)
     if (job->parts[0].replaced)
         snprintf(state->replaced_id, sizeof state->replaced_id, "%s", job->parts[0].replaces);
     state->ari = (struct ari_state){0}; /* that was about the one before */
-    state->persist_until_s = job->persist_until_s;
+    if (job->persist_seen ||
+        !uses_persist(job)) /* an authorization that is still valid is not looked at again */
+        state->persist_until_s = job->persist_until_s;
     strlist_clear(&state->missing);
     state->missing_failures = job->names.n < job->config->names.n ? state->missing_failures + 1 : 0;
     state->missing_try_s = state->missing_failures > 0
@@ -724,13 +738,32 @@ static void ask_caa(struct keeper *keeper, struct job *job, struct caa_check **c
     }
 }
 
+static bool resumable(const struct keeper *keeper, const struct job *job, size_t index)
+{
+    const struct order_state *order = &job->state.orders[index];
+    int64_t age_s = clock_now_s() - order->created_s;
+    return !job->force && order->url[0] != '\0' && strcmp(order->ca, keeper->ca_url) == 0 &&
+           (order->account[0] == '\0' || strcmp(order->account, keeper->account.url) == 0) &&
+           url_same_origin(order->url, keeper->ca_url) && age_s >= 0 && age_s < MAX_ORDER_AGE_S &&
+           strlist_same_set(&order->names, &job->names);
+}
+
+/* One that goes on has passed this before. */
+static bool goes_on(const struct keeper *keeper, const struct job *job)
+{
+    for (size_t i = 0; i < job->n_parts; i++)
+        if (!resumable(keeper, job, i))
+            return false;
+    return true;
+}
+
 static void check_caa(struct keeper *keeper)
 {
     struct caa_check *checks = NULL;
     if (keeper->options.resolver == NULL || !dns_available())
         return;
     for (size_t i = 0; i < keeper->n_jobs; i++)
-        if (!keeper->jobs[i].over)
+        if (!keeper->jobs[i].over && !goes_on(keeper, &keeper->jobs[i]))
             ask_caa(keeper, &keeper->jobs[i], &checks);
     resolver_wait(keeper->options.resolver, 2 * CAA_TIMEOUT_MS);
     while (checks != NULL) { /* an answer that comes later finds nobody */
@@ -752,16 +785,6 @@ static void check_caa(struct keeper *keeper)
 
 /* -- obtaining ----------------------------------------------------------------------------------------------
  */
-
-static bool resumable(const struct keeper *keeper, const struct job *job, size_t index)
-{
-    const struct order_state *order = &job->state.orders[index];
-    int64_t age_s = clock_now_s() - order->created_s;
-    return !job->force && order->url[0] != '\0' && strcmp(order->ca, keeper->ca_url) == 0 &&
-           (order->account[0] == '\0' || strcmp(order->account, keeper->account.url) == 0) &&
-           url_same_origin(order->url, keeper->ca_url) && age_s >= 0 && age_s < MAX_ORDER_AGE_S &&
-           strlist_same_set(&order->names, &job->names);
-}
 
 static int64_t packed_types(const struct job *job)
 {
@@ -799,7 +822,8 @@ static bool all_over(const struct keeper *keeper)
 
 static bool run_orders(struct keeper *keeper, struct err *err)
 {
-    keeper->first_order_id = keeper->next_order_id + 1; /* never used again: messages about the orders before may still come */
+    keeper->first_order_id =
+        keeper->next_order_id + 1; /* never used again: messages about the orders before may still come */
     keeper->next_order_id += (uint32_t)(keeper->n_jobs * STORE_PARTS);
     keeper->grants = GRANTS_ORDER;
     bool ok = true;
@@ -818,7 +842,8 @@ static bool run_orders(struct keeper *keeper, struct err *err)
 /* A private CA that has lost its database: register again, and try the orders that failed of it, once. */
 static bool after_lost_account(struct keeper *keeper, struct err *err)
 {
-    /* terms that have changed meanwhile are agreed to by whoever has agreed to any (--agree-tos), not by us */
+    /* terms that have changed meanwhile are agreed to by whoever has agreed to any (--agree-tos), not by us
+     */
     struct account_request request = {.agree_tos = keeper->jobs[0].config->agree_tos, .again = true};
     keeper->account_lost = false;
     log_warn("the CA does not know the account any more; registering again");
@@ -885,6 +910,7 @@ bool keeper_obtain(struct keeper *keeper, struct job *jobs, size_t n, struct err
             job_over(keeper, &jobs[i], err);
     finish_cleaning(keeper);
     save_ledger(keeper);
+    ledger_clear(&keeper->ledger);
     presenter_free(keeper->presenter);
     keeper->presenter = NULL;
     keeper->jobs = NULL;

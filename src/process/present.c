@@ -29,6 +29,7 @@ enum {
     PERSIST_TTL_S = 3600,
     HOOK_POLL_MS = 20,
     PERSIST_TEXT_BYTES = 2048,
+    MAX_TOKENS = 4000, /* the responder's own bound is a little higher */
 };
 
 enum step {
@@ -170,6 +171,23 @@ static void finish(struct answer *answer, const struct err *failure)
 /* -- answers that are there at once: http-01 and tls-alpn-01 ------------------------------------------------
  */
 
+static bool by_responder(const struct answer *answer)
+{
+    return answer->via == CHALLENGE_VIA_STANDALONE || answer->via == CHALLENGE_VIA_TLS_ALPN ||
+           (answer->via == CHALLENGE_VIA_WEB_SERVER && answer->job->use_responder);
+}
+
+/* What it cannot take ends it, and with it every other order. */
+static bool has_room(const struct answer *answer, struct err *err)
+{
+    size_t n = 0;
+    for (const struct answer *other = answer->presenter->answers; other != NULL; other = other->next)
+        n += other->placed && by_responder(other);
+    return n <= MAX_TOKENS ||
+           err_set(err, ERR_CHILD, NEXT_RETRY_LATER, answer->name,
+                   "more challenges at the same time than our responder can answer (%d)", MAX_TOKENS);
+}
+
 static bool tell_responder(const struct answer *answer, enum msg_type type, const char *text, struct err *err)
 {
     struct role *responder = answer->presenter->options.responder;
@@ -210,12 +228,6 @@ static bool remove_file(const struct answer *answer, struct err *err)
     return fs_remove(path, err);
 }
 
-static bool by_responder(const struct answer *answer)
-{
-    return answer->via == CHALLENGE_VIA_STANDALONE || answer->via == CHALLENGE_VIA_TLS_ALPN ||
-           (answer->via == CHALLENGE_VIA_WEB_SERVER && answer->job->use_responder);
-}
-
 static bool by_file(const struct answer *answer)
 {
     return answer->via == CHALLENGE_VIA_WEBROOT || (answer->via == CHALLENGE_VIA_WEB_SERVER &&
@@ -226,6 +238,8 @@ static bool by_file(const struct answer *answer)
  * them. */
 static bool place_now(const struct answer *answer, struct err *err)
 {
+    if (by_responder(answer) && !has_room(answer, err))
+        return false;
     if (answer->via == CHALLENGE_VIA_TLS_ALPN)
         return place_alpn(answer, err);
     if (by_responder(answer))
@@ -294,9 +308,10 @@ static void run_hook(struct answer *answer)
     AUTO_FREE char *hook_state = mem_fmt("TLSUP_HOOK_STATE=%s/hooks", presenter->options.state_dir);
     strlist_add(&command.env, hook_state);
     log_command(&command);
-    const char *program = answer->removing && config->hook_contract == HOOK_CERTBOT && config->cleanup_hook != NULL
-                              ? config->cleanup_hook
-                              : config->challenge_hook;
+    const char *program =
+        answer->removing && config->hook_contract == HOOK_CERTBOT && config->cleanup_hook != NULL
+            ? config->cleanup_hook
+            : config->challenge_hook;
     bool ok = spawn_check_program(program, config->hook_contract == HOOK_ACME_SH, &err) &&
               (config->hook_env == NULL || hook_env_read(config->hook_env, &command.env, &err));
     if (ok && command.argv.n == 0) {
@@ -685,6 +700,7 @@ static bool parse_persist(struct answer *answer, const char *text, struct err *e
 static void note_lapse(struct answer *answer, int64_t until_s)
 {
     struct cert_state *state = &answer->job->state;
+    answer->job->persist_seen = true;
     if (until_s != 0 && (answer->job->persist_until_s == 0 || until_s < answer->job->persist_until_s))
         answer->job->persist_until_s = until_s;
     state->persist_until_s = answer->job->persist_until_s;

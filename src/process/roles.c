@@ -134,6 +134,7 @@ void role_stop(struct role *role)
  * program. */
 struct probe_question {
     bool handshake;
+    enum probe_kind kind; /* of a handshake */
     bool tls;
     int port;
     int timeout_ms;
@@ -156,8 +157,8 @@ static struct role prober = ROLE_INIT;
 static void ask(const struct probe_question *q, struct probe_answer *answer)
 {
     if (q->handshake)
-        answer->ok =
-            probe_tls(q->address, q->port, q->name, q->timeout_ms, &answer->result.tls, &answer->err);
+        answer->ok = probe_tls_kind(q->address, q->port, q->name, q->kind, q->timeout_ms, &answer->result.tls,
+                                    &answer->err);
     else
         answer->ok = probe_http(q->address, q->port, q->tls, q->name, q->path, q->timeout_ms,
                                 &answer->result.http, &answer->err);
@@ -266,14 +267,15 @@ static bool make_question(const char *address, int port, const char *name, const
     return true;
 }
 
-bool role_probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
-                    struct err *err)
+bool role_probe_tls(const char *address, int port, const char *name, enum probe_kind kind, int timeout_ms,
+                    struct probe_tls *out, struct err *err)
 {
     struct probe_question question;
     struct probe_answer answer;
     if (!make_question(address, port, name, "", timeout_ms, &question, err))
         return false;
     question.handshake = true;
+    question.kind = kind;
     if (!probe(&question, &answer, err))
         return false;
     *out = answer.result.tls;

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import net, pki, snapshot
+from harness import machine, net, pki, snapshot
 from harness.fakeca import Cut, Problem, Reply
 
 STANDALONE = ["--standalone"]
@@ -603,8 +603,7 @@ def test_impatient_strangers_do_not_stop_the_responder(tlsup, fake_ca, name):
     thread = threading.Thread(target=crowd, daemon=True)
     thread.start()
     fake_ca.wait_until_asked("challenge")
-    while len(strangers) < 200:
-        time.sleep(0.01)
+    machine.until(lambda: len(strangers) >= 200, lambda: f"only {len(strangers)} connections were accepted")
     fake_ca.release()
     result = tlsup.finish(process)
     stop.set()

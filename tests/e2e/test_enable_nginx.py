@@ -72,8 +72,7 @@ def test_challenge_gets_through(tlsup, ca, nginx, name, obstacle):
 def test_only_ipv6_is_listened_on(tlsup, ca, nginx, dns, name, ipv6):
     pathlib.Path("/etc/nginx/sites-enabled/default").unlink()
     nginx.add_site(name, f'server {{ listen [::]:80 ipv6only=on; server_name {name}; location / {{ return 200 "six"; }} }}\n')
-    nginx.control("start")
-    net.wait_for_port(80, "::1")
+    nginx.start()
     dns.addresses(name, v4=["192.0.2.1"], v6=["::1"])
     enable(tlsup, ca, name)
     assert net.leaf(name, "::1")[0] == tlsup.sha256(name)

@@ -132,11 +132,11 @@ static void add_names(X509 *cert, const char *names)
     X509_EXTENSION_free(extension);
 }
 
-static void make_certificate(const char *dir, const char *name, const char *names)
+static void make_certificate(const char *dir, const char *name, const char *names, bool rsa)
 {
     struct err err = ERR_INIT;
     assert_true(fs_mkdirs(dir, 0755, &err));
-    EVP_PKEY *key = EVP_EC_gen("P-256");
+    EVP_PKEY *key = rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
     X509 *cert = X509_new();
     assert_non_null(key);
     ASN1_INTEGER_set(X509_get_serialNumber(cert), (long)strlen(dir));
@@ -149,11 +149,12 @@ static void make_certificate(const char *dir, const char *name, const char *name
     X509_set_version(cert, X509_VERSION_3);
     add_names(cert, names);
     assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
-    static const char *const certs[] = {"cert.pem", "fullchain.pem"}, *const keys[] = {"key.pem",
-                                                                                       "privkey.pem"};
+    static const char *const certs[][2] = {{"cert.pem", "fullchain.pem"},
+                                           {"cert-rsa.pem", "fullchain-rsa.pem"}};
+    static const char *const keys[][2] = {{"key.pem", "privkey.pem"}, {"key-rsa.pem", "privkey-rsa.pem"}};
     for (size_t i = 0; i < 2; i++) {
-        AUTO_FREE char *cert_path = fs_join(dir, certs[i]);
-        AUTO_FREE char *key_path = fs_join(dir, keys[i]);
+        AUTO_FREE char *cert_path = fs_join(dir, certs[rsa][i]);
+        AUTO_FREE char *key_path = fs_join(dir, keys[rsa][i]);
         FILE *file = fopen(cert_path, "w");
         assert_true(file && PEM_write_X509(file, cert) == 1);
         fclose(file);
@@ -236,6 +237,7 @@ static void fixture_names(struct strlist *out)
 
 struct place {
     char root[96], conf[128], site[160], journal[128], live[128];
+    const char *second; /* "rsa": there is a second certificate */
     struct web web;
 };
 
@@ -487,7 +489,8 @@ static bool edit_https(const struct place *place, const struct fixture *fixture,
     struct sites sites = SITES_INIT;
     AUTO_STRLIST names = STRLIST_INIT;
     strlist_split(&names, meta(fixture, "names", 0), " ");
-    struct web_https https = {.names = &names, .live_dir = place->live, .cert_name = names.v[0]};
+    struct web_https https = {
+        .names = &names, .live_dir = place->live, .second = place->second, .cert_name = names.v[0]};
     https.redirect = says(fixture, "redirect", "yes") || says(fixture, "asked-redirect", "yes");
     bool ok = apache_driver.read(&place->web, &sites, err) &&
               apache_driver.edit_https(&place->web, &sites, &https, txn, err);
@@ -611,6 +614,45 @@ static void assert_owner(const struct place *place, const struct fixture *fixtur
     sites_clear(&sites);
 }
 
+static size_t occurrences(const char *text, const char *word)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, word)); text += strlen(word))
+        n++;
+    return n;
+}
+
+/* Applied, that is; the fixture has the file with our lines among its files. */
+static void second_comes_and_goes(struct place *place, const struct fixture *fixture, const char *main_before)
+{
+    AUTO_BUF one = BUF_INIT;
+    AUTO_BUF two = BUF_INIT;
+    AUTO_BUF back = BUF_INIT;
+    snapshot(place->root, &one);
+    place->second = "rsa";
+    struct txn *there = apply(place, fixture, edit_https, "https");
+    assert_tests(place, fixture, "with two certificates");
+    assert_person_bytes(place, fixture, main_before);
+    assert_nothing_to_do(place, fixture, edit_https);
+    assert_nothing_to_do(place, fixture, edit_challenge);
+    snapshot(place->root, &two);
+    AUTO_FREE char *first = mem_fmt("SSLCertificateFile \"%s/fullchain.pem\"", place->live);
+    AUTO_FREE char *second = mem_fmt("SSLCertificateFile \"%s/fullchain-rsa.pem\"", place->live);
+    AUTO_FREE char *key = mem_fmt("SSLCertificateKeyFile \"%s/privkey-rsa.pem\"", place->live);
+    size_t pairs = occurrences(buf_str(&one), first);
+    if (!pairs || occurrences(buf_str(&two), first) != pairs || occurrences(buf_str(&two), second) != pairs ||
+        occurrences(buf_str(&two), key) != pairs ||
+        occurrences(buf_str(&two), "\n") != occurrences(buf_str(&one), "\n") + 2 * pairs)
+        fail_msg("%s: not two lines more for each of %zu hosts:\n%s", fixture->name, pairs, buf_str(&two));
+    place->second = NULL;
+    struct txn *home = apply(place, fixture, edit_https, "https");
+    assert_tests(place, fixture, "with one certificate again");
+    snapshot(place->root, &back);
+    assert_same(&one, &back, fixture->name);
+    take_back(home);
+    take_back(there);
+}
+
 static void edit_and_take_back(const char *name)
 {
     struct fixture fixture;
@@ -637,6 +679,7 @@ static void edit_and_take_back(const char *name)
         assert_companion(&place, &fixture);
         assert_nothing_to_do(&place, &fixture, edit_https);
         assert_nothing_to_do(&place, &fixture, edit_challenge);
+        second_comes_and_goes(&place, &fixture, buf_str(&main_before));
     }
     take_back(https);
     snapshot(place.root, &after);
@@ -829,6 +872,44 @@ static void test_companion_changed_by_hand(void **state)
     assert_false(edit_https(&place, &fixture, again, &err));
     assert_non_null(strstr(err.text, "changed by hand"));
     txn_free(again);
+    txn_free(https);
+    fixture_clear(&fixture);
+}
+
+/* The same for a second certificate: the file is a person's now, so the lines are changed as those of any
+ * host, and what the person changed stays. */
+static void test_second_certificate_in_a_companion_changed_by_hand(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    fixture_load("02-named.conf", &fixture);
+    place_make(&place, &fixture);
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    AUTO_FREE char *path = mem_fmt("%s/sites-available/example.org-tlsup.conf", place.root);
+    edit_file(path, "SSLHonorCipherOrder off", "SSLHonorCipherOrder on");
+    AUTO_BUF changed = BUF_INIT;
+    AUTO_BUF text = BUF_INIT;
+    slurp(path, &changed);
+    place.second = "rsa";
+    struct txn *two = apply(&place, &fixture, edit_https, "https");
+    assert_tests(&place, &fixture, "with two certificates in a changed companion");
+    slurp(path, &text);
+    assert_non_null(strstr(buf_str(&text), "/privkey-rsa.pem\""));
+    assert_non_null(strstr(buf_str(&text), "SSLHonorCipherOrder on"));
+    assert_nothing_to_do(&place, &fixture, edit_https);
+    place.second = NULL;
+    struct txn *one = apply(&place, &fixture, edit_https, "https");
+    assert_tests(&place, &fixture, "with one certificate in a changed companion");
+    buf_reset(&text);
+    slurp(path, &text);
+    assert_null(strstr(buf_str(&text), "-rsa.pem"));
+    take_back(one);
+    take_back(two);
+    buf_reset(&text);
+    slurp(path, &text);
+    assert_same(&changed, &text, "changed companion");
     txn_free(https);
     fixture_clear(&fixture);
 }
@@ -1222,8 +1303,9 @@ static int make_base(void **state)
         return -1;
     AUTO_FREE char *old = fs_join(base, "old");
     AUTO_FREE char *live = fs_join(base, "live");
-    make_certificate(old, "the old certificate", "DNS:example.org,DNS:lost.example");
-    make_certificate(live, "the new certificate", "DNS:example.org");
+    make_certificate(old, "the old certificate", "DNS:example.org,DNS:lost.example", false);
+    make_certificate(live, "the new certificate", "DNS:example.org", false);
+    make_certificate(live, "the second certificate", "DNS:example.org", true);
     return 0;
 }
 
@@ -1244,6 +1326,7 @@ int main(void)
         cmocka_unit_test(test_swap_for_another_certificate),
         cmocka_unit_test(test_two_certificates),
         cmocka_unit_test(test_companion_changed_by_hand),
+        cmocka_unit_test(test_second_certificate_in_a_companion_changed_by_hand),
         cmocka_unit_test(test_companion_follows_its_source),
         cmocka_unit_test(test_default_host_stays),
         cmocka_unit_test(test_unreadable_configuration_is_an_error),

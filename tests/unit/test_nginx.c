@@ -54,6 +54,7 @@ struct bed {
     struct strlist texts; /* their contents, hexless: no NUL in fixtures */
     struct strlist names;
     char expect[32], detail[256];
+    const char *second; /* "rsa", "ecdsa": there is a second certificate */
     bool serve;
     struct web web;
 };
@@ -95,6 +96,10 @@ static void bed_open(struct bed *bed)
     copy_file("old2.key", bed->dir, "old2.key");
     copy_file("new.pem", bed->live, "fullchain.pem");
     copy_file("new.key", bed->live, "privkey.pem");
+    copy_file("old2.pem", bed->live, "fullchain-rsa.pem");
+    copy_file("old2.key", bed->live, "privkey-rsa.pem");
+    copy_file("old.pem", bed->live, "fullchain-ecdsa.pem");
+    copy_file("old.key", bed->live, "privkey-ecdsa.pem");
     AUTO_FREE char *journal = fs_join(bed->dir, "journal");
     ok(fs_mkdirs(journal, 0700, &err));
 }
@@ -233,8 +238,11 @@ static struct txn *begin(const struct bed *bed)
 static bool stage(const struct bed *bed, struct txn *txn, bool redirect, struct err *err)
 {
     struct sites sites = SITES_INIT;
-    struct web_https https = {
-        .names = &bed->names, .live_dir = bed->live, .cert_name = bed->names.v[0], .redirect = redirect};
+    struct web_https https = {.names = &bed->names,
+                              .live_dir = bed->live,
+                              .second = bed->second,
+                              .cert_name = bed->names.v[0],
+                              .redirect = redirect};
     bool done = web_read(&bed->web, &sites, err) &&
                 web_edit_challenge(&bed->web, &sites, &bed->names, THUMBPRINT, txn, err) &&
                 web_edit_https(&bed->web, &sites, &https, txn, err);
@@ -633,6 +641,62 @@ static void check_served(struct bed *bed)
     sites_clear(&sites);
 }
 
+/* All that nginx reads, in one text. */
+static void add_files(const struct bed *bed, struct buf *out)
+{
+    for (size_t i = 0; i < bed->files.n; i++) {
+        AUTO_FREE char *text = read_back(bed, bed->files.v[i]);
+        buf_adds(out, text);
+    }
+    if (strcmp(bed->expect, "new") == 0 && !strlist_has(&bed->files, bed->detail)) {
+        AUTO_FREE char *text = read_back(bed, bed->detail);
+        buf_adds(out, text);
+    }
+}
+
+static size_t occurrences(const char *text, const char *word)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, word)) != NULL; text += strlen(word)) {
+        n++;
+    }
+    return n;
+}
+
+/* From one certificate to two: the lines of the second come beside those of the first, in our block; and they
+ * go again. */
+static void check_second(struct bed *bed, size_t warnings_before)
+{
+    AUTO_BUF one = BUF_INIT, two = BUF_INIT, back = BUF_INIT;
+    struct txn *there = begin(bed), *again = begin(bed), *home = begin(bed);
+    add_files(bed, &one);
+    bed->second = "rsa";
+    ok(stage(bed, there, true, &err));
+    ok(txn_apply(there, &err));
+    add_files(bed, &two);
+    assert_int_equal(warnings(bed), warnings_before);
+    check_rest(bed);
+    check_model(bed);
+    size_t pairs = occurrences(buf_str(&one), "/fullchain.pem");
+    assert_true(pairs > 0);
+    assert_int_equal(occurrences(buf_str(&two), "/fullchain.pem"), pairs);
+    assert_int_equal(occurrences(buf_str(&two), "/fullchain-rsa.pem"), pairs);
+    assert_int_equal(occurrences(buf_str(&two), "/privkey-rsa.pem"), pairs);
+    assert_int_equal(occurrences(buf_str(&two), "\n"), occurrences(buf_str(&one), "\n") + 2 * pairs);
+    ok(stage(bed, again, true, &err));
+    assert_int_equal(txn_count(again), 0);
+    bed->second = NULL;
+    ok(stage(bed, home, true, &err));
+    ok(txn_apply(home, &err));
+    add_files(bed, &back);
+    assert_string_equal(buf_str(&back), buf_str(&one));
+    ok(txn_rollback(home, &err));
+    ok(txn_rollback(there, &err));
+    txn_free(home);
+    txn_free(again);
+    txn_free(there);
+}
+
 static void test_fixture(void **state)
 {
     AUTO_BED bed;
@@ -681,6 +745,7 @@ static void test_fixture(void **state)
         fail_msg("a second run changes: %s", buf_str(&diff));
     }
     txn_free(again);
+    check_second(&bed, before);
     if (serve) {
         check_served(&bed);
         stop_nginx();
@@ -853,6 +918,73 @@ static void test_block_changed_by_hand(void **state)
         assert_int_equal(txn_count(txn), 0);
         assert_int_equal(err.next, broken ? NEXT_FIX_CONFIG : NEXT_NONE);
         txn_free(txn);
+    }
+}
+
+/* A second certificate of the other kind than before: no line of the one that is gone stays. */
+static void test_second_certificate_of_another_kind(void **state)
+{
+    AUTO_BED bed;
+    (void)state;
+    bed_http(&bed, SITE);
+    add_names(&bed, "example.org");
+    bed.second = "rsa";
+    AUTO_FREE char *rsa = edited(&bed, true);
+    assert_true(strstr(rsa, "/privkey.pem") < strstr(rsa, "/fullchain-rsa.pem"));
+    bed.second = "ecdsa";
+    AUTO_FREE char *ecdsa = edited(&bed, true);
+    assert_null(strstr(ecdsa, "-rsa.pem"));
+    assert_int_equal(occurrences(ecdsa, "-ecdsa.pem;"), 2);
+    bed.second = "rsa";
+    AUTO_FREE char *back = edited(&bed, true);
+    assert_string_equal(back, rsa);
+}
+
+/* A block changed by hand stays when it says all that is due; it is refused when a certificate would be
+ * missing, and when it names one that is gone. */
+static void test_second_certificate_in_a_block_changed_by_hand(void **state)
+{
+    static const struct {
+        const char *before, *after;
+        bool fits;
+    } table[] = {{NULL, NULL, true},   {"rsa", "rsa", true},    {NULL, "rsa", false},
+                 {"rsa", NULL, false}, {"ecdsa", "rsa", false}, {"rsa", "ecdsa", false}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        AUTO_BED bed;
+        struct err err = ERR_INIT;
+        bed_http(&bed, SITE);
+        add_names(&bed, "example.org");
+        bed.second = table[i].before;
+        AUTO_FREE char *text = edited(&bed, true);
+        char *line = strstr(text, "ssl_session_timeout 1d;");
+        assert_non_null(line);
+        *line = '#';
+        put(bed.dir, "nginx.conf", text, strlen(text));
+        bed.second = table[i].after;
+        struct txn *txn = begin(&bed);
+        assert_int_equal(stage(&bed, txn, true, &err), table[i].fits);
+        assert_int_equal(txn_count(txn), 0);
+        assert_int_equal(strstr(err.text, "changed by hand") != NULL, !table[i].fits);
+        txn_free(txn);
+    }
+}
+
+static void test_two_certificates_by_version(void **state)
+{
+    static const struct {
+        enum web_kind kind;
+        int version;
+        bool two;
+    } table[] = {{WEB_NGINX, 1010003, false},
+                 {WEB_NGINX, 1011000, true},
+                 {WEB_NGINX, 1022001, true},
+                 {WEB_NGINX, 0, true},
+                 {WEB_APACHE, 2004062, true}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        struct web web = {.kind = table[i].kind, .version_number = table[i].version};
+        assert_int_equal(web_takes_two(&web), table[i].two);
     }
 }
 
@@ -1327,6 +1459,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_without_rewrite_module),
         cmocka_unit_test(test_redirect_on_and_off),
         cmocka_unit_test(test_block_changed_by_hand),
+        cmocka_unit_test(test_second_certificate_of_another_kind),
+        cmocka_unit_test(test_second_certificate_in_a_block_changed_by_hand),
+        cmocka_unit_test(test_two_certificates_by_version),
         cmocka_unit_test(test_name_of_a_valid_certificate_is_not_lost),
         cmocka_unit_test(test_another_certificate_of_ours),
         cmocka_unit_test(test_old_protocols_are_not_inherited),

@@ -250,6 +250,21 @@ static SSL_CTX *new_tls(char sha256[65])
     return ctx;
 }
 
+/* One more, of the other kind. */
+static void add_rsa(SSL_CTX *ctx, char sha256[65])
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048);
+    X509 *cert = new_certificate(key);
+    unsigned char *der = NULL;
+    int len = i2d_X509(cert, &der);
+    cert_sha256(der, (size_t)len, sha256);
+    OPENSSL_free(der);
+    assert_int_equal(SSL_CTX_use_certificate(ctx, cert), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(ctx, key), 1);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+}
+
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
                        unsigned in_len, void *arg)
 {
@@ -324,6 +339,59 @@ static void no_sni_for_addresses(void **state)
         server_stop(&server);
         assert_true(ok);
         assert_string_equal(server.sni, "");
+    }
+}
+
+/* Of two certificates each kind of visitor sees its own, also where the server would rather show the other.
+ */
+static void each_kind_sees_its_certificate(void **state)
+{
+    (void)state;
+    static const struct {
+        int version;
+        const char *ciphers; /* in the server's order */
+    } cases[] = {{TLS1_3_VERSION, "DEFAULT"},
+                 {TLS1_2_VERSION, "ECDHE+aECDSA:ECDHE+aRSA:kRSA"},
+                 {TLS1_2_VERSION, "kRSA:ECDHE+aRSA:ECDHE+aECDSA"}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        for (enum probe_kind kind = PROBE_ANY; kind <= PROBE_ECDSA; kind++) {
+            char ecdsa[65], rsa[65];
+            struct server server = {.serve = serve_tls, .tls = new_tls(ecdsa)};
+            add_rsa(server.tls, rsa);
+            SSL_CTX_set_max_proto_version(server.tls, cases[i].version);
+            SSL_CTX_set_options(server.tls, SSL_OP_CIPHER_SERVER_PREFERENCE);
+            assert_int_equal(SSL_CTX_set_cipher_list(server.tls, cases[i].ciphers), 1);
+            server_start(&server);
+            struct probe_tls out = {0};
+            struct err err = ERR_INIT;
+            bool ok = probe_tls_kind("127.0.0.1", server.port, NAME, kind, PATIENT_MS, &out, &err);
+            server_stop(&server);
+            if (!ok)
+                fail_msg("%s", err.text);
+            if (kind == PROBE_ANY)
+                assert_true(strcmp(out.sha256, rsa) == 0 || strcmp(out.sha256, ecdsa) == 0);
+            else
+                assert_string_equal(out.sha256, kind == PROBE_RSA ? rsa : ecdsa);
+        }
+    }
+}
+
+/* A server that has one kind alone has nothing for the visitors of the other. */
+static void the_other_kind_is_refused(void **state)
+{
+    (void)state;
+    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+    for (size_t i = 0; i < COUNT_OF(versions); i++) {
+        char sha256[65];
+        struct server server = {.serve = serve_tls, .tls = new_tls(sha256)};
+        SSL_CTX_set_max_proto_version(server.tls, versions[i]);
+        server_start(&server);
+        struct probe_tls out;
+        struct err err = ERR_INIT;
+        bool ok = probe_tls_kind("127.0.0.1", server.port, NAME, PROBE_RSA, PATIENT_MS, &out, &err);
+        server_stop(&server);
+        assert_false(ok);
+        says(&err, ERR_TLS, "handshake_failure (40)");
     }
 }
 
@@ -732,6 +800,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(tls_tells_what_is_served),
         cmocka_unit_test(no_sni_for_addresses),
+        cmocka_unit_test(each_kind_sees_its_certificate),
+        cmocka_unit_test(the_other_kind_is_refused),
         cmocka_unit_test(client_certificate_wanted),
         cmocka_unit_test(alerts_are_named),
         cmocka_unit_test(what_is_not_tls_is_named),

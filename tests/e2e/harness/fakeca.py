@@ -207,7 +207,7 @@ class FakeCA:
             for key in self.authorizations:
                 self.visit(key)
 
-    def wait_until_asked(self, step, since=0, seconds=20):
+    def wait_until_asked(self, step, since=0, seconds=60):
         """Wait for a request of this step, after the first `since` requests."""
         deadline = time.monotonic() + seconds
         while not any(s == step for s, _ in self.log[since:]):

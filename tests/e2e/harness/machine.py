@@ -237,6 +237,17 @@ def processes():
     return found
 
 
+def until(what, message, seconds=60, pause_s=0.02):
+    """Wait until what() is true, and return that. A busy machine takes its time; `message` may be a function."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = what()
+        if value:
+            return value
+        assert time.monotonic() < deadline, message() if callable(message) else message
+        time.sleep(pause_s)
+
+
 def name_of(pid):
     """What ps calls it."""
     return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
@@ -254,7 +265,7 @@ def children_of(pid):
 def end_all_but(keep):
     """Kill every process of the namespace except 1, ourselves and `keep`. Nothing outside can be seen from here."""
     spare = {1, os.getpid(), *keep}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         victims = [pid for pid, _, _, _ in processes() if pid not in spare]
         if not victims:

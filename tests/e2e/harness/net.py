@@ -8,9 +8,10 @@ import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+PATIENCE_S = 60  # on a busy machine; what takes longer hangs
 
 
-def wait_for_port(port, address="127.0.0.1", seconds=10, alive=None):
+def wait_for_port(port, address="127.0.0.1", seconds=PATIENCE_S, alive=None):
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -41,7 +42,7 @@ def leaf(name, address="127.0.0.1", port=443, minimum=None, maximum=None, alpn=N
         context.set_ciphers("ALL:@SECLEVEL=0")
     if alpn:
         context.set_alpn_protocols(alpn)
-    with socket.create_connection((address, port), 5) as raw, context.wrap_socket(raw, server_hostname=name) as tls:
+    with socket.create_connection((address, port), PATIENCE_S) as raw, context.wrap_socket(raw, server_hostname=name) as tls:
         return hashlib.sha256(tls.getpeercert(True)).hexdigest(), tls.version(), tls.selected_alpn_protocol()
 
 
@@ -60,13 +61,13 @@ def _ask(connection, name, path, method):
         connection.close()
 
 
-def http(name, path="/", address="127.0.0.1", port=80, method="GET", timeout=10):
+def http(name, path="/", address="127.0.0.1", port=80, method="GET", timeout=PATIENCE_S):
     return _ask(HTTPConnection(address, port, timeout=timeout), name, path, method)
 
 
 class _Verified(HTTPSConnection):
     def __init__(self, name, address, port, context):
-        super().__init__(name, port, timeout=10, context=context)
+        super().__init__(name, port, timeout=PATIENCE_S, context=context)
         self._name, self._address, self._tls = name, address, context
 
     def connect(self):
@@ -91,7 +92,7 @@ class Visitor(threading.Thread):
     def run(self):
         while not self._end.is_set():
             try:
-                answer = http(self.name_asked, self.path, self.address, timeout=5)
+                answer = http(self.name_asked, self.path, self.address)
                 if answer.status not in self.accept:
                     self.failures.append(f"status {answer.status}")
             except (OSError, HTTPException) as error:
@@ -105,4 +106,5 @@ class Visitor(threading.Thread):
 
     def __exit__(self, *_):
         self._end.set()
-        self.join(15)
+        self.join(PATIENCE_S + 5)
+        assert not self.is_alive(), "a visit does not end"

@@ -142,7 +142,7 @@ class Pebble:
         """Lines of Pebble's log that are HTTP requests: ["GET /dir", "HEAD /nonce-plz", …]."""
         return re.findall(r"(?m)\b((?:GET|HEAD|POST) /\S*) -> calling handler", self.log_path.read_text(errors="replace"))
 
-    def wait_until_asked(self, pattern, since=0, seconds=20):
+    def wait_until_asked(self, pattern, since=0, seconds=60):
         """Wait for a request matching `pattern` among those after the first `since` ones."""
         deadline = time.monotonic() + seconds
         while not any(re.search(pattern, r) for r in self.requests()[since:]):

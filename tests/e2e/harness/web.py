@@ -4,7 +4,6 @@ import os
 import pathlib
 import shutil
 import subprocess
-import time
 
 from . import machine, net, snapshot
 
@@ -43,11 +42,22 @@ class WebServer:
 
     def start(self):
         self.control("start")
-        net.wait_for_port(80)
-        deadline = time.monotonic() + 5
-        while not self.runs() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self.settle()
         return self
+
+    def settle(self, old=()):
+        """Wait until it has workers, none of the `old` ones among them: signals are heeded from then on, and nobody answers by an old configuration."""
+        machine.until(lambda: self.runs() and self.workers() and not self.workers() & set(old),
+                      lambda: f"{self.kind} does not come up: {self.error_log()[-2000:]}")
+
+    def reload(self):
+        """A reload that is over when this returns."""
+        old = self.workers()
+        self.control("reload")
+        self.settle(old)
+
+    def workers(self):
+        return set(machine.children_of(self.master()))
 
     def runs(self):
         """Does the pid file name a process that is this server? It may still be that of a former test's."""
