@@ -1,8 +1,8 @@
 /*
  * ca.h - what is known beforehand of certificate authorities: a table.
  *
- * Limits are those that the CA has published; 0 = not known. An unknown CA has a row of its own with careful values, and so has requests_s of every CA that
- * publishes none.
+ * Limits are those that the CA has published; 0 = not known. An unknown CA has a row of its own, and requests_s of every CA that
+ * publishes none is a careful value.
  */
 #ifndef TLSUP_CA_H
 #define TLSUP_CA_H

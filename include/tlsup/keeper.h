@@ -49,6 +49,7 @@ struct job {
     struct job_part parts[STORE_PARTS];
     size_t n_parts;
     int64_t persist_until_s;
+    unsigned caa_forbids;             /* 1 << type: CAA of one of the names does not let it be proven so */
     bool persist_seen;                /* a dns-persist-01 record was looked at */
     bool over;
 };

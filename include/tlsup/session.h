@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #define SESSION_NONCE_BYTES 512
-#define SESSION_MAX_NONCES 64
+#define SESSION_MAX_NONCES 128
 
 struct session {
     size_t n;

@@ -50,7 +50,7 @@ struct web_hints {
 MUST_CHECK bool web_find(enum web_kind wanted, const struct web_hints *hints, struct web *out, struct err *err);
 /* The server's own configuration test. On failure the error's text has the server's own words. */
 MUST_CHECK bool web_test(const struct web *web, struct err *err);
-/* Graceful reload: through systemd when `unit` is set, else by signal to the master. Returns when the signal is delivered and the master is still alive
+/* Graceful reload: through systemd when `unit` is set, else by signal to the master; one that is only just starting, which the signal would end, is waited for. Returns when the signal is delivered and the master is still alive
  * shortly after; the proof is the caller's. A stopped server: started through its service manager (systemctl, service, rc-service), never by its binary. Updates
  * master_pid. */
 MUST_CHECK bool web_reload(struct web *web, struct err *err);

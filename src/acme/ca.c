@@ -8,7 +8,10 @@
 
 #include "tlsup/compat.h"
 
-enum { CAREFUL_REQUESTS_S = 100 };
+enum {
+    CAREFUL_REQUESTS_S = 100, /* a public CA that publishes no limit */
+    PRIVATE_REQUESTS_S = 500, /* any other: what is in flight bounds it before, and its own "slow down" */
+};
 
 /* Let's Encrypt lets 250 requests a second pass, but only 125 at once; at staging 20 new orders, 40 at once.
  * The lower figure is one that no burst of ours can pass. */
@@ -124,7 +127,7 @@ static const struct ca unknown = {
     .eab_page = "",
     .caa = "",
     .ip_profile = "",
-    .requests_s = CAREFUL_REQUESTS_S,
+    .requests_s = PRIVATE_REQUESTS_S,
 };
 
 const struct ca *ca_at(size_t index)

@@ -480,6 +480,13 @@ static bool order_acceptable(const struct flow *flow, const struct acme_order *o
     return true;
 }
 
+/* What could not be read at all says nothing of whom it was about. */
+static void about(const char *name, struct err *err)
+{
+    if (err->subject[0] == '\0')
+        snprintf(err->subject, sizeof err->subject, "%.255s", name);
+}
+
 static void order_received(struct flow *flow, const struct flow_event *event, struct flow_actions *actions)
 {
     struct err err = ERR_INIT;
@@ -489,6 +496,7 @@ static void order_received(struct flow *flow, const struct flow_event *event, st
     flow->asking = false;
     if (!acme_order_parse(buf_str(&event->response->body), event->response->body.len, &order, &err) ||
         !order_acceptable(flow, &order, &err)) {
+        about(first_name(flow), &err);
         give_up(flow, &err, actions);
     } else if (fresh && !url_same_origin(event->response->location, flow->directory_url)) {
         give_up_text(flow, ERR_PROTOCOL, NEXT_RETRY_LATER,
@@ -889,6 +897,7 @@ static void authorization_received(struct flow *flow, const struct flow_event *e
     if (!acme_authorization_parse(buf_str(&event->response->body), event->response->body.len, &parsed,
                                   &err) ||
         !name_it(flow, &parsed, auth, &err)) {
+        about(auth->name[0] != '\0' ? auth->name : first_name(flow), &err);
         give_up(flow, &err, actions);
         return;
     }

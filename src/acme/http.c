@@ -24,6 +24,7 @@ enum {
     TOTAL_S = 120,
     TOTAL_MAX_S = 86400,
     MAX_CONNECTIONS = 4, /* to a CA without HTTP/2 */
+    MAX_STREAMS = 256,   /* of one connection: what the server allows counts, not curl's own 100 */
     MAX_RETRY_AFTER_S = 86400,
     MAX_ALTERNATES = 8,
 };
@@ -33,6 +34,7 @@ struct transfer {
     struct http *http;
     CURL *easy;
     char *body;
+    size_t body_len, body_sent;
     char *url;
     enum http_method method;
     struct http_response response;
@@ -355,6 +357,18 @@ static const char *environment_proxy(const char **variable)
     return NULL;
 }
 
+/* Once, and from the beginning to the end: curl cannot go back, so that it never sends a signed body a second
+ * time by itself, over another connection; that is for those who can sign it anew, with another nonce. */
+static size_t give_body(char *data, size_t size, size_t n, void *ctx)
+{
+    struct transfer *transfer = ctx;
+    size_t left = transfer->body_len - transfer->body_sent;
+    size_t len = size * n < left ? size * n : left;
+    memcpy(data, transfer->body + transfer->body_sent, len);
+    transfer->body_sent += len;
+    return len;
+}
+
 /* -- the client -------------------------------------------------------------------------------------------
  */
 
@@ -439,6 +453,7 @@ bool http_new(const struct http_options *options, struct http **out, struct err 
     if (http->multi == NULL)
         mem_exhausted();
     curl_multi_setopt(http->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)MAX_CONNECTIONS);
+    curl_multi_setopt(http->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)MAX_STREAMS);
     http->jose_headers = content_type("application/jose+json");
     http->form_headers = content_type("application/x-www-form-urlencoded");
     http->user_agent = mem_dup(options->user_agent);
@@ -577,7 +592,8 @@ static void set_options(struct transfer *transfer)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     } else if (is_post(transfer)) {
         curl_easy_setopt(easy, CURLOPT_POST, 1L);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body);
+        curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_body);
+        curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
         curl_easy_setopt(easy, CURLOPT_HTTPHEADER,
                          transfer->method == HTTP_POST ? http->jose_headers : http->form_headers);
     }
@@ -594,6 +610,7 @@ void http_start(struct http *http, enum http_method method, const char *url, con
         mem_exhausted();
     transfer->url = mem_dup(url);
     transfer->body = mem_ndup(body != NULL ? body : "", len);
+    transfer->body_len = len;
     set_options(transfer);
     if (is_post(transfer))
         curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);

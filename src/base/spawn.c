@@ -433,6 +433,27 @@ void spawn_result_clear(struct spawn_result *result)
     buf_clear(&result->output);
 }
 
+/* Whoever may write a directory on the way to it can put another program in its place. */
+static bool check_way(const char *path, struct err *err)
+{
+    AUTO_FREE char *real = realpath(path, NULL);
+    struct stat st;
+    if (real == NULL)
+        return err_errno(err, errno, path, "cannot find the program");
+    for (char *slash = strrchr(real, '/'); slash != NULL && slash != real; slash = strrchr(real, '/')) {
+        *slash = '\0';
+        if (stat(real, &st) != 0)
+            return err_errno(err, errno, real, "cannot look at the directory");
+        if (st.st_uid == 0 && ((st.st_mode & S_IWOTH) == 0 || (st.st_mode & S_ISVTX) != 0))
+            continue;
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
+                "it would run as root, but others may put something else in its place: they may write %s",
+                real);
+        return err_advise(err, "move it to a directory that is root's alone, such as /etc/tlsup/hooks");
+    }
+    return true;
+}
+
 bool spawn_check_program(const char *path, bool readable, struct err *err)
 {
     struct stat st;
@@ -454,5 +475,5 @@ bool spawn_check_program(const char *path, bool readable, struct err *err)
         err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "it would run as root, but others may write it");
         return err_advise(err, "chmod go-w %s", path);
     }
-    return true;
+    return check_way(path, err);
 }

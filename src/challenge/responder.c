@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -620,6 +621,18 @@ int responder_timeout_ms(const struct responder *responder)
 
 static const int families[] = {AF_INET6, AF_INET};
 
+/* A CA comes for a hundred names at once, from several places: whoever has not asked yet waits in the kernel,
+ * where it takes no place from those who have. */
+static void defer_accept(int fd)
+{
+#ifdef TCP_DEFER_ACCEPT
+    int wait_s = HEAD_TIMEOUT_MS / 1000;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &wait_s, sizeof wait_s);
+#else
+    (void)fd;
+#endif
+}
+
 /* A listening socket, or -1 with errno. */
 static int listen_on(int family, int port)
 {
@@ -633,8 +646,10 @@ static int listen_on(int family, int port)
         return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
         (family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-        bind(fd, address, len) == 0 && listen(fd, SOMAXCONN) == 0)
+        bind(fd, address, len) == 0 && listen(fd, SOMAXCONN) == 0) {
+        defer_accept(fd);
         return fd;
+    }
     int errnum = errno;
     close(fd);
     errno = errnum;

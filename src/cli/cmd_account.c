@@ -373,6 +373,7 @@ static bool change_all(struct work *work, const struct affected *affected, struc
     for (size_t i = 0; i < affected->n; i++) {
         output_step("Changing the account key at %s", config_ca_name(affected->configs[i].server, ca));
         if (!keeper_account_change_key(affected->keepers[i], &account, err)) {
+            err->advice[0] = '\0'; /* what to do next is our affair, whatever failed below */
             return err_advise(err, "both keys are kept, and each CA is spoken to with the one it knows; run "
                                    "`tlsup account change-key` again to finish it");
         }

@@ -84,6 +84,8 @@ static bool decide(struct run *run, struct task *task, struct err *err)
     task->renewal = store_live_version(run->store, task->config.name, &live, &ignored) && live > 0;
     task->version = task->force ? 0 : run_usable_version(run, &task->config, &state);
     task->needs_order = task->version == 0;
+    task->for_missing =
+        task->needs_order && !task->force && run_only_names_missing(run, &task->config, &state);
     cert_state_clear(&state);
     return true;
 }
@@ -111,6 +113,14 @@ static bool obtain(struct run *run, struct task *task, struct err *err)
         if (!err_isset(err))
             *err = task->err;
         return false;
+    }
+    if (!task->needs_order &&
+        task->version == 0) { /* the missing names are missing still: what is here stays */
+        if (!store_live_version(run->store, task->config.name, &task->version, err))
+            return false;
+        output_done("The certificate that is here stays: %s",
+                    run_validity(run, task->config.name, task->version, validity));
+        return true;
     }
     if (task->ca > 0) /* another one than was said above */
         config_ca_name(task->config.fallbacks.v[task->ca - 1], ca);

@@ -29,7 +29,8 @@ enum {
     HTTP_PORT = 80,
     CANDIDATES_MAX = 4096,
     SETTLE_MS = 600,  /* how long a master must live on after a reload */
-    START_MS = 10000, /* how long a service may take to have a master */
+    START_MS = 10000, /* how long a service may take to have a master, and a master to take signals */
+    TITLE_MS = 1000,  /* how long nginx's own title of a master is waited for */
     STEP_MS = 50,
     SERVICE_TIMEOUT_MS = 90000,
     TCP_LISTEN = 0x0a,
@@ -450,8 +451,63 @@ static bool reload_unit(const struct web *web, struct err *err)
     return err_advise(err, "See: systemctl status %s", web->unit);
 }
 
-static bool reload_signal(const struct web *web, int signal_number, struct err *err)
+/* Is the signal handled? By default it would end the process. */
+static bool is_caught(pid_t pid, int signal_number)
 {
+    AUTO_FREE char *path = mem_fmt("/proc/%ld/status", (long)pid);
+    AUTO_BUF text = BUF_INIT;
+    struct err ignored = ERR_INIT;
+    const char *line = fs_read(path, 65536, &text, &ignored) ? strstr(buf_str(&text), "\nSigCgt:") : NULL;
+    unsigned long long mask = line != NULL ? strtoull(line + strlen("\nSigCgt:"), NULL, 16) : 0;
+    return (mask >> (signal_number - 1) & 1) != 0;
+}
+
+static bool has_title(pid_t pid, const char *title)
+{
+    AUTO_FREE char *path = mem_fmt("/proc/%ld/cmdline", (long)pid);
+    AUTO_BUF text = BUF_INIT;
+    struct err ignored = ERR_INIT;
+    return fs_read(path, 65536, &text, &ignored) && strncmp(buf_str(&text), title, strlen(title)) == 0;
+}
+
+/* nginx puts aside what comes after its handlers are there and before it waits for signals, until the next
+ * signal; its title says that this is over. As a single process it has none, and nothing to put aside. */
+static bool heeds_signals(const struct web *web, int waited_ms)
+{
+    return is_caught(web->master_pid, driver_of(web->kind)->reload_signal) &&
+           (web->kind != WEB_NGINX || waited_ms >= TITLE_MS ||
+            has_title(web->master_pid, "nginx: master process"));
+}
+
+/* A master that is only just starting must not be signalled: it would end. It may change its number on the
+ * way. */
+static bool wait_until_started(struct web *web, struct err *err)
+{
+    const char *kind = web_kind_name(web->kind);
+    for (int waited_ms = 0; waited_ms < START_MS; waited_ms += STEP_MS) {
+        if (heeds_signals(web, waited_ms)) {
+            return true;
+        }
+        pause_step();
+        pid_t now = current_master(web);
+        if (now == 0) {
+            err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, kind,
+                    "%s (process %ld) ended while it was starting", kind, (long)web->master_pid);
+            return err_advise(err, "Its error log says why.");
+        }
+        web->master_pid = now;
+    }
+    err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, kind,
+            "%s (process %ld) is still starting: it cannot be told to reload yet", kind,
+            (long)web->master_pid);
+    return err_advise(err, "Try again when it has started.");
+}
+
+static bool reload_signal(struct web *web, int signal_number, struct err *err)
+{
+    if (!wait_until_started(web, err)) {
+        return false;
+    }
     if (kill(web->master_pid, signal_number) == 0) {
         return true;
     }

@@ -32,11 +32,14 @@ enum {
     MAX_IN_FLIGHT =
         100,            /* calls being signed or sent, as many as servers of HTTP/2 take at once by default */
     WINDOW_GROWTH = 16, /* answers that widen a narrowed window by one */
-    MAX_NONCE_FETCHES = 64, /* where the CA has published no bound of its own */
+    MAX_NONCE_FETCHES = MAX_IN_FLIGHT, /* where the CA has published no bound of its own */
     MANY_BAD_NONCES = 3,
     CALL_DEADLINE_MS = 4 * 60 * 1000,
     IDLE_WAIT_MS = 1000,
     ARI_ATTEMPTS = 2,
+    ARI_IN_FLIGHT = 32,
+    ARI_AGAIN_MS = 1000,
+    ARI_PATIENCE_S = 20,
 };
 
 enum call_state { CALL_WAITING, CALL_SIGNING, CALL_SENT };
@@ -65,6 +68,9 @@ struct timer {
 
 struct order_run {
     struct order_run *next;
+    struct msg *held; /* PRESENTs that wait until all authorizations are read: whoever answers them is told
+                         how many there are */
+    size_t n_held;
     struct courier *courier;
     uint32_t id;
     struct flow flow;
@@ -87,6 +93,17 @@ struct pace {
     int64_t at_ms;
 };
 
+/* A question after renewal information: unsigned, so that it needs no nonce, but in the same bounds as all
+ * others. */
+struct ari_query {
+    struct ari_query *next; /* waiting */
+    struct courier *courier;
+    uint32_t id;
+    int attempts;
+    int64_t due_ms;
+    char url[URL_MAX_BYTES];
+};
+
 struct courier {
     int fd;
     const struct ca *ca;
@@ -105,6 +122,8 @@ struct courier {
     int nonce_fetches, nonce_attempts;
     int64_t nonce_due_ms;
     struct call *calls;
+    struct ari_query *ari_waiting;
+    size_t ari_in_flight;
     struct order_run *orders;
     struct waiting_message *waiting;
     uint32_t last_id;
@@ -395,6 +414,8 @@ static void on_nonce(void *ctx, const struct http_response *response, const stru
         courier->nonce_attempts = 0;
         return;
     }
+    if (clock_mono_ms() < courier->nonce_due_ms)
+        return; /* many are under way at once, and fail at once with their connection: that is one failure */
     if (transport != NULL)
         err = *transport;
     else
@@ -479,6 +500,40 @@ static void tell_certificate(struct order_run *run)
     }
 }
 
+static bool still_reading(const struct order_run *run)
+{
+    for (size_t i = 0; i < run->flow.n_authorizations; i++)
+        if (run->flow.authorizations[i].state == AUTH_READING)
+            return true;
+    return false;
+}
+
+static void hold(struct order_run *run, const struct msg *present)
+{
+    run->held = mem_resize(run->held, run->n_held + 1, sizeof *run->held);
+    run->held[run->n_held++] = *present;
+}
+
+/* Not told yet, and already over: nobody need know. */
+static bool drop_held(struct order_run *run, int index)
+{
+    for (size_t i = 0; i < run->n_held; i++)
+        if (run->held[i].number == index) {
+            run->held[i] = run->held[--run->n_held];
+            return true;
+        }
+    return false;
+}
+
+static void tell_held(struct order_run *run)
+{
+    if (run->n_held == 0 || still_reading(run))
+        return;
+    for (size_t i = 0; i < run->n_held; i++)
+        tell(run->courier, &run->held[i]);
+    run->n_held = 0;
+}
+
 static void carry_out_one(struct order_run *run, const struct flow_action *action)
 {
     struct courier *courier = run->courier;
@@ -496,7 +551,10 @@ static void carry_out_one(struct order_run *run, const struct flow_action *actio
         if (action->challenge == CHALLENGE_DNS_PERSIST_01)
             snprintf(msg.text, sizeof msg.text, "%d\n%s\n%s", action->persist.draft, action->persist.issuers,
                      action->persist.account_uri);
-        tell(courier, &msg);
+        if (action->type == FLOW_PRESENT)
+            hold(run, &msg);
+        else if (!drop_held(run, action->index))
+            tell(courier, &msg);
         break;
     case FLOW_NAME_FAILED:
         msg.type = MSG_NAME_FAILED;
@@ -547,6 +605,7 @@ static void carry_out(struct order_run *run, struct flow_actions *actions)
 {
     for (size_t i = 0; i < actions->n; i++)
         carry_out_one(run, &actions->v[i]);
+    tell_held(run);
     tell_progress(run);
 }
 
@@ -585,6 +644,9 @@ static int next_wait_ms(const struct courier *courier)
             due_ms = sooner(due_ms, call->due_ms);
     if (courier->nonce_due_ms > now_ms)
         due_ms = sooner(due_ms, courier->nonce_due_ms);
+    for (const struct ari_query *query = courier->ari_waiting; query != NULL; query = query->next)
+        if (courier->ari_in_flight < ARI_IN_FLIGHT && query->due_ms > now_ms)
+            due_ms = sooner(due_ms, query->due_ms);
     if (courier->pause_ms > now_ms)
         due_ms = sooner(due_ms, courier->pause_ms);
     if (pace_wait_ms(&courier->requests) > 0)
@@ -743,6 +805,9 @@ static void begin_order(struct courier *courier, const struct msg *msg)
     run->next = courier->orders;
     courier->orders = run;
     step(run, &start);
+    /* its authorizations are all read at once: the nonces come while it is made */
+    if (courier->session.n < names.n)
+        fetch_nonces(courier, names.n - courier->session.n);
 }
 
 static void signed_or_refused(struct courier *courier, const struct msg *msg)
@@ -830,13 +895,6 @@ static void begin_call(struct courier *courier, const struct msg *msg)
  * -------------------------------------------------------------
  */
 
-struct ari_query {
-    struct courier *courier;
-    uint32_t id;
-    int attempts;
-    char url[URL_MAX_BYTES];
-};
-
 static void ari_failed(struct ari_query *query, bool temporary, const struct err *err)
 {
     struct msg msg = {.type = MSG_ARI_FAILED, .id = query->id, .number = temporary, .err = *err};
@@ -844,7 +902,16 @@ static void ari_failed(struct ari_query *query, bool temporary, const struct err
     free(query);
 }
 
-static void ari_send(struct ari_query *query);
+/* Behind those that wait already. */
+static void ari_queue(struct ari_query *query, int64_t wait_ms)
+{
+    struct ari_query **last = &query->courier->ari_waiting;
+    query->due_ms = clock_mono_ms() + wait_ms;
+    query->next = NULL;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = query;
+}
 
 static void on_ari(void *ctx, const struct http_response *response, const struct err *transport)
 {
@@ -853,8 +920,12 @@ static void on_ari(void *ctx, const struct http_response *response, const struct
     struct problem problem;
     struct err err = ERR_INIT;
     bool temporary = response == NULL ? transport->next == NEXT_RETRY_LATER : response->status >= 500;
+    query->courier->ari_in_flight--;
     if (temporary && ++query->attempts < ARI_ATTEMPTS) {
-        ari_send(query);
+        ari_queue(query,
+                  response != NULL && response->retry_after_s >= 0 && response->retry_after_s < ARI_PATIENCE_S
+                      ? response->retry_after_s * 1000
+                      : ARI_AGAIN_MS);
         return;
     }
     if (response == NULL) {
@@ -878,9 +949,23 @@ static void on_ari(void *ctx, const struct http_response *response, const struct
     free(query);
 }
 
-static void ari_send(struct ari_query *query)
+static void move_ari(struct courier *courier)
 {
-    http_start(query->courier->http, HTTP_GET, query->url, NULL, 0, on_ari, query);
+    int64_t now_ms = clock_mono_ms();
+    for (struct ari_query **link = &courier->ari_waiting; *link != NULL;) {
+        struct ari_query *query = *link;
+        if (courier->pause_ms > now_ms || courier->ari_in_flight >= ARI_IN_FLIGHT)
+            return;
+        if (query->due_ms > now_ms) {
+            link = &query->next;
+            continue;
+        }
+        if (!pace_take(&courier->requests))
+            return;
+        *link = query->next;
+        courier->ari_in_flight++;
+        http_start(courier->http, HTTP_GET, query->url, NULL, 0, on_ari, query);
+    }
 }
 
 static void begin_ari(struct courier *courier, const struct msg *msg)
@@ -890,7 +975,7 @@ static void begin_ari(struct courier *courier, const struct msg *msg)
     *query = (struct ari_query){.courier = courier, .id = msg->id};
     if (courier->directory.renewal_info[0] != '\0' &&
         ari_url(courier->directory.renewal_info, msg->text, query->url)) {
-        ari_send(query);
+        ari_queue(query, 0);
         return;
     }
     (void)err_set(&err, ERR_ACME, NEXT_REFUSED, courier->directory_url,
@@ -1031,6 +1116,7 @@ void courier_main(int fd, const struct http_options *options)
             fetch_directory(courier);
         fire_timers(courier);
         move_calls(courier);
+        move_ari(courier);
         if (!outbox_flush(&courier->outbox, fd))
             leave(courier, 0);
         if (http_wait(courier->http, fd, next_wait_ms(courier)))

@@ -445,7 +445,7 @@ static bool check_chain(struct job *job, size_t index, const struct msg *msg, st
     AUTO_CHAIN *chain = NULL;
     struct job_part *part = &job->parts[index];
     struct cert_info info = CERT_INFO_INIT;
-    if (!cert_chain_parse(buf_str(&msg->body), msg->body.len, "the CA's answer", &chain, err) ||
+    if (!cert_chain_parse(buf_str(&msg->body), msg->body.len, job->config->name, &chain, err) ||
         !cert_chain_check(chain, part->key, &job->names, clock_now_s(), err))
         return false;
     bool ours =
@@ -669,6 +669,7 @@ static void begin_jobs(struct keeper *keeper)
         struct err err = ERR_INIT;
         job->version = 0;
         job->over = false;
+        job->caa_forbids = 0;
         strlist_clear(&job->failed_names);
         if (!begin_job(keeper, job, &err))
             job_over(keeper, job, &err);
@@ -693,16 +694,20 @@ struct caa_check {
 /* Allowed by any of the ways in which the name can be proven. */
 static bool caa_allows(const struct caa_check *check, const struct dns_answer *found, struct err *err)
 {
-    const struct job *job = check->job;
+    struct job *job = check->job;
+    bool allowed = false, any = false;
     for (size_t i = 0; i < job->n_types; i++) {
         if (!challenge_type_fits(job->types[i], check->name))
             continue;
+        any = true;
         err_clear(err);
         if (dns_caa_allows(found->caa, found->n_caa, check->name, &check->keeper->caa,
                            check->keeper->account.url, job->types[i], err))
-            return true;
+            allowed = true;
+        else
+            job->caa_forbids |= 1u << job->types[i];
     }
-    return !err_isset(err);
+    return allowed || !any;
 }
 
 static void on_caa(void *ctx, const struct dns_answer *found, const struct err *failure)
@@ -719,6 +724,25 @@ static void on_caa(void *ctx, const struct dns_answer *found, const struct err *
             check->job->err = err;
     }
     check->question = 0;
+}
+
+/* A way that the CA would refuse is not tried where another one is left for every name. */
+static void drop_forbidden_types(struct job *job)
+{
+    enum challenge_type kept[CHALLENGE_TYPES];
+    size_t n = 0;
+    for (size_t i = 0; i < job->n_types; i++)
+        if ((job->caa_forbids & 1u << job->types[i]) == 0)
+            kept[n++] = job->types[i];
+    for (size_t i = 0; i < job->names.n; i++) {
+        bool provable = false;
+        for (size_t t = 0; t < n; t++)
+            provable |= challenge_type_fits(kept[t], job->names.v[i]);
+        if (!provable)
+            return;
+    }
+    memcpy(job->types, kept, n * sizeof *kept);
+    job->n_types = n;
 }
 
 static void ask_caa(struct keeper *keeper, struct job *job, struct caa_check **checks)
@@ -738,18 +762,29 @@ static void ask_caa(struct keeper *keeper, struct job *job, struct caa_check **c
     }
 }
 
-static bool resumable(const struct keeper *keeper, const struct job *job, size_t index)
+/* An order that was finalized goes with its key: when that is no longer wanted, neither is the order. */
+static bool pending_key_will_do(struct keeper *keeper, const struct job *job, size_t index)
+{
+    AUTO_KEY *key = NULL;
+    struct err missing = ERR_INIT;
+    if (job->config->key != NULL || job->config->csr != NULL ||
+        !store_pending_key_load(keeper->store, job->config->name, (int)index, &key, &missing))
+        return true;
+    return key_type_of(key) == job->parts[index].key_type && sound(keeper, key);
+}
+
+static bool resumable(struct keeper *keeper, const struct job *job, size_t index)
 {
     const struct order_state *order = &job->state.orders[index];
     int64_t age_s = clock_now_s() - order->created_s;
     return !job->force && order->url[0] != '\0' && strcmp(order->ca, keeper->ca_url) == 0 &&
            (order->account[0] == '\0' || strcmp(order->account, keeper->account.url) == 0) &&
            url_same_origin(order->url, keeper->ca_url) && age_s >= 0 && age_s < MAX_ORDER_AGE_S &&
-           strlist_same_set(&order->names, &job->names);
+           strlist_same_set(&order->names, &job->names) && pending_key_will_do(keeper, job, index);
 }
 
 /* One that goes on has passed this before. */
-static bool goes_on(const struct keeper *keeper, const struct job *job)
+static bool goes_on(struct keeper *keeper, const struct job *job)
 {
     for (size_t i = 0; i < job->n_parts; i++)
         if (!resumable(keeper, job, i))
@@ -779,6 +814,8 @@ static void check_caa(struct keeper *keeper)
             struct err err = job->err;
             err_clear(&job->err);
             job_over(keeper, job, &err);
+        } else if (!job->over) {
+            drop_forbidden_types(job);
         }
     }
 }

@@ -481,6 +481,7 @@ static void on_updated(void *ctx, const struct dns_answer *found, const struct e
         finish(answer, &err);
     } else if (!dns_update_result(found->rcode, answer->servers.n > 0 ? answer->servers.v[0] : "",
                                   answer->zone, has_key ? &tsig : NULL, &err)) {
+        answer->placed &= answer->removing; /* the server says that it has changed nothing */
         finish(answer, &err);
     } else if (answer->removing) {
         finish(answer, NULL);
@@ -689,6 +690,10 @@ static bool parse_persist(struct answer *answer, const char *text, struct err *e
         answer->account_uri = mem_dup(options->account_url);
         return true;
     }
+    if (options->hash_prefix[0] == '\0')
+        return err_set(
+            err, ERR_PROTOCOL, NEXT_REFUSED, answer->name,
+            "the CA's directory lacks accountHashPrefix, of which a dns-persist-01 record is made");
     const char *domain = strncmp(answer->name, "*.", 2) == 0 ? answer->name + 2 : answer->name;
     dns_persist_uri(options->hash_prefix, domain, options->thumbprint, options->account_url, &own);
     dns_persist_uri(options->hash_prefix, "*", options->thumbprint, options->account_url, &any);
@@ -804,7 +809,6 @@ void presenter_present(struct presenter *presenter, const struct presentation *w
         finish(answer, place_now(answer, &err) ? NULL : &err);
         break;
     }
-    start_next_hook(presenter);
 }
 
 /* Take away what is there; the answer is freed when that is done. */
@@ -893,6 +897,9 @@ int presenter_timeout_ms(const struct presenter *presenter)
     int wait_ms = presenter->options.resolver != NULL ? resolver_timeout_ms(presenter->options.resolver) : -1;
     if (presenter->hook != NULL && (wait_ms < 0 || wait_ms > HOOK_POLL_MS))
         wait_ms = HOOK_POLL_MS;
+    for (const struct answer *answer = presenter->answers; answer != NULL; answer = answer->next)
+        if (presenter->hook == NULL && answer->step == STEP_QUEUED)
+            wait_ms = 0; /* it begins with the next step, when all that came together is known */
     return wait_ms;
 }
 

@@ -50,6 +50,8 @@ static void encode(enum dns_kind kind, const struct dns_answer *answer, struct m
         AUTO_FREE char *line =
             mem_fmt("%d %s %s", answer->caa[i].flags,
                     answer->caa[i].tag[0] != '\0' ? answer->caa[i].tag : "-", answer->caa[i].value);
+        for (char *at = line; (at = strpbrk(at, "\r\n")) != NULL;)
+            *at = '?'; /* what cannot be read forbids: it must not get lost */
         add_line(&msg->body, line);
     }
 }

@@ -360,6 +360,15 @@ bool store_state_load(struct store *store, const char *name, struct cert_state *
     return true;
 }
 
+/* A write costs several waits for the disk; what is there already need not be written. */
+static bool is_written(const char *path, const struct buf *content)
+{
+    AUTO_BUF there = BUF_INIT;
+    struct err ignored = ERR_INIT;
+    return fs_read(path, content->len + 1, &there, &ignored) && there.len == content->len &&
+           memcmp(there.data, content->data, content->len) == 0;
+}
+
 bool store_state_save(struct store *store, const char *name, const struct cert_state *state, struct err *err)
 {
     AUTO_BUF json = BUF_INIT;
@@ -367,7 +376,7 @@ bool store_state_save(struct store *store, const char *name, const struct cert_s
         return false;
     AUTO_FREE char *path = state_path(store, name);
     state_encode(state, &json);
-    return fs_write(path, json.data, json.len, 0644, err);
+    return is_written(path, &json) || fs_write(path, json.data, json.len, 0644, err);
 }
 
 bool store_cert_delete(struct store *store, const char *name, struct err *err)

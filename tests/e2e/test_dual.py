@@ -151,6 +151,18 @@ def test_the_second_becomes_the_first(tlsup, ca, server, name):
     assert not snapshot.difference(before, server.configuration())
 
 
+def test_no_moment_without_a_file(tlsup, ca, server, name):
+    """Killed between two steps, the server must find what it reads: files come before their lines, and go after them."""
+    server.site(name)
+    server.start()
+    enable(tlsup, ca, name, *ONE)
+    for key_types, link_first in ((BOTH, True), (ONE, False)):
+        enable(tlsup, ca, name, *key_types, "--force-renewal")
+        journal = max((tlsup.state / "journal").iterdir(), key=lambda path: path.name)
+        steps = [line for line in (journal / "log").read_text(errors="replace").splitlines() if " op " in line]
+        assert [f"={tlsup.live(name)} " in step for step in steps] == [link_first, not link_first], steps
+
+
 def test_enable_again_changes_nothing(tlsup, ca, server, name):
     server.site(name)
     server.start()
@@ -244,3 +256,21 @@ def test_a_block_changed_by_hand_is_not_overwritten(tlsup, ca, nginx, name):
         assert path.read_text() == ours.replace("timeout 1d;", "timeout 2d;")
         assert tlsup.version(name) == version and net.leaf(name)[0] == served
         path.write_text(ours)
+
+
+def test_one_proven_and_the_other_not_is_put_back(tlsup, ca, nginx, name):
+    """Visitors who know RSA only are shown another's certificate, all others the new one."""
+    path = nginx.site(name)
+    nginx.start()
+    enable(tlsup, ca, name, *BOTH)
+    cert, key = "/etc/nginx/somebody.pem", "/etc/nginx/somebody.key"
+    pki.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-subj", "/CN=somebody", "-days", "9")
+    text = re.sub(r"(ssl_certificate) (\S+/fullchain-rsa.pem);", rf"\1 {cert}; # \2", path.read_text())
+    path.write_text(re.sub(r"(ssl_certificate_key) \S+/privkey-rsa.pem;", rf"\1 {key};", text))
+    nginx.control("reload")
+    before, version, leaves = nginx.configuration(), tlsup.version(name), held(tlsup, name)
+    failed = tlsup("renew", name, "--force-renewal")
+    assert failed.status not in (0, None) and "to a visitor who knows no other than RSA" in failed.err, failed
+    assert tlsup.version(name) == version and held(tlsup, name) == leaves
+    assert not snapshot.difference(before, nginx.configuration())
+    assert shown_to("ecdsa", name) == leaves["ecdsa"]

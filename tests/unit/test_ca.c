@@ -106,7 +106,7 @@ static void test_unknown_ones(void **state)
         const struct ca *ca = ca_by_url(urls[i]);
         assert_string_equal(ca->name, "");
         assert_string_equal(ca->url, "");
-        assert_int_equal(ca->requests_s, 100);
+        assert_int_equal(ca->requests_s, 500);
         assert_int_equal(ca->new_nonces_s, 0);
         assert_int_equal(ca->same_set, 0);
         assert_false(ca->external_account);

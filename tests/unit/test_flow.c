@@ -1082,7 +1082,7 @@ static void test_errors_say_what_and_why(void **state)
     (void)state;
     expect_error("a.test", "start order=extra", ERR_PROTOCOL, NEXT_REFUSED, "a.test", "extra.test");
     expect_error("a.test", "start order=nowhere", ERR_PROTOCOL, NEXT_RETRY_LATER, "a.test", "Location");
-    expect_error("a.test", "start order=junk", ERR_PROTOCOL, NEXT_RETRY_LATER, "", "502 Bad gateway");
+    expect_error("a.test", "start order=junk", ERR_PROTOCOL, NEXT_RETRY_LATER, "a.test", "502 Bad gateway");
     expect_error("a.test", "start order=invalid", ERR_ACME, NEXT_REFUSED, "a.test", "CAA forbids it");
     expect_error("a.test", "start order=invalid-", ERR_ACME, NEXT_REFUSED, "a.test", "no reason");
     expect_error("a.test", ORDERED "auth0=dnsonly", ERR_PROTOCOL, NEXT_REFUSED, "a.test",

@@ -27,7 +27,7 @@
 #include "tlsup/spawn.h"
 
 /* Far longer than anything here takes: reaching it means a hang. */
-enum { LONG_MS = 60000, SHORT_MS = 300 };
+enum { LONG_MS = 60000, SHORT_MS = 300, BUSY_MS = 3000 /* a busy machine takes its time to print 64 KiB */ };
 
 static char root[] = "/tmp/tlsup-spawn-XXXXXX";
 static struct err err;
@@ -286,7 +286,9 @@ static void test_timeout_without_output(void **state)
     assert_true(shell_with("exec sleep 300", &inherited));
     assert_true(result.timed_out);
     assert_int_equal(result.status, 128 + SIGKILL);
-    assert_true(shell_with("while :; do echo x; done", &options));
+    const struct spawn_options busy = {.timeout_ms = BUSY_MS};
+    assert_true(shell_with(
+        "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done", &busy));
     assert_true(result.timed_out);
     assert_int_equal(result.output.len, 65536);
 }
@@ -434,7 +436,7 @@ static void test_the_descriptor_wakes(void **state)
     assert_int_equal(kill((pid_t)strtol(buf_str(&text), NULL, 10), SIGKILL), 0);
     spawn_result_clear(&result);
 
-    follow(started("exec yes", SHORT_MS), &result);
+    follow(started("exec yes", BUSY_MS), &result);
     assert_true(result.timed_out);
     assert_int_equal(result.output.len, 65536);
 }

@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +37,7 @@ static const char *const nginx_names[] = {"nginx", NULL};
 static char base[64];
 static pid_t children[8];
 static size_t n_children;
+static int in_the_way = -1; /* a socket on a port that a server wants */
 
 /* The expression uses `err`; it must be true. */
 #define ok(expression)                                                                                       \
@@ -121,9 +125,18 @@ static pid_t start_nginx(const char *conf, const char *prefix)
     return pid;
 }
 
+static void free_port(void)
+{
+    if (in_the_way >= 0) {
+        close(in_the_way);
+    }
+    in_the_way = -1;
+}
+
 static int stop_all(void **state)
 {
     (void)state;
+    free_port();
     for (; n_children > 0; n_children--) {
         kill(children[n_children - 1], SIGTERM);
         waitpid(children[n_children - 1], NULL, 0);
@@ -293,6 +306,52 @@ static void test_reload_finds_a_restarted_master(void **state)
     pid_t now = start_nginx("one.conf", base);
     ok(web_reload(&web, &err));
     assert_int_equal(web.master_pid, now);
+}
+
+static int listen_on(int port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    return fd;
+}
+
+/* Whatever makes a start slow (a name that does not resolve, a port that is not free yet): until nginx
+ * handles signals, one would end it. */
+static void test_reload_while_starting(void **state)
+{
+    struct web web;
+    (void)state;
+    AUTO_FREE char *log = fs_join(base, "error.log");
+    unlink(log);
+    put_conf("one.conf", 80);
+    in_the_way = listen_on(80);
+    const char *argv[] = {nginx_program, "-c", "one.conf", "-p", base, "-g", "daemon off;", NULL};
+    pid_t pid = start(argv);
+    wait_text(log, "bind() to 0.0.0.0:80 failed"); /* it tries again in half a second */
+    put_conf("one.conf", 8088);
+    free_port();
+    ok(web_find(WEB_NGINX, NULL, &web, &err));
+    ok(web_reload(&web, &err));
+    assert_int_equal(web.master_pid, pid);
+    wait_text("/proc/net/tcp", ":1F98 "); /* 8088: it lives, and has taken up the new configuration */
+}
+
+/* A process that the signal would end is not signalled. */
+static void test_master_that_takes_no_signal(void **state)
+{
+    struct web web = {.kind = WEB_NGINX, .bin = "/usr/bin/sleep"};
+    const char *argv[] = {"/usr/bin/sleep", "100", NULL};
+    struct err why = ERR_INIT;
+    (void)state;
+    web.master_pid = start(argv);
+    AUTO_FREE char *title = mem_fmt("/proc/%ld/cmdline", (long)web.master_pid);
+    wait_text(title, argv[0]);
+    assert_false(web_reload(&web, &why));
+    assert_int_equal(why.code, ERR_WEBSERVER);
+    assert_non_null(strstr(why.text, "still starting"));
+    assert_int_equal(waitpid(web.master_pid, NULL, WNOHANG), 0);
 }
 
 static void test_master_that_dies(void **state)
@@ -523,6 +582,8 @@ int main(void)
         cmocka_unit_test_teardown(test_test_speaks_nginx_words, stop_all),
         cmocka_unit_test_teardown(test_reload_by_signal, stop_all),
         cmocka_unit_test_teardown(test_reload_finds_a_restarted_master, stop_all),
+        cmocka_unit_test_teardown(test_reload_while_starting, stop_all),
+        cmocka_unit_test_teardown(test_master_that_takes_no_signal, stop_all),
         cmocka_unit_test_teardown(test_master_that_dies, stop_all),
         cmocka_unit_test_teardown(test_stopped_server_is_started_by_its_service, stop_all),
         cmocka_unit_test_teardown(test_systemd_unit, stop_all),
