@@ -37,6 +37,11 @@ MUST_CHECK bool deploy_challenge(struct deploy *deploy, const char *cert_name, c
 /* What deploy_challenge() did stays, whatever comes. */
 MUST_CHECK bool deploy_keep(struct deploy *deploy, struct err *err);
 
+/* Could 443 be turned on for these names? Everything that deploy_certificate() would write is made and dropped: nothing is touched, no version need be there. So that no certificate is asked for that has no
+ * place. `dual`: two certificates. */
+MUST_CHECK bool deploy_has_place(struct deploy *deploy, const char *cert_name, const struct strlist *names, bool dual,
+                                 bool redirect, struct err *err);
+
 /* Turn 443 on for a certificate's names with the stored `version`, switch `live`, prove; where the version has two certificates (and the certificate's
  * configuration still wants them), with both, each shown to the visitors who can use no other. `redirect`: http to https. `state` (of this certificate) is
  * brought up to date and saved at each step reached; on failure web server and `live` are as before. */

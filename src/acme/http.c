@@ -687,6 +687,9 @@ static const char *reason(const struct transfer *transfer, CURLcode code)
         if (strstr(transfer->message, start) != NULL)
             return curl_easy_strerror(code);
     }
+    if (code ==
+        CURLE_SEND_FAIL_REWIND) /* its own words are about what it then could not do: send the body again */
+        return curl_easy_strerror(CURLE_GOT_NOTHING);
     return transfer->message[0] != '\0' ? transfer->message : curl_easy_strerror(code);
 }
 
@@ -831,6 +834,8 @@ static const struct failure *ca_failure(CURLcode code)
         {CURLE_COULDNT_CONNECT,
          {ERR_NETWORK, NEXT_RETRY_LATER, "cannot connect to the CA",
           "check that this machine may make outgoing HTTPS connections, and the CA's address (--server)"}},
+        {CURLE_SEND_FAIL_REWIND,
+         {ERR_NETWORK, NEXT_RETRY_LATER, "the CA closed the connection", "try again in a moment"}},
         {CURLE_OPERATION_TIMEDOUT,
          {ERR_TIMEOUT, NEXT_RETRY_LATER, "the CA does not answer in time",
           "try again later; if it stays so, look for a firewall that drops outgoing HTTPS, or give the CA "

@@ -198,8 +198,11 @@ static bool work(struct run *run, struct task *task, struct err *err)
                     web->master_pid > 0 ? "" : ", which is not running");
     }
     say_name_changes(run, task);
-    if (!decide(run, task, err) || !obtain(run, task, err) || !run_save_config(run, task, err) ||
-        !install(run, task, err))
+    if (!decide(run, task, err) ||
+        (task->deploy != NULL && task->config.install != WEB_NONE && task->needs_order &&
+         !deploy_has_place(task->deploy, cert_name, &task->config.names, task->config.dual,
+                           task->config.redirect, err)) ||
+        !obtain(run, task, err) || !run_save_config(run, task, err) || !install(run, task, err))
         return false;
     run_record_success(run, cert_name);
     report(run, task);

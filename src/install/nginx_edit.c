@@ -884,8 +884,15 @@ static bool plan_name(struct plan *plan, const char *name)
         if (!plan_wildcard(plan, name, &any)) {
             return false;
         }
-        return any || err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
-                              "no nginx server has the name %s, nor one below it", name);
+        if (any) {
+            return true;
+        }
+        err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+                "no nginx server has the name %s, nor one below it", name);
+        return err_advise(
+            plan->editor->err,
+            "give a server block a server_name that it covers, then run the same command again; or get the "
+            "certificate alone with `tlsup issue`");
     }
     if (!any) {
         strlist_add(&plan->unowned, name);

@@ -577,6 +577,23 @@ static bool stage(struct deploy *deploy, const char *cert_name, const struct str
            (!link_last || txn_symlink(txn, live, target, err));
 }
 
+bool deploy_has_place(struct deploy *deploy, const char *cert_name, const struct strlist *names, bool dual,
+                      bool redirect, struct err *err)
+{
+    AUTO_FREE char *live = store_live_path(deploy->store, cert_name);
+    struct web_https https = {.names = names,
+                              .live_dir = live,
+                              .second = dual && web_takes_two(&deploy->web) ? "rsa" : NULL,
+                              .cert_name = cert_name,
+                              .redirect = redirect};
+    struct txn *txn = NULL;
+    if (!txn_begin(store_journal_dir(deploy->store), cert_name, "a look ahead", &txn, err))
+        return false;
+    bool ok = web_edit_https(&deploy->web, &deploy->sites, &https, txn, err);
+    txn_free(txn);
+    return ok;
+}
+
 static bool reach(struct deploy *deploy, const char *cert_name, struct cert_state *state,
                   enum deploy_step step, struct err *err)
 {

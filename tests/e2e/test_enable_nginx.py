@@ -131,3 +131,13 @@ def test_no_new_warning(tlsup, ca, nginx, name):
     before = nginx.test().stderr.count("[warn]")
     enable(tlsup, ca, name)
     assert nginx.test().stderr.count("[warn]") == before
+
+
+def test_wildcard_without_a_place_is_not_asked_for(tlsup, fake_ca, nginx, name):
+    """Found out before the CA is asked, not with a certificate in hand that has nowhere to go."""
+    nginx.site(f"other-{name}")
+    nginx.start()
+    result = tlsup("enable", f"*.{name}", "--challenge-hook", "/bin/true", "--no-dns-check", *fake_ca.arguments)
+    assert result.status != 0 and f"*.{name}" in result.err and "→" in result.text, result
+    assert not fake_ca.requests("order"), result
+    assert not (tlsup.config / "certs.d" / f"_wildcard.{name}.conf").exists()
