@@ -90,8 +90,7 @@ void flow_clear(struct flow *flow)
     *flow = (struct flow){0};
 }
 
-/* -- actions ----------------------------------------------------------------------------------------------
- */
+/* -- actions -------------------------------------------------------------------------------------------- */
 
 void flow_actions_clear(struct flow_actions *actions)
 {
@@ -193,8 +192,7 @@ static void give_up_text(struct flow *flow, enum err_code code, enum err_next ne
     give_up(flow, &err, actions);
 }
 
-/* -- refusals ---------------------------------------------------------------------------------------------
- */
+/* -- refusals ------------------------------------------------------------------------------------------- */
 
 static void name_failed(struct flow_actions *actions, const char *name, const struct err *err)
 {
@@ -307,8 +305,7 @@ static unsigned remedies_of(const struct flow_event *event)
     return ANYTHING;
 }
 
-/* -- the order --------------------------------------------------------------------------------------------
- */
+/* -- the order ------------------------------------------------------------------------------------------ */
 
 static void start_order(struct flow *flow, struct flow_actions *actions)
 {
@@ -552,8 +549,7 @@ static void downloaded(struct flow *flow, const struct flow_event *event, struct
     next_chain(flow, actions);
 }
 
-/* -- authorizations ---------------------------------------------------------------------------------------
- */
+/* -- authorizations ------------------------------------------------------------------------------------- */
 
 static bool auth_over(const struct flow_authorization *auth)
 {
@@ -670,8 +666,7 @@ static void fail_authorization(struct flow *flow, int index, const struct err *e
     advance(flow, now_ms, actions);
 }
 
-/* -- which challenge --------------------------------------------------------------------------------------
- */
+/* -- which challenge ------------------------------------------------------------------------------------ */
 
 static bool answerable(const struct acme_challenge *challenge)
 {
@@ -788,8 +783,7 @@ static void not_presented(struct flow *flow, int index, const struct err *err, i
     fail_authorization(flow, index, &failure, now_ms, actions);
 }
 
-/* -- reading them -----------------------------------------------------------------------------------------
- */
+/* -- reading them --------------------------------------------------------------------------------------- */
 
 static void poll_authorization(struct flow *flow, int index, bool fetched, struct flow_actions *actions)
 {
@@ -925,8 +919,7 @@ static void authorization_received(struct flow *flow, const struct flow_event *e
     }
 }
 
-/* -- events -----------------------------------------------------------------------------------------------
- */
+/* -- events --------------------------------------------------------------------------------------------- */
 
 static bool about_authorization(const struct flow *flow, const struct flow_event *event)
 {

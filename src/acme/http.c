@@ -62,8 +62,7 @@ struct http {
     struct http_stats stats;
 };
 
-/* -- response headers -------------------------------------------------------------------------------------
- */
+/* -- response headers ----------------------------------------------------------------------------------- */
 
 void http_response_clear(struct http_response *response)
 {
@@ -166,8 +165,7 @@ void http_header_line(struct http_response *response, const char *line, size_t l
         parse_links(response, value);
 }
 
-/* -- curl's callbacks -------------------------------------------------------------------------------------
- */
+/* -- curl's callbacks ----------------------------------------------------------------------------------- */
 
 static size_t on_header(char *data, size_t size, size_t n, void *ctx)
 {
@@ -201,8 +199,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
     return 0;
 }
 
-/* -- proxies ----------------------------------------------------------------------------------------------
- */
+/* -- proxies -------------------------------------------------------------------------------------------- */
 
 struct span {
     const char *text;
@@ -369,8 +366,7 @@ static size_t give_body(char *data, size_t size, size_t n, void *ctx)
     return len;
 }
 
-/* -- the client -------------------------------------------------------------------------------------------
- */
+/* -- the client ----------------------------------------------------------------------------------------- */
 
 static bool is_hash_link(const char *name)
 {
@@ -621,8 +617,7 @@ void http_start(struct http *http, enum http_method method, const char *url, con
     curl_multi_add_handle(http->multi, transfer->easy);
 }
 
-/* -- results ----------------------------------------------------------------------------------------------
- */
+/* -- results -------------------------------------------------------------------------------------------- */
 
 static bool trust_error(const struct transfer *transfer, struct err *err)
 {

@@ -37,8 +37,7 @@ static const char *const exempt_words[] = {
     [LEDGER_RENEWAL] = "renewal",
 };
 
-/* -- entries ----------------------------------------------------------------------------------------------
- */
+/* -- entries -------------------------------------------------------------------------------------------- */
 
 void ledger_clear(struct ledger *ledger)
 {
@@ -134,8 +133,7 @@ void ledger_note(struct ledger *ledger, enum ledger_event event, const struct st
     insert(ledger, &entry);
 }
 
-/* -- JSON -------------------------------------------------------------------------------------------------
- */
+/* -- JSON ----------------------------------------------------------------------------------------------- */
 
 static void put(json_t *object, const char *key, json_t *value)
 {
@@ -295,8 +293,7 @@ bool ledger_decode(const char *json, size_t len, const char *subject, struct led
                            "until then its rate limits are not seen beforehand");
 }
 
-/* -- limits -----------------------------------------------------------------------------------------------
- */
+/* -- limits --------------------------------------------------------------------------------------------- */
 
 /* A limit of `amount` in `window_s` that refills gradually: one each window_s / amount seconds. The debt is
  * counted in seconds times `amount`, so that nothing is rounded: an event costs window_s, a second pays

@@ -20,8 +20,7 @@
 #define MAX_NAMED_SERVERS 6 /* in an error */
 #define MAX_NAMED_VALUES 3
 
-/* -- what was asked lately ---------------------------------------------------------------------------------
- */
+/* -- what was asked lately ------------------------------------------------------------------------------ */
 
 static size_t bucket_of(const char *key)
 {
@@ -165,8 +164,7 @@ const struct dns_lookup *dns_task_lookup(struct dns_task *task, const char *zone
     return lookup;
 }
 
-/* -- tasks -------------------------------------------------------------------------------------------------
- */
+/* -- tasks ---------------------------------------------------------------------------------------------- */
 
 enum check_state {
     CHECK_NEW,
@@ -592,8 +590,7 @@ static enum dns_step run_addresses(struct dns_task *task)
     return DNS_DONE;
 }
 
-/* -- each in its turn --------------------------------------------------------------------------------------
- */
+/* -- each in its turn ----------------------------------------------------------------------------------- */
 
 typedef enum dns_step run_fn(struct dns_task *task);
 
@@ -691,8 +688,7 @@ static bool run_tasks(struct dns *dns)
     return any;
 }
 
-/* -- the outside -------------------------------------------------------------------------------------------
- */
+/* -- the outside ---------------------------------------------------------------------------------------- */
 
 static void add_host(struct dns *dns, struct dns_host ***list, size_t *n, const char *text)
 {

@@ -157,8 +157,7 @@ static void queue_append(struct dns_exchange *x)
     dns->queued_last = x;
 }
 
-/* -- the end of an exchange --------------------------------------------------------------------------------
- */
+/* -- the end of an exchange ----------------------------------------------------------------------------- */
 
 static struct dns_host *host_of(const struct dns_exchange *x)
 {

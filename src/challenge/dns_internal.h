@@ -97,8 +97,7 @@ const struct dns_record *dns_message_find(const struct dns_message *message, enu
  * circle ends somewhere on it. */
 const char *dns_message_end(const struct dns_message *message, const char *name);
 
-/* -- dns_exchange.c: servers, sockets, time ----------------------------------------------------------------
- */
+/* -- dns_exchange.c: servers, sockets, time ------------------------------------------------------------- */
 
 #define DNS_MAX_SERVERS 32
 
@@ -188,8 +187,7 @@ void dns_exchange_io(struct dns_exchange *exchange);
 bool dns_exchanges_run(struct dns *dns);
 int64_t dns_exchanges_due_ms(const struct dns *dns); /* INT64_MAX = never, 0 = now */
 
-/* -- dns_walk.c: from a name to its zone ------------------------------------------------------------------
- */
+/* -- dns_walk.c: from a name to its zone ---------------------------------------------------------------- */
 
 #define DNS_MAX_NS 16
 
@@ -230,8 +228,7 @@ enum dns_step dns_walk_run(struct dns_task *task, struct dns_walk *walk);
 /* The addresses of a name, by the resolvers; none is no failure. */
 enum dns_step dns_walk_addresses(struct dns_task *task, const char *name, struct strlist *out);
 
-/* -- dns.c ------------------------------------------------------------------------------------------------
- */
+/* -- dns.c ---------------------------------------------------------------------------------------------- */
 
 struct dns_check; /* one server that should have the record */
 

@@ -86,8 +86,7 @@ void dns_record_value(const char *key_authorization, char out[DNS_VALUE_BYTES])
     snprintf(out, DNS_VALUE_BYTES, "%s", buf_str(&text));
 }
 
-/* -- the issue-value of RFC 8659, section 4.2 -------------------------------------------------------------
- */
+/* -- the issue-value of RFC 8659, section 4.2 ----------------------------------------------------------- */
 
 struct span {
     const char *at;
@@ -238,8 +237,7 @@ static void PRINTF_LIKE(3, 4) note(struct finding *nearest, enum distance distan
     va_end(args);
 }
 
-/* -- dns-persist-01 ---------------------------------------------------------------------------------------
- */
+/* -- dns-persist-01 ------------------------------------------------------------------------------------- */
 
 void dns_persist_uri(const char *prefix, const char *domain, const char *thumbprint, const char *account_url,
                      struct buf *out)
@@ -352,8 +350,7 @@ bool dns_persist_check(const struct dns_persist *want, const struct strlist *val
     return err_advise(err, "make this TXT record: %s", buf_str(&record));
 }
 
-/* -- CAA --------------------------------------------------------------------------------------------------
- */
+/* -- CAA ------------------------------------------------------------------------------------------------ */
 
 static bool caa_tag_is(const struct dns_caa *record, const char *tag)
 {

@@ -64,8 +64,7 @@ static enum dns_step ask_zone(struct dns_task *task, const struct dns_walk *walk
     return lookup->state == LOOKUP_PENDING ? DNS_PENDING : DNS_DONE;
 }
 
-/* -- the zone, as the resolvers see it ---------------------------------------------------------------------
- */
+/* -- the zone, as the resolvers see it ------------------------------------------------------------------ */
 
 /* The SOA record of a zone that `name` is in. */
 static const struct dns_record *find_soa(const struct dns_message *message, const char *name)
@@ -126,8 +125,7 @@ static enum dns_step find_zone(struct dns_task *task, struct dns_walk *walk, boo
     return DNS_FAILED;
 }
 
-/* -- the zone's servers ------------------------------------------------------------------------------------
- */
+/* -- the zone's servers --------------------------------------------------------------------------------- */
 
 static void add_records(const struct dns_message *message, enum dns_section section, enum dns_type type,
                         const char *owner, struct strlist *out)
@@ -249,8 +247,7 @@ static enum dns_step find_servers(struct dns_task *task, struct dns_walk *walk,
     return DNS_FAILED;
 }
 
-/* -- down to the name --------------------------------------------------------------------------------------
- */
+/* -- down to the name ----------------------------------------------------------------------------------- */
 
 static const struct dns_record *find_cut(const struct dns_walk *walk, const struct dns_message *message)
 {

@@ -42,8 +42,7 @@ static bool settings(struct store *store, const struct request *request, struct 
     return true;
 }
 
-/* -- showing ------------------------------------------------------------------------------------------------
- */
+/* -- showing -------------------------------------------------------------------------------------------- */
 
 static void show_record(const char *ca_url, const char *account_name, const struct account_record *account)
 {
@@ -128,8 +127,7 @@ bool cmd_account_list(const struct request *request, struct err *err)
     return ok;
 }
 
-/* -- changing -----------------------------------------------------------------------------------------------
- */
+/* -- changing ------------------------------------------------------------------------------------------- */
 
 /* Everything but showing: the store is written, and the CA is asked. */
 struct work {
@@ -230,8 +228,7 @@ bool cmd_account_deactivate(const struct request *request, struct err *err)
     return with_store(request, deactivate_it, err);
 }
 
-/* -- an account key from elsewhere
- * ---------------------------------------------------------------------------- */
+/* -- an account key from elsewhere ---------------------------------------------------------------------- */
 
 static bool load_key(const char *from, struct key **out, struct err *err)
 {
@@ -261,8 +258,7 @@ bool cmd_account_import(const struct request *request, struct err *err)
     return with_store(request, import_it, err);
 }
 
-/* -- another key for the account
- * -------------------------------------------------------------------------------- */
+/* -- another key for the account ------------------------------------------------------------------------ */
 
 /* One key may serve several CAs: then all of them must learn the new one, before the old one goes. */
 struct affected {

@@ -32,8 +32,7 @@ enum {
     ARI_AFTER_ISSUE_MS = 5 * 1000, /* a certificate waits to be installed */
 };
 
-/* -- what the person is told --------------------------------------------------------------------------------
- */
+/* -- what the person is told ---------------------------------------------------------------------------- */
 
 static void on_progress(void *ctx, const struct job *job, const char *text)
 {
@@ -57,9 +56,7 @@ static bool on_agree(void *ctx, const char *terms_url)
     return output_ask(question, false);
 }
 
-/* -- processes
- * ------------------------------------------------------------------------------------------------
- */
+/* -- processes ------------------------------------------------------------------------------------------ */
 
 static const char *server_of(const struct cert_config *config, size_t ca)
 {
@@ -157,9 +154,7 @@ static bool need_tls(struct run *run, struct err *err)
     return run->sockets.n_tls > 0 || responder_listen(HTTPS_PORT, run->sockets.tls, &run->sockets.n_tls, err);
 }
 
-/* -- how challenges can be answered here
- * ------------------------------------------------------------------------
- */
+/* -- how challenges can be answered here ---------------------------------------------------------------- */
 
 /* By the running web server; by our own responder where nothing listens on port 80. */
 static bool use_web_server(struct run *run, struct task *task, struct err *err)
@@ -297,9 +292,7 @@ static bool prepare(struct run *run, struct task *tasks, size_t n, struct err *e
     return ok;
 }
 
-/* -- one round: each task at the CA whose turn it is
- * --------------------------------------------------------------
- */
+/* -- one round: each task at the CA whose turn it is ---------------------------------------------------- */
 
 static bool present_through_web_server(struct keeper *keeper, struct task *task, bool keep, struct err *err)
 {
@@ -428,9 +421,7 @@ static bool one_round(struct run *run, struct task *tasks, size_t n, bool keep, 
     return ok;
 }
 
-/* -- after a failure: another CA, or fewer names
- * --------------------------------------------------------------------
- */
+/* -- after a failure: another CA, or fewer names -------------------------------------------------------- */
 
 /* A CA that still works on an order of today is given the time: the next run fetches what it has issued. */
 static bool is_at_work(const struct task *task)
@@ -559,9 +550,7 @@ bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challen
     return ok;
 }
 
-/* -- renewal information (RFC 9773)
- * ---------------------------------------------------------------------------------
- */
+/* -- renewal information (RFC 9773) --------------------------------------------------------------------- */
 
 struct ari_subject {
     struct task *task;

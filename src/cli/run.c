@@ -28,8 +28,7 @@ enum {
     NEXT_RUN_S = 12 * 3600 /* the timer's */
 };
 
-/* -- opening and closing ------------------------------------------------------------------------------------
- */
+/* -- opening and closing -------------------------------------------------------------------------------- */
 
 bool run_open(const struct request *request, struct run *run, struct err *err)
 {
@@ -79,8 +78,7 @@ bool run_one(const struct request *request, run_work_fn *work, struct err *err)
     return ok;
 }
 
-/* -- configuration ------------------------------------------------------------------------------------------
- */
+/* -- configuration -------------------------------------------------------------------------------------- */
 
 static void replace(char **field, const char *value)
 {
@@ -250,8 +248,7 @@ bool run_save_config(struct run *run, const struct task *task, struct err *err)
     return same || store_cert_config_save(run->store, &task->config, err);
 }
 
-/* -- what the person is told --------------------------------------------------------------------------------
- */
+/* -- what the person is told ---------------------------------------------------------------------------- */
 
 static void on_deploy(void *ctx, const char *text)
 {
@@ -261,8 +258,7 @@ static void on_deploy(void *ctx, const char *text)
     output_tick();
 }
 
-/* -- web servers --------------------------------------------------------------------------------------------
- */
+/* -- web servers ---------------------------------------------------------------------------------------- */
 
 bool run_deploy(struct run *run, enum web_kind kind, struct deploy **out, struct err *err)
 {
@@ -408,8 +404,7 @@ const char *run_validity(struct run *run, const char *cert_name, int version, ch
     return out;
 }
 
-/* -- installing ---------------------------------------------------------------------------------------------
- */
+/* -- installing ----------------------------------------------------------------------------------------- */
 
 /* certbot's variables, so that hooks written for it work unchanged. */
 static bool run_hook(struct run *run, const struct cert_config *config, struct err *err)
@@ -474,8 +469,7 @@ bool run_install(struct run *run, struct task *task, struct err *err)
     return ok;
 }
 
-/* -- keeping account of failures ----------------------------------------------------------------------------
- */
+/* -- keeping account of failures ------------------------------------------------------------------------ */
 
 void run_record_failure(struct run *run, const char *cert_name, const struct err *why)
 {

@@ -68,8 +68,7 @@ static void conn_close(struct conn *conn)
     ERR_clear_error();
 }
 
-/* -- the socket -------------------------------------------------------------------------------------------
- */
+/* -- the socket ----------------------------------------------------------------------------------------- */
 
 static bool timed_out(const struct conn *conn, const char *silence, struct err *err)
 {
@@ -202,8 +201,7 @@ static bool raw_recv(struct conn *conn, char *data, size_t size, size_t *n, stru
     return true;
 }
 
-/* -- TLS --------------------------------------------------------------------------------------------------
- */
+/* -- TLS ------------------------------------------------------------------------------------------------ */
 
 /* The alerts that people meet: what they mean for them, and the names that OpenSSL does not know. */
 static const struct {
@@ -413,8 +411,7 @@ bool probe_tls(const char *address, int port, const char *name, int timeout_ms, 
     return probe_tls_kind(address, port, name, PROBE_ANY, timeout_ms, out, err);
 }
 
-/* -- HTTP -------------------------------------------------------------------------------------------------
- */
+/* -- HTTP ----------------------------------------------------------------------------------------------- */
 
 /* The answer's bytes, in order; `at` is how far they are consumed. */
 struct reader {

@@ -25,8 +25,7 @@
 /* As the kernel: that many symbolic links in a row are a loop. */
 #define LINKS_LIMIT 40
 
-/* -- the object -------------------------------------------------------------------------------------------
- */
+/* -- the object ----------------------------------------------------------------------------------------- */
 
 struct txn *txn_alloc(const char *journal_dir, const char *owner, const char *title)
 {
@@ -106,8 +105,7 @@ size_t txn_count(const struct txn *txn)
     return txn->n_ops;
 }
 
-/* -- finding the place ------------------------------------------------------------------------------------
- */
+/* -- finding the place ---------------------------------------------------------------------------------- */
 
 static struct op *find_op(const struct txn *txn, const char *real)
 {
@@ -187,8 +185,7 @@ static char *locate_file(const struct txn *txn, const char *path, struct err *er
     return NULL;
 }
 
-/* -- staging ----------------------------------------------------------------------------------------------
- */
+/* -- staging -------------------------------------------------------------------------------------------- */
 
 bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, struct buf *data,
                  struct err *err)
@@ -310,8 +307,7 @@ bool txn_read(const struct txn *txn, const char *path, size_t limit, struct buf 
     return true;
 }
 
-/* -- the diff ---------------------------------------------------------------------------------------------
- */
+/* -- the diff ------------------------------------------------------------------------------------------- */
 
 static const struct buf *text_of(const struct snapshot *snapshot, const struct buf *data,
                                  const struct buf *empty)
@@ -335,8 +331,7 @@ void txn_diff(const struct txn *txn, struct buf *out)
     }
 }
 
-/* -- apply ------------------------------------------------------------------------------------------------
- */
+/* -- apply ---------------------------------------------------------------------------------------------- */
 
 static bool changed_meanwhile(const struct op *op, struct err *err)
 {
@@ -424,8 +419,7 @@ bool txn_note(struct txn *txn, enum txn_mark mark, struct err *err)
     return txn->dir == NULL || journal_mark(txn, marks[mark], err);
 }
 
-/* -- the two ends -----------------------------------------------------------------------------------------
- */
+/* -- the two ends --------------------------------------------------------------------------------------- */
 
 static bool mark_taken_back(const char *journal_dir, const char *id, struct err *err)
 {

@@ -98,8 +98,7 @@ static void changes_add(struct changes *changes, size_t a, size_t a_len, size_t 
     changes->v[changes->n++] = (struct change){a, a_len, b, b_len};
 }
 
-/* -- Myers ------------------------------------------------------------------------------------------------
- */
+/* -- Myers ---------------------------------------------------------------------------------------------- */
 
 /* The part of both texts between their common beginning and end. */
 struct middle {
@@ -198,8 +197,7 @@ static struct changes diff_lines(const struct lines *a, const struct lines *b)
     return changes;
 }
 
-/* -- unified ----------------------------------------------------------------------------------------------
- */
+/* -- unified -------------------------------------------------------------------------------------------- */
 
 static void add_line(struct buf *out, char sign, const struct line *line)
 {
@@ -275,8 +273,7 @@ void diff_unified(const char *old_name, const struct buf *old, const char *new_n
     }
 }
 
-/* -- merge ------------------------------------------------------------------------------------------------
- */
+/* -- merge ---------------------------------------------------------------------------------------------- */
 
 /* Both are ranges of the base. Touching counts: what stands next to an edit may belong to it. */
 static bool collide(const struct change *x, const struct change *y)

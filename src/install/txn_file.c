@@ -34,8 +34,7 @@
 #define ACL_XATTR "system.posix_acl_access"
 #define DEFAULT_ACL_XATTR "system.posix_acl_default"
 
-/* -- steps ------------------------------------------------------------------------------------------------
- */
+/* -- steps ---------------------------------------------------------------------------------------------- */
 
 #ifdef TEST_HOOKS
 unsigned long txn_steps_done;
@@ -70,8 +69,7 @@ bool txn_step(void)
 }
 #endif
 
-/* -- snapshots --------------------------------------------------------------------------------------------
- */
+/* -- snapshots ------------------------------------------------------------------------------------------ */
 
 void sha256_hex(const void *data, size_t len, char out[SHA256_HEX_BYTES])
 {
@@ -182,8 +180,7 @@ bool snapshot_read(const char *real, struct snapshot *out, struct buf *data, str
     return ok;
 }
 
-/* -- metadata ---------------------------------------------------------------------------------------------
- */
+/* -- metadata ------------------------------------------------------------------------------------------- */
 
 void meta_clear(struct meta *meta)
 {
@@ -369,8 +366,7 @@ static void meta_fresh(const char *dir, mode_t mode, struct meta *out)
     xattrs_inherited(dir, out);
 }
 
-/* -- writing ----------------------------------------------------------------------------------------------
- */
+/* -- writing -------------------------------------------------------------------------------------------- */
 
 bool file_write_all(int fd, const char *data, size_t len)
 {
@@ -453,8 +449,7 @@ bool file_save(const char *path, const void *data, size_t len, struct err *err)
     return ok || err_errno(err, errno, path, "cannot write %s", path);
 }
 
-/* -- one operation ----------------------------------------------------------------------------------------
- */
+/* -- one operation -------------------------------------------------------------------------------------- */
 
 /* What an attempt came to; the last three have another way to try. */
 enum attempt { ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_OTHER_DEVICE, ATTEMPT_MOUNT_POINT, ATTEMPT_NO_SPACE };
@@ -630,8 +625,7 @@ static enum attempt put_by_rename(struct put *put, struct err *err)
     return result;
 }
 
-/* -- in place: several links, or a mount point ------------------------------------------------------------
- */
+/* -- in place: several links, or a mount point ---------------------------------------------------------- */
 
 static bool write_over(const struct put *put, int fd, struct err *err)
 {
@@ -684,8 +678,7 @@ bool op_mend_torn(struct txn *txn, size_t n, struct err *err)
     return ok;
 }
 
-/* -- all ways of one operation ----------------------------------------------------------------------------
- */
+/* -- all ways of one operation -------------------------------------------------------------------------- */
 
 static bool has_other_links(const struct put *put)
 {

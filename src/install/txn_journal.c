@@ -51,8 +51,7 @@ char *journal_path(const struct txn *txn, const char *kind, size_t n)
     return mem_fmt("%s/%s-%zu", txn->dir, kind, n);
 }
 
-/* -- writing ----------------------------------------------------------------------------------------------
- */
+/* -- writing -------------------------------------------------------------------------------------------- */
 
 static void add_encoded(struct buf *out, const char *text)
 {
@@ -266,8 +265,7 @@ bool journal_create(struct txn *txn, struct err *err)
     return file_sync_dir(txn->dir, err);
 }
 
-/* -- reading ----------------------------------------------------------------------------------------------
- */
+/* -- reading -------------------------------------------------------------------------------------------- */
 
 /* The fields of one payload, taken from left to right. */
 struct fields {

@@ -13,8 +13,7 @@
 #include "tlsup/mem.h"
 #include "txn_internal.h"
 
-/* -- recovery ---------------------------------------------------------------------------------------------
- */
+/* -- recovery ------------------------------------------------------------------------------------------- */
 
 void txn_recovery_clear(struct txn_recovery *recovery)
 {
@@ -113,8 +112,7 @@ bool txn_settle(const char *journal_dir, struct err *err)
     return true;
 }
 
-/* -- the committed ----------------------------------------------------------------------------------------
- */
+/* -- the committed -------------------------------------------------------------------------------------- */
 
 /* Committed, of this owner, neither taken back nor itself a taking back. Oldest first. */
 struct past {
@@ -192,8 +190,7 @@ bool txn_list(const char *journal_dir, const char *owner, struct txn_list *out, 
     return true;
 }
 
-/* -- undo -------------------------------------------------------------------------------------------------
- */
+/* -- undo ----------------------------------------------------------------------------------------------- */
 
 /* Only our lines go; what a person or another certificate's edit changed elsewhere in the file stays. */
 static bool stage_merged(struct txn *txn, struct txn *past, size_t n, const struct buf *live, bool *merged,
@@ -310,8 +307,7 @@ bool txn_undo(struct txn *txn, struct strlist *messages, struct err *err)
     return true;
 }
 
-/* -- prune ------------------------------------------------------------------------------------------------
- */
+/* -- prune ---------------------------------------------------------------------------------------------- */
 
 /* The next edit of the same place after transaction `i`, if it took over where this one ended. */
 static struct txn *heir_of(const struct past *past, size_t i, const struct op *op, size_t *n)

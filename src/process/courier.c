@@ -35,8 +35,7 @@ NORETURN void courier_leave(struct courier *courier, int status)
     _exit(status);
 }
 
-/* -- to the keeper ------------------------------------------------------------------------------------------
- */
+/* -- to the keeper -------------------------------------------------------------------------------------- */
 
 void courier_tell(struct courier *courier, const struct msg *msg)
 {
@@ -60,8 +59,7 @@ void courier_tell_failed(struct courier *courier, uint32_t id, const struct err 
     courier_tell(courier, &msg);
 }
 
-/* -- the directory ------------------------------------------------------------------------------------------
- */
+/* -- the directory -------------------------------------------------------------------------------------- */
 
 static void handle(struct courier *courier, const struct msg *msg);
 
@@ -175,9 +173,7 @@ static void set_ca(struct courier *courier, const struct msg *msg)
         fetch_directory(courier);
 }
 
-/* -- the keeper's own calls
- * -----------------------------------------------------------------------------------
- */
+/* -- the keeper's own calls ----------------------------------------------------------------------------- */
 
 static void begin_call(struct courier *courier, const struct msg *msg)
 {
@@ -214,8 +210,7 @@ static void begin_call(struct courier *courier, const struct msg *msg)
     courier_call_new(courier, NULL, (enum jws_kind)msg->number, FLOW_ORDER_INDEX, url)->asked_as = msg->id;
 }
 
-/* -- from the keeper ----------------------------------------------------------------------------------------
- */
+/* -- from the keeper ------------------------------------------------------------------------------------ */
 
 static void wait_for_directory(struct courier *courier, const struct msg *msg)
 {
@@ -292,9 +287,7 @@ static void receive(struct courier *courier)
     }
 }
 
-/* -- the loop
- * -------------------------------------------------------------------------------------------------
- */
+/* -- the loop ------------------------------------------------------------------------------------------- */
 
 /* Milliseconds until something is due by itself. */
 static int next_wait_ms(const struct courier *courier)

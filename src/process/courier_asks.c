@@ -19,9 +19,7 @@
 #include "tlsup/mem.h"
 #include "tlsup/problem.h"
 
-/* -- renewal information: unauthenticated, RFC 9773
- * -------------------------------------------------------------
- */
+/* -- renewal information: unauthenticated, RFC 9773 ----------------------------------------------------- */
 
 static void ari_failed(struct ari_query *query, bool temporary, const struct err *err)
 {
@@ -120,9 +118,7 @@ int64_t courier_ari_due_ms(const struct courier *courier, int64_t due_ms)
     return due_ms;
 }
 
-/* -- credentials for external account binding, for an e-mail address
- * ---------------------------------------------
- */
+/* -- credentials for external account binding, for an e-mail address ------------------------------------ */
 
 static void form_encode(struct buf *out, const char *text)
 {

@@ -18,8 +18,7 @@
 #include "tlsup/mem.h"
 #include "tlsup/policy.h"
 
-/* -- the pace -----------------------------------------------------------------------------------------------
- */
+/* -- the pace ------------------------------------------------------------------------------------------- */
 
 void courier_pace_init(struct pace *pace, int per_s, int burst)
 {
@@ -73,8 +72,7 @@ static void went_well(struct courier *courier)
     }
 }
 
-/* -- calls --------------------------------------------------------------------------------------------------
- */
+/* -- calls ---------------------------------------------------------------------------------------------- */
 
 struct call *courier_call_new(struct courier *courier, struct order_run *order, enum jws_kind kind, int index,
                               const char *url)
@@ -229,8 +227,7 @@ static void call_ask_signature(struct call *call, const char *nonce)
     courier_tell(call->courier, &msg);
 }
 
-/* -- nonces -------------------------------------------------------------------------------------------------
- */
+/* -- nonces --------------------------------------------------------------------------------------------- */
 
 static void fail_all_waiting(struct courier *courier, const struct err *err)
 {

@@ -54,8 +54,7 @@ const char *deploy_proof(const struct deploy *deploy)
     return deploy->proof;
 }
 
-/* -- waiting for the truth ----------------------------------------------------------------------------------
- */
+/* -- waiting for the truth ------------------------------------------------------------------------------ */
 
 struct patience {
     int64_t deadline_ms;
@@ -80,8 +79,7 @@ static bool patience_wait(const struct deploy *deploy, struct patience *patience
     return true;
 }
 
-/* -- opening ------------------------------------------------------------------------------------------------
- */
+/* -- opening -------------------------------------------------------------------------------------------- */
 
 static bool held_by_other(const struct web *web, int port, char holder[PORT_HOLDER_BYTES])
 {
@@ -148,8 +146,7 @@ bool deploy_listens_on_80(const struct deploy *deploy)
     return false;
 }
 
-/* -- one transaction ----------------------------------------------------------------------------------------
- */
+/* -- one transaction ------------------------------------------------------------------------------------ */
 
 /* Everything staged goes in and the server takes it up; on failure the caller puts it back. */
 static bool take_up(struct deploy *deploy, struct txn *txn, struct err *err)
@@ -180,8 +177,7 @@ static void put_back(struct deploy *deploy, struct txn *txn, struct err *why)
         strcat(why->text, "\neverything was put back as it was"); /* NOLINT: bounded by the line above */
 }
 
-/* -- the challenge ------------------------------------------------------------------------------------------
- */
+/* -- the challenge -------------------------------------------------------------------------------------- */
 
 static void random_token(char out[44])
 {
@@ -310,8 +306,7 @@ void deploy_close(struct deploy *deploy)
     free(deploy);
 }
 
-/* -- the certificate ----------------------------------------------------------------------------------------
- */
+/* -- the certificate ------------------------------------------------------------------------------------ */
 
 static bool is_https_redirect(const struct probe_http *answer)
 {
@@ -659,8 +654,7 @@ bool deploy_certificate(struct deploy *deploy, const char *cert_name, const stru
     return ok;
 }
 
-/* -- taking back --------------------------------------------------------------------------------------------
- */
+/* -- taking back ---------------------------------------------------------------------------------------- */
 
 bool deploy_undo(struct deploy *deploy, const char *cert_name, struct strlist *messages, struct err *err)
 {

@@ -31,8 +31,7 @@ enum {
     TICK_MS = 100,
 };
 
-/* -- opening and closing ------------------------------------------------------------------------------------
- */
+/* -- opening and closing -------------------------------------------------------------------------------- */
 
 static bool start_courier(struct keeper *keeper, struct err *err)
 {
@@ -131,8 +130,7 @@ void keeper_say(const struct keeper *keeper, const struct job *job, const char *
         keeper->options.progress(keeper->options.ctx, job, text);
 }
 
-/* -- signing ------------------------------------------------------------------------------------------------
- */
+/* -- signing -------------------------------------------------------------------------------------------- */
 
 enum signer { BY_ACCOUNT, BY_ACCOUNT_JWK, BY_OTHER_JWK };
 
@@ -246,8 +244,7 @@ static bool on_sign(struct keeper *keeper, const struct msg *request, struct err
     return ok;
 }
 
-/* -- what the courier tells ---------------------------------------------------------------------------------
- */
+/* -- what the courier tells ----------------------------------------------------------------------------- */
 
 static void on_ca_has(struct keeper *keeper, const struct msg *msg)
 {
@@ -368,8 +365,7 @@ static bool handle_courier(struct keeper *keeper, const struct msg *msg, struct 
     }
 }
 
-/* -- the loop -----------------------------------------------------------------------------------------------
- */
+/* -- the loop ------------------------------------------------------------------------------------------- */
 
 /* Everything that has come from one child. */
 static bool drain(struct keeper *keeper, int fd, enum msg_role from, bool *heard, struct err *err)
@@ -486,9 +482,7 @@ bool keeper_call(struct keeper *keeper, enum jws_kind kind, const char *url, str
     return ok;
 }
 
-/* -- renewal information
- * --------------------------------------------------------------------------------------
- */
+/* -- renewal information -------------------------------------------------------------------------------- */
 
 static bool queries_are_over(const struct keeper *keeper)
 {

@@ -40,8 +40,7 @@ static void copy(char *out, size_t size, const char *text)
     snprintf(out, size, "%.*s", (int)size - 1, text != NULL ? text : "");
 }
 
-/* -- terms and external accounts ----------------------------------------------------------------------------
- */
+/* -- terms and external accounts ------------------------------------------------------------------------ */
 
 static bool agree_to_terms(struct keeper *keeper, bool agree_tos, struct err *err)
 {
@@ -108,8 +107,7 @@ static bool choose_binding(struct keeper *keeper, const struct account_request *
     return true;
 }
 
-/* -- registering --------------------------------------------------------------------------------------------
- */
+/* -- registering ---------------------------------------------------------------------------------------- */
 
 static bool location_of_account(struct keeper *keeper, struct err *err)
 {
@@ -196,8 +194,7 @@ static bool register_account(struct keeper *keeper, const struct account_request
     return save(keeper, err);
 }
 
-/* -- a key change that was cut ------------------------------------------------------------------------------
- */
+/* -- a key change that was cut -------------------------------------------------------------------------- */
 
 static bool found_with(struct keeper *keeper, const struct key *key, bool *found, struct err *err)
 {
@@ -277,9 +274,7 @@ bool keeper_account_change_key(struct keeper *keeper, struct account_record *out
     return true;
 }
 
-/* -- the operations
- * ---------------------------------------------------------------------------------------------
- */
+/* -- the operations ------------------------------------------------------------------------------------- */
 
 /* The key of a deactivated account can never be registered again. */
 static bool begin_anew(struct keeper *keeper, struct err *err)

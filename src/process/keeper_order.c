@@ -35,9 +35,7 @@ enum {
     (GRANT(JWS_READ) | GRANT(JWS_NEW_ORDER) | GRANT(JWS_NEW_ORDER_NO_REPLACES) |                             \
      GRANT(JWS_NEW_ORDER_PLAIN) | GRANT(JWS_RESPOND) | GRANT(JWS_FINALIZE))
 
-/* -- jobs and their parts
- * -------------------------------------------------------------------------------------
- */
+/* -- jobs and their parts ------------------------------------------------------------------------------- */
 
 struct job *keeper_job(struct keeper *keeper, int64_t order_id, size_t *part)
 {
@@ -112,9 +110,7 @@ static void forget_orders(struct job *job)
         forget_order(&job->state.orders[i]);
 }
 
-/* -- keys
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- keys ----------------------------------------------------------------------------------------------- */
 
 static bool refuse_compromised(struct keeper *keeper, const struct job *job, const char *spki,
                                struct err *err)
@@ -212,9 +208,7 @@ static bool read_csr(struct keeper *keeper, struct job *job, struct err *err)
     return refuse_compromised(keeper, job, part->spki, err);
 }
 
-/* -- payloads
- * -----------------------------------------------------------------------------------------------------
- */
+/* -- payloads ------------------------------------------------------------------------------------------- */
 
 static bool profile_is_offered(const struct keeper *keeper, const char *profile)
 {
@@ -282,8 +276,7 @@ bool keeper_order_payload(struct keeper *keeper, enum jws_kind kind, struct job 
     }
 }
 
-/* -- challenges ---------------------------------------------------------------------------------------------
- */
+/* -- challenges ----------------------------------------------------------------------------------------- */
 
 static void on_presented(void *ctx, uint32_t id, int index, const struct err *failure)
 {
@@ -349,9 +342,7 @@ void keeper_on_cleanup(struct keeper *keeper, const struct msg *msg)
         presenter_cleanup(keeper->presenter, msg->id, (int)msg->number, msg->number2 != 0);
 }
 
-/* -- the course of an order
- * -----------------------------------------------------------------------------------
- */
+/* -- the course of an order ----------------------------------------------------------------------------- */
 
 /* Does it count against the CA's limits? */
 static enum ledger_exempt exempt_of(const struct job *job, size_t part)
@@ -433,9 +424,7 @@ void keeper_on_failed(struct keeper *keeper, const struct msg *msg)
     }
 }
 
-/* -- certificates
- * -----------------------------------------------------------------------------------------------
- */
+/* -- certificates --------------------------------------------------------------------------------------- */
 
 /* Everything that must hold of a chain before it is stored; the CA and the courier are believed in nothing.
  */
@@ -581,8 +570,7 @@ void keeper_on_certificate(struct keeper *keeper, const struct msg *msg)
         finish_part(keeper, job, index);
 }
 
-/* -- before the order ---------------------------------------------------------------------------------------
- */
+/* -- before the order ----------------------------------------------------------------------------------- */
 
 /* The certificate that this one takes the place of (RFC 9773 section 5): of the same CA and account, sharing
  * a name, not replaced before. */
@@ -679,9 +667,7 @@ static void begin_jobs(struct keeper *keeper)
     ledger_clear(&ahead);
 }
 
-/* -- CAA (RFC 8659): the CA will look, so we look before it is asked
- * --------------------------------------------
- */
+/* -- CAA (RFC 8659): the CA will look, so we look before it is asked ------------------------------------ */
 
 struct caa_check {
     struct caa_check *next;
@@ -820,8 +806,7 @@ static void check_caa(struct keeper *keeper)
     }
 }
 
-/* -- obtaining ----------------------------------------------------------------------------------------------
- */
+/* -- obtaining ------------------------------------------------------------------------------------------ */
 
 static int64_t packed_types(const struct job *job)
 {

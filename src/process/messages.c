@@ -68,8 +68,7 @@ void msg_clear(struct msg *msg)
     memset(msg, 0, sizeof *msg);
 }
 
-/* -- encoding: big-endian integers, strings and bytes with a 32-bit length
- * ----------------------------------- */
+/* -- encoding: big-endian integers, strings and bytes with a 32-bit length ------------------------------ */
 
 static void put(struct buf *out, uint64_t value, int bytes)
 {
@@ -147,8 +146,7 @@ bool msg_encode(const struct msg *msg, struct buf *out, struct err *err)
     return true;
 }
 
-/* -- decoding: a reader whose failure sticks
- * ------------------------------------------------------------------ */
+/* -- decoding: a reader whose failure sticks ------------------------------------------------------------ */
 
 struct reader {
     const unsigned char *at;
@@ -275,8 +273,7 @@ bool msg_decode(const void *data, size_t len, enum msg_role from, struct msg *ou
     return true;
 }
 
-/* -- sockets ------------------------------------------------------------------------------------------------
- */
+/* -- sockets -------------------------------------------------------------------------------------------- */
 
 static bool gone(struct err *err)
 {

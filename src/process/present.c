@@ -130,8 +130,7 @@ static void say(const struct answer *answer, const char *what)
         options->progress(options->progress_ctx, answer->job, text);
 }
 
-/* -- the end of a step --------------------------------------------------------------------------------------
- */
+/* -- the end of a step ---------------------------------------------------------------------------------- */
 
 static void remove_it(struct answer *answer);
 
@@ -168,8 +167,7 @@ static void finish(struct answer *answer, const struct err *failure)
         finish_presenting(answer, failure);
 }
 
-/* -- answers that are there at once: http-01 and tls-alpn-01 ------------------------------------------------
- */
+/* -- answers that are there at once: http-01 and tls-alpn-01 -------------------------------------------- */
 
 static bool by_responder(const struct answer *answer)
 {
@@ -259,8 +257,7 @@ static void remove_now(struct answer *answer)
     finish_removing(answer, ok ? NULL : &err);
 }
 
-/* -- hooks --------------------------------------------------------------------------------------------------
- */
+/* -- hooks ---------------------------------------------------------------------------------------------- */
 
 static int challenges_to_come(const struct answer *answer)
 {
@@ -414,9 +411,7 @@ static void step_hook(struct presenter *presenter)
     spawn_result_clear(&result);
 }
 
-/* -- the domain name system
- * -----------------------------------------------------------------------------------
- */
+/* -- the domain name system ----------------------------------------------------------------------------- */
 
 static bool updates_zone(const struct cert_config *config)
 {
@@ -640,8 +635,7 @@ static void present_record(struct answer *answer)
     look_up(answer);
 }
 
-/* -- dns-persist-01: a record that stays --------------------------------------------------------------------
- */
+/* -- dns-persist-01: a record that stays ---------------------------------------------------------------- */
 
 static struct dns_persist wanted_record(const struct answer *answer)
 {
@@ -768,9 +762,7 @@ static void present_standing(struct answer *answer, const char *text)
     ask(answer, &question, on_standing);
 }
 
-/* -- from the keeper
- * ------------------------------------------------------------------------------------------
- */
+/* -- from the keeper ------------------------------------------------------------------------------------ */
 
 static struct answer *answer_new(struct presenter *presenter, const struct presentation *what)
 {
@@ -817,15 +809,12 @@ static void remove_it(struct answer *answer)
     answer->removing = true;
     if (!answer->placed || answer->standing)
         finish_removing(answer, NULL);
-    else if (answer->via == CHALLENGE_VIA_HTTP_HOOK ||
-             !(answer->via == CHALLENGE_VIA_DNS || answer->via == CHALLENGE_VIA_DNS_ACCOUNT)) {
-        if (answer->via == CHALLENGE_VIA_HTTP_HOOK)
-            queue_hook(answer);
-        else
-            remove_now(answer);
-    } else {
+    else if (answer->via == CHALLENGE_VIA_DNS || answer->via == CHALLENGE_VIA_DNS_ACCOUNT)
         place_record(answer);
-    }
+    else if (answer->via == CHALLENGE_VIA_HTTP_HOOK)
+        queue_hook(answer);
+    else
+        remove_now(answer);
 }
 
 static void clean_up(struct answer *answer, bool failed)
@@ -878,9 +867,7 @@ bool presenter_busy(const struct presenter *presenter)
     return false;
 }
 
-/* -- the loop
- * -------------------------------------------------------------------------------------------------
- */
+/* -- the loop ------------------------------------------------------------------------------------------- */
 
 size_t presenter_pollfds(const struct presenter *presenter, struct pollfd *fds)
 {

@@ -60,8 +60,7 @@ int resolver_fd(const struct resolver *resolver)
     return resolver->role.fd;
 }
 
-/* -- asking -------------------------------------------------------------------------------------------------
- */
+/* -- asking --------------------------------------------------------------------------------------------- */
 
 static void encode(const struct dns_question *question, struct msg *msg)
 {
@@ -119,8 +118,7 @@ void resolver_forget(struct resolver *resolver, uint32_t id)
     free(take(resolver, id));
 }
 
-/* -- answers ------------------------------------------------------------------------------------------------
- */
+/* -- answers -------------------------------------------------------------------------------------------- */
 
 static bool parse_caa(const char *line, struct dns_caa *out)
 {

@@ -127,8 +127,7 @@ void role_stop(struct role *role)
     *role = (struct role)ROLE_INIT;
 }
 
-/* -- the prober ---------------------------------------------------------------------------------------------
- */
+/* -- the prober ----------------------------------------------------------------------------------------- */
 
 /* Question and answer cross the socket as they are: flat, of one size each, between two processes of one
  * program. */

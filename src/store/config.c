@@ -122,8 +122,7 @@ bool cert_config_has_challenge(const struct cert_config *config, enum config_cha
     return false;
 }
 
-/* -- reading: what was meant -------------------------------------------------------------------------------
- */
+/* -- reading: what was meant ---------------------------------------------------------------------------- */
 
 /* What people call a thing elsewhere, too far from our word for a spelling check. */
 static const struct {

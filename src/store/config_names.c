@@ -149,8 +149,7 @@ const char *config_ca_dir_name(const char *url, char out[256])
     return out;
 }
 
-/* -- names of certificates and accounts
- * ------------------------------------------------------------------------- */
+/* -- names of certificates and accounts ----------------------------------------------------------------- */
 
 static bool cert_name_char(char c)
 {

@@ -128,8 +128,7 @@ static void make_rdata(enum dns_type type, const char *data, struct buf *rdata)
     }
 }
 
-/* -- servers that answer as told ---------------------------------------------------------------------------
- */
+/* -- servers that answer as told ------------------------------------------------------------------------ */
 
 enum manner {
     GOOD,
@@ -753,8 +752,7 @@ static void assert_text(const char *text, const char *part)
         }                                                                                                    \
     } while (0)
 
-/* -- names and messages, pure
- * -------------------------------------------------------------------------------- */
+/* -- names and messages, pure --------------------------------------------------------------------------- */
 
 static void test_names(void **state)
 {
@@ -857,8 +855,7 @@ static void test_parse(void **state)
         assert_false(dns_wire_parse(packet.data, len, &message));
 }
 
-/* -- where does a record go?
- * ----------------------------------------------------------------------------------- */
+/* -- where does a record go? ---------------------------------------------------------------------------- */
 
 /* Three servers; the world's view (resolver) and the zone's own. */
 static const char *const world[] = {
@@ -1192,8 +1189,7 @@ static void test_many_addresses(void **state)
     assert_false(strlist_has(&result.answer.servers, "0.0.0.0#53"));
 }
 
-/* -- servers of many manners
- * ------------------------------------------------------------------------------------ */
+/* -- servers of many manners ---------------------------------------------------------------------------- */
 
 /* Alone, it gets its answer across all the same. */
 static void test_odd_but_usable(void **state)
@@ -1379,8 +1375,7 @@ static void test_long_values(void **state)
     assert_int_equal(result.answer.values.n, 0);
 }
 
-/* -- everywhere
- * --------------------------------------------------------------------------------------------------- */
+/* -- everywhere ----------------------------------------------------------------------------------------- */
 
 #define CHALLENGE "_acme-challenge.www.example.org"
 
@@ -1589,9 +1584,7 @@ static void test_everywhere_with_a_dead_one(void **state)
     dns_free(dns);
 }
 
-/* -- CAA
- * ----------------------------------------------------------------------------------------------------------
- */
+/* -- CAA ------------------------------------------------------------------------------------------------ */
 
 static void test_caa(void **state)
 {
@@ -1670,8 +1663,7 @@ static void test_caa_step_by_step(void **state)
     assert_text(result.err.text, "circle");
 }
 
-/* -- updates
- * ------------------------------------------------------------------------------------------------------ */
+/* -- updates -------------------------------------------------------------------------------------------- */
 
 static void make_update(struct buf *packet)
 {
@@ -1756,8 +1748,7 @@ static void test_update(void **state)
     assert_list(&result.answer.servers, "127.0.0.12#53");
 }
 
-/* -- the frame
- * ---------------------------------------------------------------------------------------------------- */
+/* -- the frame ------------------------------------------------------------------------------------------ */
 
 static void test_bad_questions(void **state)
 {
@@ -1898,8 +1889,7 @@ static void test_resolv_conf(void **state)
     dns_free(dns);
 }
 
-/* -- setup
- * -------------------------------------------------------------------------------------------------------- */
+/* -- setup ---------------------------------------------------------------------------------------------- */
 
 static bool tell_kernel(const char *path, const char *text)
 {

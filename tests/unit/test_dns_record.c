@@ -98,8 +98,7 @@ static void test_record_value(void **state)
     assert_string_equal(out, "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0");
 }
 
-/* -- dns-persist-01 ---------------------------------------------------------------------------------------
- */
+/* -- dns-persist-01 ------------------------------------------------------------------------------------- */
 
 #define THUMBPRINT "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 #define ACCOUNT "https://ca.example/acct/123"
@@ -311,8 +310,7 @@ static void test_persist_hostile_records(void **state)
     assert_null(strchr(err.text, '\x1b'));
 }
 
-/* -- CAA --------------------------------------------------------------------------------------------------
- */
+/* -- CAA ------------------------------------------------------------------------------------------------ */
 
 static struct strlist letsencrypt;
 

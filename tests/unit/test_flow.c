@@ -76,8 +76,7 @@ static void run_end(struct run *run)
     strlist_clear(&run->failed_names);
 }
 
-/* -- actions as words ---------------------------------------------------------------------------------------
- */
+/* -- actions as words ----------------------------------------------------------------------------------- */
 
 static void book_present(struct run *run, const struct flow_action *action)
 {
@@ -183,8 +182,7 @@ static void step(struct run *run, struct flow_event *event)
     }
 }
 
-/* -- what a CA says -----------------------------------------------------------------------------------------
- */
+/* -- what a CA says ------------------------------------------------------------------------------------- */
 
 #define LONG_ADDRESS "2001:DB8:0:0:0:0:0:1"
 
@@ -355,8 +353,7 @@ static void authorization_body(const struct run *run, int index, const char *kin
     buf_adds(out, "]}");
 }
 
-/* -- events as words ----------------------------------------------------------------------------------------
- */
+/* -- events as words ------------------------------------------------------------------------------------ */
 
 static enum jws_kind awaited_kind(const struct run *run)
 {
@@ -584,8 +581,7 @@ static void run_words(struct run *run, const char *words)
         run_word(run, list.v[i]);
 }
 
-/* -- the table ----------------------------------------------------------------------------------------------
- */
+/* -- the table ------------------------------------------------------------------------------------------ */
 
 /* Ways into states, for names "a.test" alone and "a.test b.test". */
 #define ORDERED "start order=pending "
@@ -1039,8 +1035,7 @@ static void test_abort_after_each_prefix(void **state)
         abort_after(&option_rows[i].row, option_rows[i].options);
 }
 
-/* -- what a person reads ------------------------------------------------------------------------------------
- */
+/* -- what a person reads -------------------------------------------------------------------------------- */
 
 static void test_error_names_all_that_failed(void **state)
 {
@@ -1182,9 +1177,7 @@ static void test_patience_has_an_end(void **state)
     }
 }
 
-/* -- the cases that a client must survive, by number
- * ----------------------------------------------------------
- */
+/* -- the cases that a client must survive, by number ---------------------------------------------------- */
 
 static void expect_words(const char *names, const char *resume, const char *options, const char *words,
                          enum flow_state state, const char *shown)
@@ -1516,9 +1509,7 @@ static void test_crash_before_download(void **state)
     expect_words("a.test", CA "o1", "", "start order=valid error=404", FLOW_FAILED, "remember none, gave up");
 }
 
-/* -- challenges
- * -----------------------------------------------------------------------------------------------
- */
+/* -- challenges ----------------------------------------------------------------------------------------- */
 
 static void test_all_ways_that_failed_are_told(void **state)
 {
@@ -1702,8 +1693,7 @@ static void test_names_of_states_and_requests(void **state)
     assert_string_equal(jws_kind_name((enum jws_kind) - 1), "unknown");
 }
 
-/* -- anything in any order ----------------------------------------------------------------------------------
- */
+/* -- anything in any order ------------------------------------------------------------------------------ */
 
 static uint32_t next_random(uint32_t *seed)
 {

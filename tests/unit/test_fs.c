@@ -104,8 +104,7 @@ static bool in_child(bool (*body)(void), bool drop)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* -- writing ------------------------------------------------------------------------------------------------
- */
+/* -- writing -------------------------------------------------------------------------------------------- */
 
 static void test_modes_whatever_the_umask(void **state)
 {
@@ -268,8 +267,7 @@ static void test_without_permission(void **state)
     assert_int_equal(chmod(root, 0700), 0);
 }
 
-/* -- a full disk --------------------------------------------------------------------------------------------
- */
+/* -- a full disk ---------------------------------------------------------------------------------------- */
 
 enum { EXIT_SKIP = 77 };
 
@@ -330,8 +328,7 @@ static void test_full_disk(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* -- reading ------------------------------------------------------------------------------------------------
- */
+/* -- reading -------------------------------------------------------------------------------------------- */
 
 static void test_read_limits(void **state)
 {
@@ -410,8 +407,7 @@ static void test_no_descriptor_is_left_open(void **state)
     assert_int_equal(before, after);
 }
 
-/* -- directories, links, removal ----------------------------------------------------------------------------
- */
+/* -- directories, links, removal ------------------------------------------------------------------------ */
 
 static void test_mkdirs(void **state)
 {
@@ -537,8 +533,7 @@ static void test_paths(void **state)
     }
 }
 
-/* -- locks --------------------------------------------------------------------------------------------------
- */
+/* -- locks ---------------------------------------------------------------------------------------------- */
 
 /* A process that holds the lock until it is ended; returns when it does. */
 static pid_t holder(const char *path)

@@ -47,8 +47,7 @@ struct server {
 
 static struct server good, misnamed, expired, no_tls, good6 /* at ::1, the same port as `good` */;
 
-/* -- certificates
- * -------------------------------------------------------------------------------------------- */
+/* -- certificates --------------------------------------------------------------------------------------- */
 
 static void add_extension(X509 *cert, int nid, const char *value)
 {
@@ -88,8 +87,7 @@ static void to_pem(X509 *cert, struct buf *out)
     BIO_free(bio);
 }
 
-/* -- the server
- * ---------------------------------------------------------------------------------------------- */
+/* -- the server ----------------------------------------------------------------------------------------- */
 
 static void send_all(SSL *ssl, const void *data, size_t len)
 {
@@ -400,8 +398,7 @@ static int stop_servers(void **state)
     return 0;
 }
 
-/* -- the client
- * ---------------------------------------------------------------------------------------------- */
+/* -- the client ----------------------------------------------------------------------------------------- */
 
 /* What `done` was given, kept. */
 struct outcome {
@@ -750,8 +747,7 @@ static void test_wrong_addresses(void **state)
     expect_failure(url_of(&no_tls, "/ok"), ERR_TLS, NEXT_RETRY_LATER, "handshake");
 }
 
-/* -- many at once
- * -------------------------------------------------------------------------------------------- */
+/* -- many at once --------------------------------------------------------------------------------------- */
 
 struct crowd {
     struct http *http;
@@ -825,8 +821,7 @@ static void test_wait_sees_the_other_descriptor(void **state)
     http_free(http);
 }
 
-/* -- proxies
- * -------------------------------------------------------------------------------------------- */
+/* -- proxies -------------------------------------------------------------------------------------------- */
 
 /* A small proxy of any kind in a child process, which may be told to misbehave. */
 struct proxy {
@@ -1543,8 +1538,7 @@ static void test_proxy_redact(void **state)
     }
 }
 
-/* -- real proxies
- * -------------------------------------------------------------------------------------------- */
+/* -- real proxies --------------------------------------------------------------------------------------- */
 
 static void write_file(const char *dir, const char *name, const char *text, mode_t mode)
 {
@@ -1706,8 +1700,7 @@ static void test_danted(void **state)
     }
 }
 
-/* -- the way
- * -------------------------------------------------------------------------------------------- */
+/* -- the way -------------------------------------------------------------------------------------------- */
 
 static void expect_peer(struct http_options options, const char *host, const char *peer)
 {
@@ -1844,8 +1837,7 @@ static void test_log_has_no_secrets(void **state)
     assert_null(strcasestr(text, "geheim"));
 }
 
-/* -- header lines
- * -------------------------------------------------------------------------------------------- */
+/* -- header lines --------------------------------------------------------------------------------------- */
 
 static void line(struct http_response *response, const char *text)
 {

@@ -193,8 +193,7 @@ static void test_unknown(void **state)
         assert_string_not_equal(msg_name(types[i].type), "unknown");
 }
 
-/* -- strings and values that a well-behaved sender never makes
- * ----------------------------------------------- */
+/* -- strings and values that a well-behaved sender never makes ------------------------------------------ */
 
 static void put(struct buf *out, uint64_t value, int bytes)
 {
@@ -347,8 +346,7 @@ static void test_mutations(void **state)
         }
 }
 
-/* -- over a socket
- * ------------------------------------------------------------------------------------------- */
+/* -- over a socket -------------------------------------------------------------------------------------- */
 
 static void pair(int fds[2])
 {

@@ -33,8 +33,7 @@
 
 enum { PATIENCE_MS = 20 * 1000, MAX_ASKED = 64, MAX_TOLD = 64 };
 
-/* -- the domain name system of the tests ------------------------------------------------------------------
- */
+/* -- the domain name system of the tests ---------------------------------------------------------------- */
 
 struct asked {
     bool open;
@@ -153,8 +152,7 @@ void resolver_wait(struct resolver *resolver, int timeout_ms)
     resolver_receive(resolver);
 }
 
-/* -- the fixture --------------------------------------------------------------------------------------------
- */
+/* -- the fixture ---------------------------------------------------------------------------------------- */
 
 struct told {
     uint32_t order_id;
@@ -397,8 +395,7 @@ static const char *value_of(const char *token)
     return value;
 }
 
-/* -- answers that are there at once -------------------------------------------------------------------------
- */
+/* -- answers that are there at once --------------------------------------------------------------------- */
 
 static void expect_frame(const struct fixture *f, enum msg_type type, const char *token, const char *text)
 {
@@ -577,8 +574,7 @@ static void test_standing_answer_of_the_web_server(void **state)
     assert_true(presenter_idle(f->presenter));
 }
 
-/* -- hooks
- * ---------------------------------------------------------------------------------------------------- */
+/* -- hooks ---------------------------------------------------------------------------------------------- */
 
 static void test_dns_hook(void **state)
 {
@@ -978,8 +974,7 @@ static void test_free_with_a_question_open(void **state)
     assert_false(f->resolver.asked[0].open);
 }
 
-/* -- the domain name system
- * ------------------------------------------------------------------------------------- */
+/* -- the domain name system ----------------------------------------------------------------------------- */
 
 static void test_record_never_seen(void **state)
 {
@@ -1047,8 +1042,7 @@ static void test_name_too_long_for_a_record(void **state)
     assert_true(presenter_idle(f->presenter));
 }
 
-/* -- dynamic update
- * ------------------------------------------------------------------------------------------- */
+/* -- dynamic update ------------------------------------------------------------------------------------- */
 
 static const char tsig_key[] = "key \"tlsup.\" {\n\talgorithm hmac-sha256;\n"
                                "\tsecret \"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=\";\n};\n";
@@ -1209,8 +1203,7 @@ static void test_update_key_that_everybody_reads(void **state)
     assert_true(presenter_idle(f->presenter));
 }
 
-/* -- dns-persist-01
- * ------------------------------------------------------------------------------------------- */
+/* -- dns-persist-01 ------------------------------------------------------------------------------------- */
 
 static void test_persist_draft_1(void **state)
 {

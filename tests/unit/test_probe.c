@@ -35,8 +35,7 @@
 #define PATIENT_MS 20000 /* for what must succeed, on a busy machine too */
 #define SHORT_MS 150     /* for what must run out */
 
-/* -- servers: one connection each, in a thread --------------------------------------------------------------
- */
+/* -- servers: one connection each, in a thread ---------------------------------------------------------- */
 
 struct server {
     int listener;
@@ -215,8 +214,7 @@ static void server_stop(struct server *server)
     server->tls = NULL;
 }
 
-/* -- a certificate of the moment
- * ------------------------------------------------------------------------------ */
+/* -- a certificate of the moment ------------------------------------------------------------------------ */
 
 static X509 *new_certificate(EVP_PKEY *key)
 {
@@ -291,8 +289,7 @@ static void says(const struct err *err, enum err_code code, const char *part)
                  part);
 }
 
-/* -- TLS
- * ------------------------------------------------------------------------------------------------------ */
+/* -- TLS ------------------------------------------------------------------------------------------------ */
 
 static void tls_tells_what_is_served(void **state)
 {
@@ -521,8 +518,7 @@ static void answer_that_stops_in_the_middle(void **state)
     says(&err, ERR_TIMEOUT, "did not finish");
 }
 
-/* -- connecting
- * ------------------------------------------------------------------------------------------------ */
+/* -- connecting ----------------------------------------------------------------------------------------- */
 
 static void refused_port(void **state)
 {
@@ -607,8 +603,7 @@ static void v6_with_brackets_in_host(void **state)
     }
 }
 
-/* -- HTTP
- * ------------------------------------------------------------------------------------------------------ */
+/* -- HTTP ----------------------------------------------------------------------------------------------- */
 
 static void http_answers(void **state)
 {

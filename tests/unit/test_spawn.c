@@ -252,8 +252,7 @@ static void test_find(void **state)
     assert_non_null(strstr(buf_str(&result.output), "tlsup-test-program"));
 }
 
-/* -- time ---------------------------------------------------------------------------------------------------
- */
+/* -- time ----------------------------------------------------------------------------------------------- */
 
 static void test_timeout_kills_the_family(void **state)
 {
@@ -334,8 +333,7 @@ static void test_noisy_daemon(void **state)
     kill((pid_t)strtol(buf_str(&text), NULL, 10), SIGKILL); /* or the closed pipe has ended it */
 }
 
-/* -- without waiting ----------------------------------------------------------------------------------------
- */
+/* -- without waiting ------------------------------------------------------------------------------------ */
 
 static struct spawn *started(const char *script, int64_t timeout_ms)
 {
@@ -484,8 +482,7 @@ static void test_reaped_by_somebody_else(void **state)
     assert_int_not_equal(result.status, 0);
 }
 
-/* -- what we were started with ------------------------------------------------------------------------------
- */
+/* -- what we were started with -------------------------------------------------------------------------- */
 
 /* Started by something that ignores SIGCHLD: a failing program must not look as if it had succeeded. */
 static void test_inherited_sigchld(void **state)

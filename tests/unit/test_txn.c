@@ -44,8 +44,7 @@ const char *__asan_default_options(void)
 #define OWNER "example.org"
 #define LIMIT ((size_t)1 << 20)
 
-/* -- a small machine to work on: etc/ and journal/ below a directory of our own
- * ---------------------------------- */
+/* -- a small machine to work on: etc/ and journal/ below a directory of our own ------------------------- */
 
 struct world {
     char *top;
@@ -279,8 +278,7 @@ static bool says(const struct strlist *messages, const char *part)
     return false;
 }
 
-/* -- staging
- * ---------------------------------------------------------------------------------------------------- */
+/* -- staging -------------------------------------------------------------------------------------------- */
 
 static void staging_writes_nothing(void **state)
 {
@@ -392,8 +390,7 @@ static void refuses_what_is_no_file(void **state)
     assert_int_equal(txn_count(txn), 0);
 }
 
-/* -- the diff
- * --------------------------------------------------------------------------------------------------- */
+/* -- the diff ------------------------------------------------------------------------------------------- */
 
 static void diff_text(const char *a, const char *b, struct buf *out)
 {
@@ -580,8 +577,7 @@ static void merge_takes_both_or_refuses(void **state)
     }
 }
 
-/* -- apply, commit, roll back
- * ------------------------------------------------------------------------------------- */
+/* -- apply, commit, roll back --------------------------------------------------------------------------- */
 
 struct acl_entry {
     uint16_t tag, perm;
@@ -834,8 +830,7 @@ static void the_last_look_sees_an_edit(void **state)
     }
 }
 
-/* -- people who edit at the same time
- * ----------------------------------------------------------------------------- */
+/* -- people who edit at the same time ------------------------------------------------------------------- */
 
 static void edit_between_staging_and_apply_stops_us(void **state)
 {
@@ -955,8 +950,7 @@ static void a_removed_directory_does_not_block_recovery(void **state)
     assert_int_equal(again.kept, 0);
 }
 
-/* -- recovery
- * ----------------------------------------------------------------------------------------------------- */
+/* -- recovery ------------------------------------------------------------------------------------------- */
 
 static void reload_is_owed_until_settled(void **state)
 {
@@ -1138,8 +1132,7 @@ static void strange_things_in_the_journal_directory(void **state)
     assert_false(fs_exists(p(&w, "odd name % \n \xff")));
 }
 
-/* -- undo and prune
- * ------------------------------------------------------------------------------------------------ */
+/* -- undo and prune ------------------------------------------------------------------------------------- */
 
 static void commit_link(const struct world *w, const char *target)
 {
@@ -1323,8 +1316,7 @@ static void list_tells_owners_and_kinds(void **state)
     txn_list_clear(&list);
 }
 
-/* -- file systems that refuse: in a mount namespace of a child's own
- * ------------------------------------------------ */
+/* -- file systems that refuse: in a mount namespace of a child's own ------------------------------------ */
 
 /* Runs `what` in a child with mounts of its own; false when the system does not allow that. */
 static bool in_namespace(void (*what)(struct world *w))
@@ -1533,8 +1525,7 @@ static void no_permission_puts_all_back(void **state)
         skip();
 }
 
-/* -- crashes and failures at every step
- * ---------------------------------------------------------------------------- */
+/* -- crashes and failures at every step ----------------------------------------------------------------- */
 
 #ifdef TEST_HOOKS
 
