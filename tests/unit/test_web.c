@@ -96,7 +96,7 @@ static bool has_text(const char *path, const char *text)
     AUTO_BUF content = BUF_INIT;
     struct err err = ERR_INIT;
     return fs_read(path, 1 << 20, &content, &err) &&
-           memmem(content.data, content.len, text, strlen(text)) != NULL;
+           strstr(buf_str(&content), text) != NULL;
 }
 
 static void wait_text(const char *path, const char *text)
