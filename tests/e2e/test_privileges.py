@@ -38,7 +38,8 @@ class Caught:
         self.keeper = self.process.pid
         self.children = machine.children_of(self.keeper)
         uids = {int(status_of(p)["Uid"].split()[1]): p for p in self.children}
-        self.courier, self.responder, self.prober = (uids.get(USERS[u]) for u in ("tlsup-courier", "tlsup-responder", "tlsup-prober"))
+        self.courier, self.responder, self.prober, self.resolver = (
+            uids.get(USERS[u]) for u in ("tlsup-courier", "tlsup-responder", "tlsup-prober", "tlsup-resolver"))
 
     def finish(self):
         self.ca.release()
@@ -54,8 +55,9 @@ def caught(tlsup, fake_ca, name):
 
 
 def test_each_has_its_own_user(caught):
-    assert caught.courier and caught.responder, [status_of(p)["Uid"] for p in caught.children]
-    for user, pid in (("tlsup-courier", caught.courier), ("tlsup-responder", caught.responder), ("tlsup-prober", caught.prober)):
+    assert caught.courier and caught.responder and caught.resolver, [status_of(p)["Uid"] for p in caught.children]
+    for user, pid in (("tlsup-courier", caught.courier), ("tlsup-responder", caught.responder), ("tlsup-prober", caught.prober),
+                      ("tlsup-resolver", caught.resolver)):
         status = status_of(pid)
         for field in ("Uid", "Gid"):
             assert status[field].split() == [str(USERS[user])] * 4, (user, field, status[field])
@@ -66,13 +68,14 @@ def test_each_has_its_own_user(caught):
 
 
 def test_nothing_can_be_dumped(caught):
-    for pid, hard in ((caught.keeper, r"\w+"), (caught.courier, "0"), (caught.responder, "0"), (caught.prober, "0")):
+    for pid, hard in ((caught.keeper, r"\w+"), (caught.courier, "0"), (caught.responder, "0"), (caught.prober, "0"),
+                      (caught.resolver, "0")):
         limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
         assert re.search(rf"Max core file size\s+0\s+{hard}\s", limits), limits
 
 
 def test_no_descriptor_of_the_store(tlsup, caught):
-    for pid in (caught.courier, caught.responder, caught.prober):
+    for pid in (caught.courier, caught.responder, caught.prober, caught.resolver):
         for number, target in descriptors(pid).items():
             assert not target.startswith((str(tlsup.state), str(tlsup.config))), (pid, number, target)
             assert not target.startswith("/etc/") or target == "/etc/ssl", (pid, number, target)
@@ -140,7 +143,7 @@ def test_no_key_in_a_childs_memory(tlsup, caught):
     text = pki.openssl("pkey", "-in", tlsup.state / "accounts/key.pem", "-noout", "-text").decode()
     number = bytes.fromhex("".join(re.search(r"priv:\s*((?:[0-9a-f]{2}:?\s*)+)", text).group(1).split()).replace(":", ""))[-32:]
     body = "".join((tlsup.state / "accounts/key.pem").read_text().splitlines()[1:-1])[:40].encode()
-    for pid in (caught.courier, caught.responder, caught.prober):
+    for pid in (caught.courier, caught.responder, caught.prober, caught.resolver):
         memory = memory_of(pid)
         assert len(memory) > 100_000
         for form in (number, number[::-1], body):
