@@ -82,8 +82,6 @@ MUST_CHECK bool keeper_open(struct store *store, const struct keeper_options *op
 void keeper_close(struct keeper *keeper); /* NULL is fine */
 /* The thumbprint of the account key, which is made when there is none. Needs no network. */
 MUST_CHECK bool keeper_thumbprint(struct keeper *keeper, char out[KEY_THUMBPRINT_BYTES], struct err *err);
-/* Does the CA's directory advertise renewal information? Asks for the directory when it is not known. */
-MUST_CHECK bool keeper_has_renewal_info(struct keeper *keeper, bool *has, struct err *err);
 
 /* -- the account (keeper_account.c) -- */
 

@@ -449,14 +449,6 @@ bool keeper_directory(struct keeper *keeper, struct err *err)
     return keeper_begin(keeper, err) && keeper_serve(keeper, directory_is_known, err);
 }
 
-bool keeper_has_renewal_info(struct keeper *keeper, bool *has, struct err *err)
-{
-    if (!keeper_directory(keeper, err))
-        return false;
-    *has = keeper->has_renewal_info;
-    return true;
-}
-
 static bool call_is_over(const struct keeper *keeper)
 {
     return keeper->call.over;
