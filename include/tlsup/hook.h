@@ -11,7 +11,7 @@
 #include "tlsup/order.h"
 
 enum hook_contract {
-    HOOK_TLSUP,      /* PROGRAM present|cleanup, all else in TLSUP_... variables; exit status 0 = done, 3 = not this one: another way, else failed */
+    HOOK_TLSUP,      /* PROGRAM present|cleanup, all else in TLSUP_... variables; exit status 0 = done, 3 = not this one, else failed; after both the next way is tried, where there is one */
     HOOK_CERTBOT,    /* authentication and clean-up programs, CERTBOT_... variables */
     HOOK_DEHYDRATED, /* PROGRAM deploy_challenge|clean_challenge DOMAIN TOKENFILE VALUE */
     HOOK_UACME,      /* PROGRAM begin|done|failed TYPE IDENT TOKEN AUTH; an exit status of "begin" other than 0: another way */

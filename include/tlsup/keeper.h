@@ -103,8 +103,9 @@ MUST_CHECK bool keeper_account_import(struct keeper *keeper, const struct key *k
 MUST_CHECK bool keeper_account_update(struct keeper *keeper, const char *email, bool agree_tos, struct account_record *out,
                                       struct err *err);
 MUST_CHECK bool keeper_account_deactivate(struct keeper *keeper, struct err *err);
-/* From the present key to the one saved with store_account_next_save(). After an answer that did not come both are tried. The record has the new thumbprint then. */
-MUST_CHECK bool keeper_account_change_key(struct keeper *keeper, struct account_record *out, struct err *err);
+/* From the present key to the one saved with store_account_next_save(). After an answer that did not come both are tried. The record has the new thumbprint then.
+ * On failure *refused tells whether the CA has said no, and does not know the new key: then nothing hangs on it there. */
+MUST_CHECK bool keeper_account_change_key(struct keeper *keeper, struct account_record *out, bool *refused, struct err *err);
 /* Revoke a certificate by the account, or by its own key. That it is revoked already is success too (*already). `reason` -1 = not said. */
 MUST_CHECK bool keeper_revoke(struct keeper *keeper, const struct buf *cert_der, int reason, const struct key *by_key, bool *already,
                               struct err *err);

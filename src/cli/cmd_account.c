@@ -362,13 +362,49 @@ static void teach_web_servers(struct work *work, const char *thumbprint)
     }
 }
 
+/* Does any account hang on the new key already? In doubt yes. */
+static bool next_key_is_in_use(struct work *work)
+{
+    AUTO_KEY *next = NULL;
+    char thumbprint[KEY_THUMBPRINT_BYTES];
+    struct store_account *accounts = NULL;
+    size_t n = 0;
+    struct err ignored = ERR_INIT;
+    const struct cert_config *config = &work->config;
+    if (!store_account_next_load(work->run.store, config->server, config->account, &next, &ignored) ||
+        !key_thumbprint(next, thumbprint, &ignored) ||
+        !store_accounts(work->run.store, &accounts, &n, &ignored))
+        return true;
+    bool in_use = false;
+    for (size_t i = 0; i < n; i++)
+        in_use |= strcmp(accounts[i].record.thumbprint, thumbprint) == 0;
+    store_accounts_free(accounts);
+    return in_use;
+}
+
+/* The CA has said no: without an account that hangs on it, the new key is only in the way of later runs. */
+static bool change_refused(struct work *work, struct err *err)
+{
+    struct err ignored = ERR_INIT;
+    err->advice[0] = '\0';
+    if (next_key_is_in_use(work) ||
+        !store_account_next_drop(work->run.store, work->config.server, work->config.account, &ignored))
+        return err_advise(
+            err, "another CA has taken the new key: both are kept, and each CA is spoken to with the "
+                 "one it knows; run `tlsup account change-key` again later");
+    return err_advise(err, "the account keeps the key that it has");
+}
+
 static bool change_all(struct work *work, const struct affected *affected, struct err *err)
 {
     struct account_record account = {0};
     char ca[256];
     for (size_t i = 0; i < affected->n; i++) {
         output_step("Changing the account key at %s", config_ca_name(affected->configs[i].server, ca));
-        if (!keeper_account_change_key(affected->keepers[i], &account, err)) {
+        bool refused = false;
+        if (!keeper_account_change_key(affected->keepers[i], &account, &refused, err)) {
+            if (refused)
+                return change_refused(work, err);
             err->advice[0] = '\0'; /* what to do next is our affair, whatever failed below */
             return err_advise(err, "both keys are kept, and each CA is spoken to with the one it knows; run "
                                    "`tlsup account change-key` again to finish it");

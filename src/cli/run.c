@@ -191,7 +191,10 @@ static bool overlay(const struct request *request, struct cert_config *config, s
            replace_path(&config->cleanup_hook, request->cleanup_hook, err) &&
            replace_path(&config->hook_env, request->hook_env, err) &&
            replace_path(&config->dns_update_key, request->dns_update_key, err) &&
-           replace_path(&config->deploy_hook, request->deploy_hook, err);
+           replace_path(&config->deploy_hook, request->deploy_hook, err) &&
+           /* found out now, not at a renewal months from now; one that is configured must not keep a renewal
+              from being had */
+           (request->deploy_hook == NULL || spawn_check_program(config->deploy_hook, false, err));
 }
 
 /* With a request of the user's the names are those in it. */
@@ -299,10 +302,9 @@ static bool is_due(const struct cert_info *info, const struct cert_state *state)
 {
     int64_t now_s = clock_now_s();
     /* a window that reaches to the very end, or beyond it, is no reason to wait until then */
-    if (state->revoked || info->not_after_s - (info->not_after_s - info->not_before_s) / 10 <= now_s)
+    int64_t last_s = info->not_after_s - (info->not_after_s - info->not_before_s) / 10;
+    if (state->revoked || last_s <= now_s)
         return true;
-    int64_t last_s = info->not_after_s - (info->not_after_s - info->not_before_s) /
-                                             10; /* whatever the CA says: not at the last moment */
     if (state->ari.chosen_s != 0 && info->ari_id[0] != '\0' && strcmp(state->ari.cert_id, info->ari_id) == 0)
         return ari_due(state->ari.chosen_s < last_s ? state->ari.chosen_s : last_s, now_s,
                        now_s + next_run_s(info));

@@ -242,11 +242,13 @@ static bool settle_key_change(struct keeper *keeper, struct err *err)
     return !found || take_next_key(keeper, next, err);
 }
 
-bool keeper_account_change_key(struct keeper *keeper, struct account_record *out, struct err *err)
+bool keeper_account_change_key(struct keeper *keeper, struct account_record *out, bool *refused,
+                               struct err *err)
 {
     AUTO_KEY *next = NULL;
     bool found = false;
     char thumbprint[KEY_THUMBPRINT_BYTES];
+    *refused = false;
     if (!store_account_next_load(keeper->store, keeper->ca_url, keeper->account_name, &next, err) ||
         !keeper_load_key(keeper, err) || !load(keeper, err) || !key_thumbprint(next, thumbprint, err))
         return false;
@@ -254,16 +256,18 @@ bool keeper_account_change_key(struct keeper *keeper, struct account_record *out
     if (!done && (!keeper_directory(keeper, err) || !found_with(keeper, next, &found, err)))
         return false;
     if (!done && !found) {
-        struct err refused = ERR_INIT;
+        struct err why = ERR_INIT;
         keeper->call.other_key = next;
         keeper_say(keeper, NULL, "changing the key of the account");
-        bool ok = keeper_call(keeper, JWS_KEY_CHANGE, "", &refused);
+        bool ok = keeper_call(keeper, JWS_KEY_CHANGE, "", &why);
         keeper->call.other_key = NULL;
         /* a refusal, 409 and its Location among them, proves nothing, and the old key goes after this: the
          * account must be found by the new one */
         if (!ok && (!found_with(keeper, next, &found, err) || !found)) {
+            *refused = !err_isset(err) && why.code == ERR_ACME && why.next == NEXT_REFUSED &&
+                       failed_with(&keeper->call.err, "accountDoesNotExist");
             if (!err_isset(err))
-                *err = refused;
+                *err = why;
             return err_context(err, "the key of the account could not be changed");
         }
     }

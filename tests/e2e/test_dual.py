@@ -246,12 +246,12 @@ def test_a_block_changed_by_hand_is_not_overwritten(tlsup, ca, nginx, name):
     """It cannot serve the second certificate, nor lose it: the person decides."""
     path = nginx.site(name)
     nginx.start()
-    for now, then in ((ONE, BOTH), (BOTH, ONE)):
-        enable(tlsup, ca, name, *now)
+    for before, after in ((ONE, BOTH), (BOTH, ONE)):
+        enable(tlsup, ca, name, *before)
         ours, served, version = path.read_text(), net.leaf(name)[0], tlsup.version(name)
         assert "ssl_session_timeout 1d;" in ours
         path.write_text(ours.replace("ssl_session_timeout 1d;", "ssl_session_timeout 2d;"))
-        refused = tlsup("enable", name, *then, *ca.arguments)
+        refused = tlsup("enable", name, *after, *ca.arguments)
         assert refused.status not in (0, None) and "changed by hand" in refused.err, refused
         assert path.read_text() == ours.replace("timeout 1d;", "timeout 2d;")
         assert tlsup.version(name) == version and net.leaf(name)[0] == served

@@ -105,10 +105,35 @@ def test_window_beyond_expiry(tlsup, fake_ca, name):
 def test_a_refused_key_change(tlsup, fake_ca, name):
     tlsup.ok("account", "register", *fake_ca.arguments)
     fake_ca.misbehave("key-change", lambda ca, r: Problem(403, "unauthorized", "no", headers={"Location": ca.account_url(ca.account_of(r))}))
-    assert tlsup("account", "change-key", *fake_ca.arguments[:4], "-n").status != 0
+    result = tlsup("account", "change-key", *fake_ca.arguments[:4], "-n")
+    assert result.status != 0 and "keeps the key that it has" in result.err, result
+    assert not list(tlsup.state.rglob("key-next*")), "nothing hangs on it, and every later run would ask about it"
     fake_ca.behave()
     fake_ca.strict_signatures = True
-    tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
+    result = tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
+    assert "was cut" not in result.text, result
+    tlsup.ok("account", "change-key", *fake_ca.arguments[:4], "-n")
+    tlsup.ok("renew", name, "--force-renewal")
+
+
+def test_a_key_change_that_one_of_two_cas_refuses(tlsup, fake_ca, second_ca, name):
+    """The other has taken it: both keys are kept, and each CA goes on with the one it knows."""
+    ours = ["--ca-bundle", str(fake_ca.bundle), "-n"]
+    for ca in (fake_ca, second_ca):
+        tlsup.ok("account", "register", "--agree-tos", "--server", ca.url, *ours)
+    last = max((fake_ca, second_ca), key=lambda ca: ca.url)  # accounts are gone through in this order
+    last.misbehave("key-change", lambda *_: Problem(403, "unauthorized", "no"))
+    result = tlsup("account", "change-key", "--server", fake_ca.url, *ours)
+    assert result.status != 0 and "both are kept" in result.err, result
+    assert list(tlsup.state.rglob("key-next*"))
+    for ca in (fake_ca, second_ca):
+        ca.strict_signatures = True
+        tlsup.ok("issue", f"{ca.port}.{name}", "--standalone", "--agree-tos", "--server", ca.url, *ours)
+    last.behave()
+    tlsup.ok("account", "change-key", "--server", fake_ca.url, *ours)
+    assert not list(tlsup.state.rglob("key-next*"))
+    for ca in (fake_ca, second_ca):
+        tlsup.ok("renew", f"{ca.port}.{name}", "--force-renewal")
 
 
 def test_deactivated_elsewhere(tlsup, fake_ca, name):
