@@ -29,9 +29,5 @@ MUST_CHECK bool jws_external_account(const struct key *account_key, const char *
  * "oldKey":...}, no nonce. It is the payload of the outer one. */
 MUST_CHECK bool jws_key_change(const struct key *new_key, const struct key *old_key, const char *url,
                                const char *account_url, struct buf *out, struct err *err);
-/* Append token || '.' || thumbprint (RFC 8555 section 8.1). The token must already have passed
- * b64url_valid(). */
-MUST_CHECK bool jws_key_authorization(const struct key *key, const char *token, struct buf *out,
-                                      struct err *err);
 
 #endif

@@ -24,7 +24,7 @@ enum msg_type {
     MSG_NOT_PRESENTED, /* id: the order; number: index; err */
     MSG_CANCEL,        /* id: the order; err */
     /* courier -> keeper */
-    MSG_CA_HAS,        /* body: what the directory says, "word value" lines: profile, caa, issuer, hash-prefix, website, and key-change, revoke, renewal-info where it has them. Before: */
+    MSG_CA_HAS,        /* body: what the directory says, "word value" lines: profile, caa, hash-prefix, website, and key-change, revoke, renewal-info where it has them. Before: */
     MSG_DIRECTORY,     /* body: the document when it was fetched now, else empty; url: newAccount; text: terms of service or ""; number: external account required */
     MSG_CALLED,        /* id: the call, which the CA has granted; number: the HTTP status; url: Location or ""; text: the "status" member of the answer or "" */
     MSG_CALL_FAILED,   /* id: the call; err; url: Location or "" (a key change answered 409) */

@@ -207,16 +207,3 @@ bool jws_key_change(const struct key *new_key, const struct key *old_key, const 
                        "the account URL is not UTF-8 text and cannot be signed");
     return jws_sign(new_key, &header, payload, strlen(payload), out, err);
 }
-
-bool jws_key_authorization(const struct key *key, const char *token, struct buf *out, struct err *err)
-{
-    char thumbprint[KEY_THUMBPRINT_BYTES];
-
-    if (!b64url_valid(token, SIZE_MAX))
-        return err_set(err, ERR_INTERNAL, NEXT_NONE, token,
-                       "a challenge token that is not base64url was not refused earlier");
-    if (!key_thumbprint(key, thumbprint, err))
-        return false;
-    buf_addf(out, "%s.%s", token, thumbprint);
-    return true;
-}

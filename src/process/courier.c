@@ -78,7 +78,6 @@ static void tell_what_it_has(struct courier *courier)
     struct directory *directory = &courier->directory;
     add_words(&msg.body, "profile", &directory->profiles);
     add_words(&msg.body, "caa", &directory->caa_identities);
-    add_words(&msg.body, "issuer", &directory->issuer_names);
     const struct {
         const char *word, *value;
     } rows[] = {{"hash-prefix", directory->account_hash_prefix},

@@ -84,7 +84,6 @@ void keeper_close(struct keeper *keeper)
     key_free(keeper->account_key);
     strlist_clear(&keeper->profiles);
     strlist_clear(&keeper->caa);
-    strlist_clear(&keeper->issuers);
     buf_clear(&keeper->ca_pem);
     free(keeper->ca_url);
     free(keeper->account_name);
@@ -257,9 +256,7 @@ static void on_ca_has(struct keeper *keeper, const struct msg *msg)
         *value++ = '\0';
         printable(value);
         struct strlist *list = strcmp(lines.v[i], "profile") == 0  ? &keeper->profiles
-                               : strcmp(lines.v[i], "caa") == 0    ? &keeper->caa
-                               : strcmp(lines.v[i], "issuer") == 0 ? &keeper->issuers
-                                                                   : NULL;
+                               : strcmp(lines.v[i], "caa") == 0 ? &keeper->caa : NULL;
         if (list != NULL)
             strlist_add(list, value);
         else if (strcmp(lines.v[i], "hash-prefix") == 0)

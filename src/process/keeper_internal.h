@@ -45,7 +45,7 @@ struct keeper {
     bool directory_known;
     char terms[URL_MAX_BYTES];
     bool external_account_required;
-    struct strlist profiles, caa, issuers;
+    struct strlist profiles, caa;
     char hash_prefix[256];
     bool has_renewal_info;
     /* credentials fetched for an e-mail address */

@@ -659,3 +659,15 @@ def test_wrong_words(tlsup, dns_ca, server, script, name):
         result = tlsup("issue", name, *words, *dns_ca.arguments)
         assert result.status == 2 and re.search(says, result.err), result
     assert len(dns_ca.requests()) == since
+
+
+def test_deploy_hook_that_others_may_change_is_refused_at_once(tlsup, fake_ca, name, tmp_path):
+    """It would run as root at a renewal months from now: said before the CA is asked for anything."""
+    hook = tmp_path / "deploy"
+    hook.write_text("#!/bin/sh\nexit 0\n")
+    hook.chmod(0o777)
+    result = tlsup("issue", name, "--standalone", "--deploy-hook", hook, *fake_ca.arguments)
+    assert result.status != 0 and "others may write" in result.err and "chmod" in result.err, result
+    assert not fake_ca.requests("order"), result
+    hook.chmod(0o755)
+    tlsup.ok("issue", name, "--standalone", "--deploy-hook", hook, *fake_ca.arguments)

@@ -1265,24 +1265,6 @@ static void key_change_of_every_pair(void **state)
     assert_int_equal(jws.len, 0);
 }
 
-static void key_authorization(void **state)
-{
-    (void)state;
-    static const char token[] = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
-    char thumbprint[KEY_THUMBPRINT_BYTES];
-    AUTO_BUF out = BUF_INIT;
-    AUTO_BUF expected = BUF_INIT;
-    struct err err = ERR_INIT;
-    assert_true(jws_key_authorization(p256, token, &out, &err));
-    assert_true(key_thumbprint(p256, thumbprint, &err));
-    buf_addf(&expected, "%s.%s", token, thumbprint);
-    assert_string_equal(out.data, expected.data);
-    buf_reset(&out);
-    assert_false(jws_key_authorization(p256, "../x", &out, &err));
-    assert_int_equal(err.code, ERR_INTERNAL);
-    assert_int_equal(out.len, 0);
-}
-
 /* -- requests ---------------------------------------------------------------------------------- */
 
 static struct strlist list_of(const char *words)
@@ -2599,7 +2581,6 @@ int main(void)
         cmocka_unit_test(mac_keys_as_people_paste_them),
         cmocka_unit_test(bindings_that_cannot_be),
         cmocka_unit_test(key_change_of_every_pair),
-        cmocka_unit_test(key_authorization),
         cmocka_unit_test(csr_of_every_key_type),
         cmocka_unit_test(csr_with_a_hundred_names),
         cmocka_unit_test(names_that_no_request_may_carry),
