@@ -392,7 +392,8 @@ static bool change_refused(struct work *work, struct err *err)
         return err_advise(
             err, "another CA has taken the new key: both are kept, and each CA is spoken to with the "
                  "one it knows; run `tlsup account change-key` again later");
-    return err_advise(err, "the account keeps the key that it has");
+    return err_advise(
+        err, "the account keeps the key that it has; `tlsup account change-key` tries another new one");
 }
 
 static bool change_all(struct work *work, const struct affected *affected, struct err *err)
