@@ -39,6 +39,9 @@
  *   timeout      = 120                             seconds for one request to the CA
  *   install      = nginx | apache | none
  *   redirect     = yes | no                        http to https
+ *   hsts         = yes | no | 180d                 Strict-Transport-Security on https answers; "yes" is CONFIG_HSTS_S
+ *   tls-profile  = intermediate | modern | old     Mozilla's guideline, for TLS settings that the site does not have
+ *   nginx-conf, nginx-bin, apache-conf, apache-ctl = /path     where the web server is, when it is not where it usually is
  *   deploy-hook  = /path/program                   run after each renewal, no shell, no arguments
  *
  * Keys whose value is a path or a free text also take "none", which undoes a default.
@@ -110,6 +113,9 @@ struct cert_config {
     int timeout_s;
     enum web_kind install; /* WEB_NONE = stored only */
     bool redirect;
+    int64_t hsts_s;        /* 0 = none */
+    enum web_tls_profile tls_profile;
+    char *nginx_conf, *nginx_bin, *apache_conf, *apache_ctl; /* NULL = found */
     char *deploy_hook;
 };
 
@@ -121,6 +127,8 @@ MUST_CHECK bool cert_config_check(const struct cert_config *config, struct err *
 void cert_config_clear(struct cert_config *config);
 void cert_config_copy(struct cert_config *to, const struct cert_config *from); /* clears `to` first */
 bool cert_config_same(const struct cert_config *a, const struct cert_config *b); /* every key; the certificate's name aside */
+
+#define CONFIG_HSTS_S (INT64_C(2) * 365 * 86400)
 
 #define CONFIG_FILE_BYTES ((size_t)256 * 1024)
 #define CONFIG_LINE_BYTES ((size_t)64 * 1024)

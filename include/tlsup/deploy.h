@@ -19,13 +19,14 @@ typedef void deploy_progress_fn(void *ctx, const char *text);
  * everything done. The store is open for writing. */
 MUST_CHECK bool deploy_recover(struct store *store, struct strlist *messages, struct err *err);
 
-/* Find the web server (WEB_NONE = whichever there is), see that its configuration passes its own test before anything is touched, that
+/* Find the web server (WEB_NONE = whichever there is; `hints` NULL = none), see that its configuration passes its own test before anything is touched, that
  * port 443 is free or its own, and read its sites. */
-MUST_CHECK bool deploy_open(struct store *store, enum web_kind wanted, deploy_progress_fn *progress, void *ctx,
-                            struct deploy **out, struct err *err);
+MUST_CHECK bool deploy_open(struct store *store, enum web_kind wanted, const struct web_hints *hints, deploy_progress_fn *progress,
+                            void *ctx, struct deploy **out, struct err *err);
 /* Rolls back what deploy_challenge() did, unless deploy_keep() came before. NULL is fine. */
 void deploy_close(struct deploy *deploy);
 const struct web *deploy_web(const struct deploy *deploy);
+const struct sites *deploy_sites(const struct deploy *deploy);
 /* Does the web server itself listen on port 80? When not, challenges are answered by our own responder. */
 bool deploy_listens_on_80(const struct deploy *deploy);
 
@@ -37,16 +38,21 @@ MUST_CHECK bool deploy_challenge(struct deploy *deploy, const char *cert_name, c
 /* What deploy_challenge() did stays, whatever comes. */
 MUST_CHECK bool deploy_keep(struct deploy *deploy, struct err *err);
 
-/* Could 443 be turned on for these names? Everything that deploy_certificate() would write is made and dropped: nothing is touched, no version need be there. So that no certificate is asked for that has no
- * place. `dual`: two certificates. */
-MUST_CHECK bool deploy_has_place(struct deploy *deploy, const char *cert_name, const struct strlist *names, bool dual,
-                                 bool redirect, struct err *err);
+/* Could 443 be turned on for the certificate's names? Everything that deploy_certificate() would write is made and dropped: nothing is touched, no version need be there. So that no certificate is
+ * asked for that has no place. The server must see what we see (web_compare()), and every place can be written to. */
+MUST_CHECK bool deploy_has_place(struct deploy *deploy, const struct cert_config *config, struct err *err);
+/* The same, told: a unified diff of every file (appended), and the commands that would be run (appended). With `thumbprint` the answer to challenges is part of it. */
+MUST_CHECK bool deploy_plan(struct deploy *deploy, const struct cert_config *config, const char *thumbprint, struct buf *diff,
+                            struct strlist *commands, struct err *err);
+/* What deploy_undo() would do, told in the same way. */
+MUST_CHECK bool deploy_plan_undo(struct deploy *deploy, const char *cert_name, struct buf *diff, struct strlist *commands,
+                                 struct strlist *messages, struct err *err);
 
-/* Turn 443 on for a certificate's names with the stored `version`, switch `live`, prove; where the version has two certificates (and the certificate's
- * configuration still wants them), with both, each shown to the visitors who can use no other. `redirect`: http to https. `state` (of this certificate) is
+/* Turn 443 on for a certificate's names, as its configuration says (redirect, hsts, tls_profile), with the stored `version`, switch `live`, prove; where the version has two certificates (and the certificate's
+ * configuration still wants them), with both, each shown to the visitors who can use no other. The pages must be answered as before, on every address. `state` (of this certificate) is
  * brought up to date and saved at each step reached; on failure web server and `live` are as before. */
-MUST_CHECK bool deploy_certificate(struct deploy *deploy, const char *cert_name, const struct strlist *names, int version,
-                                   bool redirect, struct cert_state *state, struct err *err);
+MUST_CHECK bool deploy_certificate(struct deploy *deploy, const struct cert_config *config, int version, struct cert_state *state,
+                                   struct err *err);
 
 /* What was proven, for the report: "TLSv1.3 on 127.0.0.1, ::1", of two certificates with " with ECDSA and RSA" behind it. Borrowed. */
 const char *deploy_proof(const struct deploy *deploy);

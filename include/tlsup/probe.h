@@ -20,7 +20,8 @@ struct probe_tls {
 /* Which kind of certificate the visitor can do anything with: a server that has two shows the one that fits. */
 enum probe_kind { PROBE_ANY, PROBE_RSA, PROBE_ECDSA };
 /* One TLS handshake (1.2 or 1.3, ALPN h2 and http/1.1) with `address` (numeric v4 or v6, brackets or not) : `port`, SNI `name` (none when `name` is an IP). The certificate is taken as it is, not verified:
- * the caller compares it. Fails with ERR_NETWORK (nobody listens), ERR_TLS (no handshake: the alert, or what else it looks like), ERR_TIMEOUT. */
+ * the caller compares it. A port that closes at once is asked again as a load balancer would, with a
+ * line of the PROXY protocol first; so in all of these. Fails with ERR_NETWORK (nobody listens), ERR_TLS (no handshake: the alert, or what else it looks like), ERR_TIMEOUT. */
 MUST_CHECK bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out, struct err *err);
 /* The same by a visitor who knows signatures of one kind only. A server without such a certificate ends the handshake: ERR_TLS. */
 MUST_CHECK bool probe_tls_kind(const char *address, int port, const char *name, enum probe_kind kind, int timeout_ms,

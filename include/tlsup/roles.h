@@ -12,6 +12,7 @@
 
 #include <sys/types.h>
 
+#include "tlsup/buf.h"
 #include "tlsup/err.h"
 #include "tlsup/http.h"
 #include "tlsup/probe.h"
@@ -45,6 +46,10 @@ MUST_CHECK bool role_probe_tls(const char *address, int port, const char *name, 
                                struct probe_tls *out, struct err *err);
 MUST_CHECK bool role_probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,
                                 struct probe_http *out, struct err *err);
+/* The addresses of a host, as this system resolves names (/etc/hosts included, search domains not): numeric, IPv4 first, each once, at most ROLE_ADDRESSES_MAX; appended.
+ * A name without any, or that does not exist, is success. ERR_NETWORK when the resolver could not be asked, ERR_TIMEOUT when it said nothing in time. */
+#define ROLE_ADDRESSES_MAX 64
+MUST_CHECK bool role_probe_resolve(const char *name, int timeout_ms, struct strlist *addresses, struct err *err);
 
 /* The children's main loops; they never return. courier.c, responder_role.c, resolver_role.c */
 NORETURN void courier_main(int fd, const struct http_options *options);

@@ -15,12 +15,14 @@ struct spawn_options {
     const char *const *env;      /* NULL-terminated "NAME=value", added to the clean environment, where the same name is replaced; may be NULL */
     const char *dir;             /* working directory, NULL = "/" */
     bool inherit_output;         /* stdout and stderr of the child are ours, nothing is captured */
+    size_t output_limit;         /* bytes kept of the output; 0 = 64 KiB */
+    bool raw_output;             /* the bytes as they came, and of stdout alone: for what is compared, not shown */
 };
 
 struct spawn_result {
     int status;        /* exit status 0..255, or 128 + signal */
     bool timed_out;
-    struct buf output; /* stdout and stderr together, made printable, at most 64 KiB */
+    struct buf output; /* stdout and stderr together, made printable, at most 64 KiB; but see raw_output, output_limit */
 };
 
 /* Run argv[0] (searched in the clean PATH when it has no '/') and wait. The child gets PATH, LANG=C.UTF-8,

@@ -42,6 +42,7 @@ struct cert_state {
     enum deploy_step step;
     int64_t issued_s;
     int64_t verified_s;
+    struct strlist places;     /* "FILE:LINE" of the web server's sites that it was proven in; for people */
     char issued_by[512];       /* the directory URL that issued it */
     char issued_account[512];  /* and the account */
     char replaced_id[128];     /* ARI id of a certificate whose `replaces` has been used */

@@ -7,7 +7,8 @@
  *
  * On disk: JOURNAL/<id>/ with `old-N` and `new-N` contents and `log`, an append-only list of records, each one line with its length and checksum; every record
  * is fsynced before the act it announces. Marks: applying, applied, tested, reloading, verified, committed, undone, settled. A record torn by a crash is ignored.
- * Ids grow with time whatever the clock does. `found-N` is a copy of somebody else's version that a roll-back left alone.
+ * Ids grow with time whatever the clock does. `redo-N/` of an undo are records of other owners
+ * that its commit puts in the place of their former ones. `found-N` is a copy of somebody else's version that a roll-back left alone.
  *
  * Each file write: temporary file, owner, mode, xattrs (ACL and security label among them) copied from the old file, fsync, check that the live file still has the hash it
  * had when staged, rename, fsync of the directory. Symlinks are resolved: their target is edited, the link is kept. The temporary file lies in the journal when that is on the target's device (a web server
@@ -47,6 +48,19 @@ MUST_CHECK bool txn_unlink(struct txn *txn, const char *path, struct err *err);
 /* What a file will hold after this transaction (staged content), or what it holds now. Appends. So that several edits of one file compose. */
 MUST_CHECK bool txn_read(const struct txn *txn, const char *path, size_t limit, struct buf *out, struct err *err);
 size_t txn_count(const struct txn *txn);
+/* The paths of all that is staged, in order, as the caller named them. Appends. */
+void txn_paths(const struct txn *txn, struct strlist *out);
+/* Could it be carried out? Every directory concerned can be written to (not mounted read-only, not immutable, not somebody else's), the journal too. Tells before anything is done; txn_apply()
+ * checks nothing less. ERR_PERMISSION or ERR_IO with the path. */
+MUST_CHECK bool txn_check(const struct txn *txn, struct err *err);
+/* The tree as it will be, names and links included: what is there, with what is staged. `txn` NULL: as it is. So that several edits see each other's new and removed files. */
+bool txn_exists(const struct txn *txn, const char *path); /* lstat: will anything stand there? */
+/* realpath(3), through staged links; NULL = nothing there. The caller frees. */
+char *txn_real(const struct txn *txn, const char *path);
+/* The names in a directory, without "." and "..", sorted by bytes. Appends. */
+MUST_CHECK bool txn_names(const struct txn *txn, const char *dir, struct strlist *names, struct err *err);
+/* glob(3), sorted by bytes; none is fine. Appends. */
+MUST_CHECK bool txn_glob(const struct txn *txn, const char *pattern, struct strlist *paths, struct err *err);
 /* A unified diff (3 lines of context) of everything staged, symlinks as "+link -> target" lines. Appends. */
 void txn_diff(const struct txn *txn, struct buf *out);
 
@@ -96,11 +110,26 @@ struct txn_list {
 MUST_CHECK bool txn_list(const char *journal_dir, const char *owner, struct txn_list *out, struct err *err);
 void txn_list_clear(struct txn_list *list);
 
+/* How an undo makes anew what rests on the edits that it takes back: those of other owners that came after them. */
+struct txn_redo {
+    /* Is it for this undo to touch that owner's edits? False: they are in another web server, or nobody knows what they should be. */
+    bool (*concerns)(void *ctx, const char *owner);
+    /* Stage all that the owner needs, as at its installation, on the tree as `txn` has it (txn_read(), txn_exists() ...). */
+    bool (*edit)(void *ctx, const char *owner, struct txn *txn, struct err *err);
+    void *ctx;
+};
+
 /* Stage into `txn` (fresh from txn_begin(), of the same owner) what takes back all committed transactions of that owner, newest first; then txn_diff() shows it, and
  * txn_apply(), test, reload and txn_commit() do it like any edit; with the commit those transactions count as undone. A file that was changed since by a person or
- * by another owner's edit: our lines are taken out of it where that is clear (three-way merge), else it is left. A link whose former target no longer exists is left. All that was merged or left
- * is in `messages` (appended), one line each. ERR_NOT_FOUND when there is nothing to undo. */
-MUST_CHECK bool txn_undo(struct txn *txn, struct strlist *messages, struct err *err);
+ * by an edit that is not made anew: our lines are taken out of it where that is clear (three-way merge), else it is left. A link whose former target no longer exists is left. All that was merged or left
+ * is in `messages` (appended), one line each. ERR_NOT_FOUND when there is nothing to undo.
+ *
+ * With `redo` (may be NULL): later edits of other owners are taken back too, and made anew one owner after the other, in the order of their installation, on the tree without the edits of this one; only what differs in
+ * the end is staged. With the commit the records of those owners are replaced by the new ones, all at once: later undos find their way in any order. An owner whose edits a person has changed or removed since, or whose `edit`
+ * fails, keeps them as they are. */
+MUST_CHECK bool txn_undo(struct txn *txn, const struct txn_redo *redo, struct strlist *messages, struct err *err);
+/* The owners whose edits an undo has made anew, in that order. Appends. */
+void txn_redone(const struct txn *txn, struct strlist *owners);
 
 /* Remove journals that nothing needs: those undone (unless they hold somebody's version), and, but for the newest `keep`, committed ones that only switched links (a renewal), handing
  * what an undo needs of them to the next newer one. Those that hold file edits stay. `owner` as in txn_list(), but never NULL. */

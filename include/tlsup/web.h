@@ -37,11 +37,12 @@ struct web {
     char unit[64];        /* systemd unit whose MainPID is master_pid ("nginx.service"), "" = none */
 };
 
-/* What a person may know better; NULL members mean: find it. (--nginx-conf and so on.) */
+/* What a person may know better; NULL members mean: find it. All absolute paths. (--nginx-conf and so on.) */
 struct web_hints {
-    const char *bin;
-    const char *conf;
-    const char *ctl;
+    const char *nginx_bin;   /* the program */
+    const char *nginx_conf;  /* its -c */
+    const char *apache_ctl;  /* apachectl, or the program itself */
+    const char *apache_conf; /* its -f */
 };
 
 /* Find the web server to work with. `wanted` WEB_NONE: the one that is running (the owner of port 80 when both run), else the only
@@ -50,10 +51,15 @@ struct web_hints {
 MUST_CHECK bool web_find(enum web_kind wanted, const struct web_hints *hints, struct web *out, struct err *err);
 /* The server's own configuration test. On failure the error's text has the server's own words. */
 MUST_CHECK bool web_test(const struct web *web, struct err *err);
-/* Graceful reload: through systemd when `unit` is set, else by signal to the master; one that is only just starting, which the signal would end, is waited for. Returns when the signal is delivered and the master is still alive
- * shortly after; the proof is the caller's. A stopped server: started through its service manager (systemctl, service, rc-service), never by its binary. Updates
+/* Graceful reload: through systemd when `unit` is set, else by signal to the master; one that is only just starting, which the signal would end, is waited for. Returns when the signal is delivered and the workers of before take no
+ * more connections (or after 3 s); the proof is the caller's, and web_alive() after it. A stopped server: started through its service manager (systemctl, service, rc-service), never by its binary. Updates
  * master_pid. */
 MUST_CHECK bool web_reload(struct web *web, struct err *err);
+/* Does the master that web_reload() told still live? `settle`: watch it for a moment first (600 ms), where no proof has taken that time: Apache ends only a while after a reload that it cannot do.
+ * ERR_WEBSERVER when it ended. A server that did not run is alive. */
+MUST_CHECK bool web_alive(const struct web *web, bool settle, struct err *err);
+/* What a person would type to test and to reload it, for --plan. Appends. */
+void web_commands(const struct web *web, struct strlist *out);
 /* One address that a site listens on. */
 struct site_listen {
     char address[64];  /* "*" (all IPv4), "[::]", "192.0.2.1", "[2001:db8::1]" */
@@ -69,6 +75,7 @@ struct site {
     struct strlist names;         /* lower case, as written: "example.org", "*.example.org", ".example.org", "~regex", "_" */
     struct site_listen *listens;
     size_t n_listens;
+    bool enabled;                 /* false: its file is there, but the server does not read it (web_read_disabled()) */
     bool redirects_only;          /* answers every request with a redirect to https */
     char *root;                   /* document root, "" when none is said */
     char *certificate;            /* certificate file it serves, "" when none */
@@ -86,6 +93,16 @@ struct sites {
 
 /* Read the whole configuration. A file we cannot read or parse is an error that names file and line (never skipped). */
 MUST_CHECK bool web_read(const struct web *web, struct sites *out, struct err *err);
+/* Does the server itself see what web_read() saw? nginx: the files of `nginx -T`, their order and their bytes. Apache: the files of DUMP_INCLUDES, and the virtual hosts of DUMP_VHOSTS with their
+ * addresses, names, file and line. ERR_WEBSERVER naming the first difference: then nothing must be edited, since we would guess. Also fails as web_test() does. */
+MUST_CHECK bool web_compare(const struct web *web, const struct sites *sites, struct err *err);
+/* The sites in files beside those that the server reads: Debian's sites-available and conf-available without a link, for both servers; `enabled` is false in all of them. Files that cannot be
+ * read or parsed are left out. What is said of them is for people; nothing is edited there. No file: success. */
+MUST_CHECK bool web_read_disabled(const struct web *web, const struct sites *sites, struct sites *out, struct err *err);
+/* How a disabled site is enabled: "a2ensite x", "ln -s ... ...". The caller frees. */
+char *web_enable_command(const struct web *web, const struct site *site);
+/* Who else writes this file, by what it says of itself in its first lines: "Ansible", "Puppet", "Chef", "Salt", "cPanel", "Plesk", ... NULL = nobody says so. Static. */
+const char *web_file_manager(const char *data, size_t len);
 void sites_clear(struct sites *sites);
 /* The site that the server itself would choose for `name` on `port` (exact name, wildcard, regex are matched by the server's rules; `explicit_only`
  * leaves out the mere default server). NULL = none. */
@@ -109,8 +126,11 @@ struct web_https {
     const char *second;     /* "rsa" or "ecdsa": fullchain-rsa.pem and privkey-rsa.pem are to be served beside them; NULL = none */
     const char *cert_name;  /* for the markers of our blocks and names of our files */
     bool redirect;          /* http -> https for these names */
+    enum web_tls_profile profile; /* of what we write where nothing is said yet; MODERN and OLD also replace what http level or main server say */
+    long hsts_s;            /* Strict-Transport-Security with this max-age on every https answer, whatever its status; 0 = none. Where the site sends the field already, its own stays */
 };
-/* Stage 443 for the names (facts: section 4). From one pair of files to two, and back: our lines alone change. Composes with edits already staged in the same transaction, through txn_read(). */
+/* Stage 443 for the names (facts: section 4). A doubt about the result that is no reason to refuse (a location whose own add_header drops HSTS; a default server that decides the protocols; a
+ * file that Ansible writes) is a log_warn(). From one pair of files to two, and back: our lines alone change. Composes with edits already staged in the same transaction, through txn_read(). */
 MUST_CHECK bool web_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
                                struct txn *txn, struct err *err);
 /* The numeric addresses of this machine over which the sites for `name` on `port` can be asked: the listen's own address, or loopback for wildcards; at most one v4 and

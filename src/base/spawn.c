@@ -105,6 +105,8 @@ struct spawn {
     int wake_fd;  /* all of them in one, or -1 where the system cannot do that */
     int64_t deadline_ms;
     bool timed_out;
+    bool raw;
+    size_t limit;
     struct buf output;
 };
 
@@ -117,7 +119,7 @@ static void close_fd(int *fd)
 
 /* In the child, between fork and exec: only async-signal-safe calls. Reports errno through `status_fd`. */
 static NORETURN void run_child(const char *path, const char *const *argv, const char *const *env,
-                               const char *dir, int out_fd, int status_fd)
+                               const char *dir, int out_fd, bool apart, int status_fd)
 {
     sigset_t none;
     struct sigaction defaults = {.sa_handler = SIG_DFL};
@@ -129,7 +131,7 @@ static NORETURN void run_child(const char *path, const char *const *argv, const 
     int null_fd = open("/dev/null", O_RDWR);
     int ok = null_fd >= 0 && dup2(null_fd, STDIN_FILENO) >= 0 && chdir(dir) == 0;
     if (ok && out_fd >= 0)
-        ok = dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(out_fd, STDERR_FILENO) >= 0;
+        ok = dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(apart ? null_fd : out_fd, STDERR_FILENO) >= 0;
     if (ok && dup2(status_fd, 3) >= 0) {
         fcntl(3, F_SETFD, FD_CLOEXEC);
         status_fd = 3;
@@ -174,12 +176,12 @@ static bool cannot_run(const char *path, int errnum, struct err *err)
     return err_advise(err, "is it a program, and may it be executed (chmod +x)?");
 }
 
-static pid_t start_child(const char *path, const char *const *argv, const char *const *env, const char *dir,
-                         int out[2], int status[2])
+static pid_t start_child(const char *path, const char *const *argv, const char *const *env,
+                         const struct spawn_options *opt, int out[2], int status[2])
 {
     pid_t pid = fork();
     if (pid == 0)
-        run_child(path, argv, env, dir, out[1], status[1]);
+        run_child(path, argv, env, opt->dir != NULL ? opt->dir : "/", out[1], opt->raw_output, status[1]);
     int saved = errno;
     close_fd(&status[1]);
     close_fd(&out[1]);
@@ -303,12 +305,14 @@ static bool start(const char *const *argv, const struct spawn_options *options, 
         return err_errno(err, saved, path, "cannot make a pipe for %s", path);
     }
     AUTO_FREE const char **env = make_env(opt->env);
-    pid_t pid = start_child(path, argv, env, opt->dir != NULL ? opt->dir : "/", out, status);
+    pid_t pid = start_child(path, argv, env, opt, out, status);
     int fork_errno = errno;
     int child_errno = pid < 0 ? 0 : exec_errno(status[0]);
     close_pair(status);
     if (pid > 0 && child_errno == 0) {
         *made = spawn_new(pid, out[0], deadline_ms);
+        (*made)->raw = opt->raw_output;
+        (*made)->limit = opt->output_limit > 0 ? opt->output_limit : OUTPUT_LIMIT_BYTES;
         return true;
     }
     close_pair(out);
@@ -353,7 +357,7 @@ static void collect(struct spawn *spawn)
             close_fd(&spawn->out_fd);
             return;
         }
-        size_t room = OUTPUT_LIMIT_BYTES - spawn->output.len;
+        size_t room = spawn->limit - spawn->output.len;
         buf_add(&spawn->output, block, (size_t)n < room ? (size_t)n : room);
         taken += (size_t)n;
     }
@@ -367,7 +371,8 @@ static void kill_family(pid_t pid)
 
 static void finish(struct spawn *spawn, struct spawn_result *result)
 {
-    clean_output(&spawn->output);
+    if (!spawn->raw)
+        clean_output(&spawn->output);
     *result = (struct spawn_result){
         .status = reap(spawn->pid), .timed_out = spawn->timed_out, .output = spawn->output};
     spawn->output = (struct buf){0};

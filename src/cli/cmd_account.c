@@ -350,7 +350,7 @@ static void teach_web_servers(struct work *work, const char *thumbprint)
         err_clear(&err);
         if (store_cert_config(work->run.store, names.v[i], &config, &err) && config.install != WEB_NONE &&
             cert_config_has_challenge(&config, CHALLENGE_VIA_WEB_SERVER) &&
-            (!run_deploy(&work->run, config.install, &deploy, &err) ||
+            (!run_deploy(&work->run, config.install, &config, &deploy, &err) ||
              (deploy_listens_on_80(deploy) &&
               (!deploy_challenge(deploy, config.name, &config.names, thumbprint, &token_dir, &err) ||
                !deploy_keep(deploy, &err)))))

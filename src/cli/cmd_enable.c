@@ -190,7 +190,7 @@ static bool work(struct run *run, struct task *task, struct err *err)
     if (run->request->command == COMMAND_ENABLE) {
         output_step("Looking at the web server");
         enum web_kind kind = run->request->web != WEB_NONE ? run->request->web : task->config.install;
-        if (!run_deploy(run, kind, &task->deploy, err))
+        if (!run_deploy(run, kind, &task->config, &task->deploy, err))
             return false;
         const struct web *web = deploy_web(task->deploy);
         task->config.install = web->kind;
@@ -200,8 +200,7 @@ static bool work(struct run *run, struct task *task, struct err *err)
     say_name_changes(run, task);
     if (!decide(run, task, err) ||
         (task->deploy != NULL && task->config.install != WEB_NONE && task->needs_order &&
-         !deploy_has_place(task->deploy, cert_name, &task->config.names, task->config.dual,
-                           task->config.redirect, err)) ||
+         !deploy_has_place(task->deploy, &task->config, err)) ||
         !obtain(run, task, err) || !run_save_config(run, task, err) || !install(run, task, err))
         return false;
     run_record_success(run, cert_name);

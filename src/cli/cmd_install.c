@@ -28,7 +28,7 @@ static bool work(struct run *run, struct task *task, struct err *err)
     }
     enum web_kind kind = request->web != WEB_NONE ? request->web : task->config.install;
     output_step("Switching on https for %s", name);
-    if (!run_deploy(run, kind, &task->deploy, err))
+    if (!run_deploy(run, kind, &task->config, &task->deploy, err))
         return false;
     task->config.install = deploy_web(task->deploy)->kind;
     if (!run_install(run, task, err) || !run_save_config(run, task, err))

@@ -22,7 +22,7 @@ static bool work(struct run *run, struct task *task, struct err *err)
         return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name, "there is no certificate of this name");
     output_step("Putting the web server's configuration back");
     if (!store_live_version(run->store, name, &task->version, err) ||
-        !run_deploy(run, task->config.install, &task->deploy, err) ||
+        !run_deploy(run, task->config.install, &task->config, &task->deploy, err) ||
         !deploy_undo(task->deploy, name, &messages, err))
         return false;
     output_done("The web server's configuration is as it was before %s", name);

@@ -22,6 +22,9 @@ MUST_CHECK bool cmd_account_change_key(const struct request *request, struct err
 MUST_CHECK bool cmd_account_deactivate(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_account_import(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_delete(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_sites(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_check(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_recover(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_undo(const struct request *request, struct err *err);
 
 #endif

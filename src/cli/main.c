@@ -43,6 +43,9 @@ static bool dispatch(const struct request *request, struct err *err)
         [COMMAND_REVOKE] = cmd_revoke,
         [COMMAND_DELETE] = cmd_delete,
         [COMMAND_UNDO] = cmd_undo,
+        [COMMAND_SITES] = cmd_sites,
+        [COMMAND_CHECK] = cmd_check,
+        [COMMAND_RECOVER] = cmd_recover,
     };
     if (request->command == COMMAND_HELP) {
         options_help(request->help_on);

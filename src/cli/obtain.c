@@ -167,7 +167,7 @@ static bool use_web_server(struct run *run, struct task *task, struct err *err)
     if (kind == WEB_NONE && task->deploy == NULL && !port_holder(HTTP_PORT, holder, NULL))
         return need_http(run,
                          err); /* port 80 is free: which web servers might be installed does not matter */
-    if (task->deploy == NULL && !run_deploy(run, kind, &task->deploy, &no_server)) {
+    if (task->deploy == NULL && !run_deploy(run, kind, &task->config, &task->deploy, &no_server)) {
         /* a certificate alone can be had without a web server */
         if (no_server.code != ERR_NOT_FOUND || kind != WEB_NONE) {
             *err = no_server;

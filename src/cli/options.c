@@ -353,9 +353,14 @@ static bool read_names(struct parser *p, size_t rest, struct err *err)
     }
     for (size_t i = 0; i < p->names.n; i++)
         strlist_add(&typed, p->names.v[i]);
+    if (typed.n > 0 && request->all)
+        return usage(p, err, "--all stands in place of names: give one of them");
+    /* enable asks which, where somebody can answer; check looks at all that is held */
+    bool may_be_none = p->command == COMMAND_CHECK || request->all ||
+                       (p->command == COMMAND_ENABLE && !request->non_interactive);
     if (typed.n == 0)
-        return usage(p, err, "for which names? tlsup %s example.org www.example.org",
-                     command_name(p->command));
+        return may_be_none || usage(p, err, "for which names? tlsup %s example.org www.example.org",
+                                    command_name(p->command));
     return name_normalize_list(&typed, &request->names, err);
 }
 
@@ -405,6 +410,7 @@ static bool read_arguments(struct parser *p, size_t rest, struct err *err)
     const struct command_info *info = command_info_of(p->command);
     switch (info->takes) {
     case TAKES_NAMES:
+    case TAKES_ANY_NAMES:
         return read_names(p, rest, err);
     case TAKES_ANY_CERTS:
     case TAKES_SOME_CERTS:
@@ -499,6 +505,10 @@ void request_clear(struct request *request)
                             &request->dns_update_key,
                             &request->dns_update_zone,
                             &request->proxy,
+                            &request->nginx_conf,
+                            &request->nginx_bin,
+                            &request->apache_conf,
+                            &request->apache_ctl,
                             &request->interface,
                             &request->cert_path,
                             &request->key_path};

@@ -6,15 +6,19 @@
 #include <string.h>
 
 static const struct command_info commands[] = {
-    {COMMAND_ENABLE, "enable", "NAME...", TAKES_NAMES, "get a certificate, turn HTTPS on, keep it renewed",
+    {COMMAND_ENABLE, "enable", "[NAME...]", TAKES_NAMES, "get a certificate, turn HTTPS on, keep it renewed",
      "Gets one certificate for all the names, puts it into nginx or Apache, switches port 443 on, proves by "
      "a real handshake that the "
      "certificate is served, and sees to it that it is renewed. If a step fails, the web server is put back "
-     "as it was.",
+     "as it was. Without NAME it "
+     "lists the web server's sites, says which of them lead to this machine, and asks.",
      "  sudo tlsup enable example.org www.example.org\n"
      "  sudo tlsup enable example.org --redirect -m admin@example.org\n"
      "  sudo tlsup enable example.org '*.example.org' --challenge-hook ./dns-hook\n"
-     "  sudo tlsup enable example.org --staging        a rehearsal, with a CA nobody trusts\n"},
+     "  sudo tlsup enable example.org --staging        a rehearsal, with a CA nobody trusts\n"
+     "  sudo tlsup enable example.org --with nginx     on a machine without a web server\n"
+     "  sudo tlsup enable example.org --plan           what would be written and run\n"
+     "  sudo tlsup enable --all --redirect\n"},
     {COMMAND_ISSUE, "issue", "NAME...", TAKES_NAMES, "get a certificate and keep it renewed, no more",
      "Gets one certificate for all the names and stores it, for programs that you point at its files "
      "yourself. The CA's challenge is "
@@ -33,6 +37,25 @@ static const struct command_info commands[] = {
      "every renewal goes there, too.",
      "  sudo tlsup install example.org\n"
      "  sudo tlsup install example.org --apache --redirect\n"},
+    {COMMAND_SITES, "sites", "", TAKES_NOTHING, "the web server's sites, and who owns each name",
+     "Lists what nginx or Apache serves, as the server itself sees it: each site with its names, addresses, "
+     "ports, certificate and place in the configuration; then for each name which site answers on port 80 "
+     "and which on port 443. Sites whose file is there but not enabled are listed, too. Nothing is changed.",
+     "  sudo tlsup sites\n"
+     "  sudo tlsup sites --json\n"},
+    {COMMAND_CHECK, "check", "[NAME...]", TAKES_ANY_NAMES,
+     "would it work? before anything is asked or changed",
+     "Looks at everything that a certificate for the names would need: who holds ports 80 and 443, the web "
+     "server's configuration, the site that the names belong to, whether they lead to this machine, and what "
+     "it can write to. Each finding says what it is, why it matters and what to do. Without NAME the names "
+     "of all certificates are looked at. The exit status is 3 when something would keep it from working.",
+     "  sudo tlsup check example.org www.example.org\n"
+     "  sudo tlsup check --json\n"},
+    {COMMAND_RECOVER, "recover", "", TAKES_NOTHING, "end what an interrupted run has left",
+     "Brings a change of the web server's configuration to an end that a run of tlsup was killed in: what "
+     "was proven stands, everything else is put back. Every command that writes does this first; this one "
+     "is for the time before the web servers start, after a power cut.",
+     "  sudo tlsup recover\n"},
     {COMMAND_RENEW, "renew", "[CERT...]", TAKES_ANY_CERTS, "renew what is due; for a timer or cron",
      "Renews the certificates for which the CA says that it is time, or which have a third of their life "
      "left or less, puts the new ones in "

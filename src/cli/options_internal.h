@@ -21,6 +21,7 @@
 enum takes {
     TAKES_NOTHING,
     TAKES_NAMES,
+    TAKES_ANY_NAMES,
     TAKES_ONE_CERT,
     TAKES_CERT_OR_FILE, /* --cert-path in its place */
     TAKES_SOME_CERTS,
@@ -144,7 +145,7 @@ option_apply_fn apply_nothing, apply_flag, apply_choice, apply_path, apply_file,
     apply_manual_hook, apply_setting, apply_seconds, apply_domains, apply_ip_address, apply_cert_name,
     apply_key_word, apply_server, apply_email, apply_account, apply_secret, apply_eab_kid, apply_eab_alg,
     apply_way, apply_challenge, apply_preferred, apply_webroot, apply_contract, apply_dns_servers,
-    apply_profile, apply_valid_for, apply_instant, apply_proxy, apply_ip_version, apply_reason, apply_web,
+    apply_profile, apply_tls_profile, apply_hsts, apply_with, apply_valid_for, apply_instant, apply_proxy, apply_ip_version, apply_reason, apply_web,
     apply_level;
 /* A certificate as a person names it. */
 MUST_CHECK bool options_add_certificate(struct parser *p, const char *typed, struct err *err);

@@ -18,7 +18,10 @@
 #define ON_CA (ON_NEW | ON_ACCOUNT | REVOKE)
 #define ON_CONNECTION (ON_CA | RENEW)
 #define ON_WEB (ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL))
-#define ON_JSON (ON(COMMAND_STATUS) | ON(COMMAND_ACCOUNT_SHOW) | ON(COMMAND_ACCOUNT_LIST))
+#define ON_LOOK (ON(COMMAND_SITES) | ON(COMMAND_CHECK))
+#define ON_SERVER (ON_NEW | ON(COMMAND_INSTALL) | ON_LOOK)
+#define ON_PLAN (ON_WEB | ON(COMMAND_UNDO))
+#define ON_JSON (ON_LOOK | ON(COMMAND_STATUS) | ON(COMMAND_ACCOUNT_SHOW) | ON(COMMAND_ACCOUNT_LIST))
 
 const char *const option_group_titles[GROUP_COUNT] = {
     [GROUP_NAMES] = "Names",
@@ -217,14 +220,40 @@ static const struct option options[] = {
      apply_file, MEMBER(key_path)},
     {"no-delete-after-revoke", 0, NULL, REVOKE, GROUP_REVOCATION, NULL, apply_nothing, NONE},
 
-    {"nginx", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_WEB,
+    {"nginx", 0, NULL, ON_SERVER, GROUP_WEB,
      "work with nginx; by default the server that runs on port 80 is found", apply_web, NUMBER(WEB_NGINX)},
-    {"apache", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_WEB, "work with Apache", apply_web,
-     NUMBER(WEB_APACHE)},
+    {"apache", 0, NULL, ON_SERVER, GROUP_WEB, "work with Apache", apply_web, NUMBER(WEB_APACHE)},
+    {"all", 0, NULL, ON(COMMAND_ENABLE), GROUP_WEB,
+     "in place of names: every site of the web server that leads to this machine and has no certificate of "
+     "tlsup's yet",
+     apply_flag, MEMBER(all)},
+    {"with", 0, "SERVER", ON(COMMAND_ENABLE), GROUP_WEB,
+     "nginx or apache: install it by this system's package manager where there is no web server", apply_with,
+     NONE},
     {"redirect", 0, NULL, ON_WEB, GROUP_WEB, "send visitors from http to https", apply_choice,
      CHOICE(redirect, CHOICE_YES)},
     {"no-redirect", 0, NULL, ON_WEB, GROUP_WEB, "serve http as before", apply_choice,
      CHOICE(redirect, CHOICE_NO)},
+    {"hsts", 0, NULL, ON_WEB, GROUP_WEB,
+     "tell browsers to come by https alone for two years (Strict-Transport-Security); hard to take back",
+     apply_choice, CHOICE(hsts, CHOICE_YES)},
+    {"hsts-max-age", 0, "TIME", ON_WEB, GROUP_WEB, "the same for another time: 1d to try it, 180d",
+     apply_hsts, NONE},
+    {"no-hsts", 0, NULL, ON_WEB, GROUP_WEB, "do not, or no longer (the default)", apply_choice,
+     CHOICE(hsts, CHOICE_NO)},
+    {"tls-profile", 0, "PROFILE", ON_WEB, GROUP_WEB,
+     "Mozilla's intermediate (the default), modern (TLS 1.3 alone) or old (TLS 1.0 and up)",
+     apply_tls_profile, NONE},
+    {"nginx-conf", 0, "FILE", ON_SERVER, GROUP_WEB, "nginx's main configuration, where it is not found",
+     apply_file, MEMBER(nginx_conf)},
+    {"nginx-bin", 0, "FILE", ON_SERVER, GROUP_WEB, "its program", apply_program, MEMBER(nginx_bin)},
+    {"apache-conf", 0, "FILE", ON_SERVER, GROUP_WEB, "Apache's main configuration, where it is not found",
+     apply_file, MEMBER(apache_conf)},
+    {"apache-ctl", 0, "FILE", ON_SERVER, GROUP_WEB, "apachectl, or the server's program", apply_program,
+     MEMBER(apache_ctl)},
+    {"plan", 0, NULL, ON_PLAN, GROUP_WEB,
+     "show what would be written and run, and change nothing: no certificate is asked for", apply_flag,
+     MEMBER(plan)},
 
     {"force-renewal", 0, NULL, ON_NEW | RENEW, GROUP_RENEWAL, "get a new certificate even if none is due",
      apply_flag, MEMBER(force_renewal)},
@@ -260,6 +289,7 @@ static const struct {
     {"alias", "cert-name"},
     {"test-cert", "staging"},
     {"force", "force-renewal"},
+    {"nginx-ctl", "nginx-bin"},
     {"renew-by-default", "force-renewal"},
     {"keep", "keep-until-expiring"},
     {"renew-hook", "deploy-hook"},
@@ -293,6 +323,15 @@ static const struct {
     {"standalone", "webroot"},
     {"standalone", "webroot-path"},
     {"nginx", "apache"},
+    {"nginx", "apache-conf"},
+    {"nginx", "apache-ctl"},
+    {"apache", "nginx-conf"},
+    {"apache", "nginx-bin"},
+    {"hsts", "no-hsts"},
+    {"hsts-max-age", "no-hsts"},
+    {"all", "domain"},
+    {"all", "cert-name"},
+    {"all", "csr"},
     {"redirect", "no-redirect"},
     {"server", "staging"},
     {"ipv4", "ipv6"},

@@ -70,6 +70,35 @@ bool apply_web(struct parser *p, const struct option *option, const char *value,
     return true;
 }
 
+bool apply_with(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    static const enum web_kind kinds[] = {WEB_NGINX, WEB_APACHE};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        if (strcmp(value, web_kind_name(kinds[i])) == 0) {
+            p->request->with = kinds[i];
+            return true;
+        }
+    return usage(p, err, "--%s: '%s' is neither nginx nor apache", option->name, value);
+}
+
+bool apply_tls_profile(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    if (!try_setting(p, option, "tls-profile", value, err))
+        return false;
+    p->request->has_tls_profile = true;
+    p->request->tls_profile = p->scratch.tls_profile;
+    return true;
+}
+
+bool apply_hsts(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    if (!try_setting(p, option, "hsts", value, err))
+        return false;
+    p->request->hsts_s = p->scratch.hsts_s;
+    p->request->hsts = p->scratch.hsts_s > 0 ? CHOICE_YES : CHOICE_NO;
+    return true;
+}
+
 bool apply_level(struct parser *p, const struct option *option, const char *value, struct err *err)
 {
     (void)value, (void)err;

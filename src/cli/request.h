@@ -26,6 +26,9 @@ enum command {
     COMMAND_REVOKE, /* one certificate, or --cert-path */
     COMMAND_DELETE,
     COMMAND_UNDO,
+    COMMAND_SITES,   /* no argument */
+    COMMAND_CHECK,   /* names, or none for all that is held */
+    COMMAND_RECOVER, /* what a run that was killed has left; before the web servers start */
     COMMAND_HELP, /* `help_on` says on what; COMMAND_NONE = in general */
     COMMAND_VERSION,
     COMMAND_ACCOUNT, /* only as `help_on`: the page on both account commands */
@@ -40,7 +43,7 @@ struct request {
                                  status, …; there --cert-name adds one); install and undo get exactly one,
                                  delete at least one, account none; certificates are valid names of such */
     struct strlist
-        names;        /* enable, issue: arguments and -d values, split at commas, normalised, no duplicates */
+        names;        /* enable, issue, check: arguments and -d values, split at commas, normalised, no duplicates */
     char *config_dir; /* never NULL */
     char *state_dir;  /* never NULL */
     char *server;     /* a directory URL, presets resolved; NULL = not given */
@@ -94,6 +97,14 @@ struct request {
     int reason;        /* --reason unspecified|keyCompromise|…, any case, or its number; -1 = not given */
     enum web_kind web; /* --nginx, --apache; WEB_NONE = not given */
     enum choice redirect;
+    enum choice hsts;
+    int64_t hsts_s; /* --hsts-max-age, with hsts CHOICE_YES */
+    bool has_tls_profile;
+    enum web_tls_profile tls_profile;
+    char *nginx_conf, *nginx_bin, *apache_conf, *apache_ctl;
+    enum web_kind with; /* --with nginx|apache: install it where there is no web server */
+    bool all;           /* enable --all: every site that leads here */
+    bool plan;          /* show what would be done, and do nothing */
     bool agree_tos;
     bool non_interactive; /* -n, or standard input is no terminal */
     bool force_renewal;

@@ -49,8 +49,11 @@ bool run_open(const struct request *request, struct run *run, struct err *err)
 
 void run_close(struct run *run)
 {
-    for (size_t i = 0; i < COUNT_OF(run->deploys); i++)
-        deploy_close(run->deploys[i]);
+    for (size_t i = 0; i < run->n_deploys; i++) {
+        deploy_close(run->deploys[i].deploy);
+        free(run->deploys[i].key);
+    }
+    free(run->deploys);
     run_close_network(run);
     role_stop_prober();
     store_close(run->store);
@@ -173,6 +176,18 @@ void run_overlay_connection(const struct request *request, struct cert_config *c
         config->timeout_s = request->timeout_s;
 }
 
+static void overlay_web(const struct request *request, struct cert_config *config)
+{
+    choose(&config->redirect, request->redirect);
+    if (request->hsts != CHOICE_UNSET)
+        config->hsts_s = request->hsts == CHOICE_NO ? 0
+                         : request->hsts_s > 0      ? request->hsts_s
+                         : config->hsts_s > 0       ? config->hsts_s
+                                                    : CONFIG_HSTS_S;
+    if (request->has_tls_profile)
+        config->tls_profile = request->tls_profile;
+}
+
 static bool overlay(const struct request *request, struct cert_config *config, struct err *err)
 {
     overlay_server(request, config);
@@ -182,7 +197,7 @@ static bool overlay(const struct request *request, struct cert_config *config, s
     overlay_order(request, config);
     overlay_challenge(request, config);
     run_overlay_connection(request, config);
-    choose(&config->redirect, request->redirect);
+    overlay_web(request, config);
     config->agree_tos |= request->agree_tos;
     return replace_path(&config->ca_bundle, request->ca_bundle, err) &&
            replace_path(&config->webroot, request->webroot, err) &&
@@ -191,6 +206,10 @@ static bool overlay(const struct request *request, struct cert_config *config, s
            replace_path(&config->cleanup_hook, request->cleanup_hook, err) &&
            replace_path(&config->hook_env, request->hook_env, err) &&
            replace_path(&config->dns_update_key, request->dns_update_key, err) &&
+           replace_path(&config->nginx_conf, request->nginx_conf, err) &&
+           replace_path(&config->nginx_bin, request->nginx_bin, err) &&
+           replace_path(&config->apache_conf, request->apache_conf, err) &&
+           replace_path(&config->apache_ctl, request->apache_ctl, err) &&
            replace_path(&config->deploy_hook, request->deploy_hook, err) &&
            /* found out now, not at a renewal months from now; one that is configured must not keep a renewal
               from being had */
@@ -263,12 +282,27 @@ static void on_deploy(void *ctx, const char *text)
 
 /* -- web servers ---------------------------------------------------------------------------------------- */
 
-bool run_deploy(struct run *run, enum web_kind kind, struct deploy **out, struct err *err)
+/* One for each server that is named differently. */
+bool run_deploy(struct run *run, enum web_kind kind, const struct cert_config *config, struct deploy **out,
+                struct err *err)
 {
-    if (run->deploys[kind] == NULL &&
-        !deploy_open(run->store, kind, on_deploy, NULL, &run->deploys[kind], err))
+    struct web_hints hints = {.nginx_bin = config->nginx_bin,
+                              .nginx_conf = config->nginx_conf,
+                              .apache_ctl = config->apache_ctl,
+                              .apache_conf = config->apache_conf};
+    AUTO_FREE char *key =
+        mem_fmt("%d %s %s %s %s", (int)kind, hints.nginx_bin ? hints.nginx_bin : "",
+                hints.nginx_conf ? hints.nginx_conf : "", hints.apache_ctl ? hints.apache_ctl : "",
+                hints.apache_conf ? hints.apache_conf : "");
+    for (size_t i = 0; i < run->n_deploys; i++)
+        if (strcmp(run->deploys[i].key, key) == 0) {
+            *out = run->deploys[i].deploy;
+            return true;
+        }
+    if (!deploy_open(run->store, kind, &hints, on_deploy, NULL, out, err))
         return false;
-    *out = run->deploys[kind];
+    run->deploys = mem_resize(run->deploys, run->n_deploys + 1, sizeof *run->deploys);
+    run->deploys[run->n_deploys++] = (struct run_deploy){mem_dup(key), *out};
     return true;
 }
 
@@ -459,9 +493,8 @@ bool run_install(struct run *run, struct task *task, struct err *err)
                   WEB_NONE) /* the standing answer to challenges stays, so that renewals need no edit */
         ok = switch_live(run, task, &state, err) && (task->deploy == NULL || deploy_keep(task->deploy, err));
     else if (ok)
-        ok = (task->deploy != NULL || run_deploy(run, config->install, &task->deploy, err)) &&
-             deploy_certificate(task->deploy, config->name, &config->names, task->version, config->redirect,
-                                &state, err);
+        ok = (task->deploy != NULL || run_deploy(run, config->install, config, &task->deploy, err)) &&
+             deploy_certificate(task->deploy, config, task->version, &state, err);
     if (ok && before != task->version)
         ok = run_hook(run, config, err);
     cert_state_clear(&state);

@@ -13,13 +13,20 @@
 #include "tlsup/deploy.h"
 #include "tlsup/keeper.h"
 
+/* A web server that is open, by how it was asked for. */
+struct run_deploy {
+    char *key;
+    struct deploy *deploy;
+};
+
 struct run {
     const struct request *request;
     struct store *store;
     struct role responder;
     struct responder_sockets sockets; /* listening, until the responder takes them over */
     struct resolver *resolver;
-    struct deploy *deploys[3]; /* by wanted web_kind; [WEB_NONE] = whichever there is */
+    struct run_deploy *deploys;
+    size_t n_deploys;
     struct keeper **keepers;
     char **keeper_identities;
     size_t n_keepers;
@@ -61,7 +68,8 @@ MUST_CHECK bool run_config(struct run *run, const char *cert_name, struct task *
 MUST_CHECK bool run_config_for(struct run *run, const char *cert_name, const struct strlist *names,
                                struct task *task, struct err *err);
 /* The web server of a kind, opened once. Borrowed. */
-MUST_CHECK bool run_deploy(struct run *run, enum web_kind kind, struct deploy **out, struct err *err);
+MUST_CHECK bool run_deploy(struct run *run, enum web_kind kind, const struct cert_config *config, struct deploy **out,
+                           struct err *err);
 /* --proxy and so on. */
 void run_overlay_connection(const struct request *request, struct cert_config *config);
 bool run_version_info(struct run *run, const char *cert_name, int version, int part, struct cert_info *info);

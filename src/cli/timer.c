@@ -16,6 +16,7 @@
 #include "tlsup/buf.h"
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
+#include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/spawn.h"
 
@@ -175,10 +176,11 @@ static void quote_systemd(struct buf *out, const char *word)
     buf_addc(out, '"');
 }
 
-static void add_command(struct buf *out, const char *program, const struct job *job, quote_function quote)
+static void add_command(struct buf *out, const char *program, const char *command, const struct job *job,
+                        quote_function quote)
 {
     quote(out, program);
-    buf_adds(out, " renew -q");
+    buf_addf(out, " %s -q", command);
     if (job->own_config) {
         buf_adds(out, " --config-dir ");
         quote(out, job->config_dir);
@@ -219,7 +221,7 @@ static bool advise_crontab(const struct job *job, struct err *err)
     if (!program_path(program, sizeof program, &ignored))
         snprintf(program, sizeof program, "%s", TLSUP_SBIN_DIR "/tlsup");
     add_crontab_time(&line, random_moment());
-    add_command(&line, program, job, quote_cron);
+    add_command(&line, program, "renew", job, quote_cron);
     return err_advise(err, "to have certificates renewed, add this line with crontab -e:\n      %s",
                       buf_str(&line));
 }
@@ -356,12 +358,39 @@ static void service_text(const char *program, const struct job *job, struct buf 
                          "[Service]\n"
                          "Type=oneshot\n"
                          "ExecStart=");
-    add_command(out, program, job, quote_systemd);
+    add_command(out, program, "renew", job, quote_systemd);
     /* 4: try again later, 5: another run is at it; the next run of the timer sees to both */
     buf_adds(out, "\nSuccessExitStatus=4 5\n"
                   "TimeoutStartSec=6h\n"
                   "Nice=10\n"
                   "IOSchedulingClass=idle\n");
+}
+
+/* After a power cut: before the web servers read what a killed run has left. */
+static void recover_text(const char *program, const struct job *job, struct buf *out)
+{
+    buf_addf(out, MARKER "it ends an interrupted change of the web server's configuration.\n"
+                         "[Unit]\n"
+                         "Description=End an interrupted change of the web server's TLS configuration\n"
+                         "Documentation=man:tlsup(1)\n"
+                         "RequiresMountsFor=");
+    quote_systemd(out, job->state_dir);
+    buf_adds(out, "\nBefore=nginx.service apache2.service httpd.service openresty.service\n"
+                  "ConditionDirectoryNotEmpty=");
+    /* a condition takes its value as it stands, but for specifiers */
+    for (const char *c = job->state_dir; *c != '\0'; c++)
+        buf_addf(out, *c == '%' ? "%%%%" : "%c", *c);
+    buf_adds(out, "/journal\n"
+                  "\n"
+                  "[Service]\n"
+                  "Type=oneshot\n"
+                  "ExecStart=");
+    add_command(out, program, "recover", job, quote_systemd);
+    buf_adds(out, "\nSuccessExitStatus=5\n"
+                  "TimeoutStartSec=2min\n"
+                  "\n"
+                  "[Install]\n"
+                  "WantedBy=multi-user.target\n");
 }
 
 static void timer_text(struct buf *out)
@@ -428,6 +457,39 @@ static bool ensure_units(const struct job *job, bool *changed, struct err *err)
     if ((found_timer == NULL || is_ours(found_timer)) && !put_file(timer_path, &timer, changed, err))
         return false;
     return true;
+}
+
+static bool is_enabled(const char *unit)
+{
+    struct err ignored = ERR_INIT;
+    struct spawn_result result;
+    const char *const arguments[] = {"show", "--property=UnitFileState", unit, NULL};
+    if (!systemctl(arguments, &result, &ignored))
+        return false;
+    AUTO_FREE char *file = property(buf_str(&result.output), "UnitFileState");
+    spawn_result_clear(&result);
+    return file != NULL && strcmp(file, "enabled") == 0;
+}
+
+/* The unit that recovers at the machine's start. */
+static bool ensure_recover(const struct job *job, bool *changed, struct err *err)
+{
+    char program[PATH_BYTES];
+    bool wrote = false;
+    AUTO_BUF text = BUF_INIT;
+    AUTO_FREE char *file = mem_fmt("%s-recover.service", job->name);
+    AUTO_FREE char *found = find_unit(file);
+    if (found == NULL || is_ours(found)) {
+        AUTO_FREE char *dir = at(UNIT_WRITE_DIR);
+        AUTO_FREE char *path = fs_join(dir, file);
+        if (!program_path(program, sizeof program, err) || !fs_mkdirs(dir, 0755, err))
+            return false;
+        recover_text(program, job, &text);
+        if (!put_file(path, &text, &wrote, err) || (wrote && !systemctl_do("daemon-reload", NULL, NULL, err)))
+            return false;
+    }
+    *changed |= wrote;
+    return is_enabled(file) || systemctl_do("enable", NULL, file, err);
 }
 
 /* -- cron -------------------------------------------------------------------------------------------- */
@@ -556,7 +618,7 @@ static bool write_cron_file(const struct job *job, bool *changed, struct err *er
                            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
     add_crontab_time(&text, random_moment());
     buf_adds(&text, "root ");
-    add_command(&text, program, job, quote_cron);
+    add_command(&text, program, "renew", job, quote_cron);
     buf_addc(&text, '\n');
     *changed = true;
     return fs_write(path, text.data, text.len, 0644, err);
@@ -610,6 +672,9 @@ static bool ensure_systemd(const struct job *job, struct timer *out, bool *chang
         err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, unit, "systemd was told to start it, yet it is not active");
         return err_advise(err, "see what keeps it from starting: systemctl status %s", unit);
     }
+    struct err recover = ERR_INIT; /* without it the next run recovers: later, but it does */
+    if (!ensure_recover(job, changed, &recover))
+        log_warn("no unit recovers at the start of the machine: %s", recover.text);
     return drop_cron_file(job, changed, err);
 }
 

@@ -1,5 +1,5 @@
 /*
- * apache.c - the Apache driver: find the server, test it, read its sites.
+ * apache.c - the Apache driver: its sites in the neutral model.
  */
 #include <arpa/inet.h>
 #include <limits.h>
@@ -12,200 +12,12 @@
 #include <unistd.h>
 
 #include "apache_edit.h"
+#include "apache_server.h"
 #include "driver.h"
 #include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/spawn.h"
-
-/* -- find -- */
-
-static const char *const binaries[] = {"/usr/sbin/apache2",       "/usr/sbin/httpd",
-                                       "/usr/local/sbin/httpd",   "/usr/sbin/httpd2",
-                                       "/usr/sbin/httpd-prefork", "/usr/local/apache2/bin/httpd",
-                                       "/opt/local/sbin/httpd",   "/usr/bin/httpd"};
-static const char *const processes[] = {"apache2", "httpd", "httpd2", "httpd-prefork", "httpd-worker", NULL};
-
-/* What `-V` says of itself: the text between the quotes of `-D NAME="..."`. */
-static bool compiled_in(const char *text, const char *name, char *out, size_t size)
-{
-    AUTO_FREE char *key = mem_fmt("-D %s=\"", name);
-    const char *from = strstr(text, key);
-    if (!from)
-        return false;
-    from += strlen(key);
-    snprintf(out, size, "%.*s", (int)strcspn(from, "\"\n"), from);
-    return true;
-}
-
-static bool read_version(const char *text, struct web *out)
-{
-    const char *mark = "Server version: Apache/";
-    const char *from = strstr(text, mark);
-    if (!from)
-        return false;
-    from += strlen(mark);
-    snprintf(out->version, sizeof out->version, "%.*s", (int)strspn(from, "0123456789."), from);
-    int major = 0, minor = 0, patch = 0;
-    if (sscanf(out->version, "%3d.%3d.%3d", &major, &minor, &patch) < 2)
-        return false;
-    out->version_number = major * 1000000 + minor * 1000 + patch;
-    return true;
-}
-
-/* Is this program an Apache? (busybox has an httpd as well.) */
-static bool examine(const char *bin, struct web *out, char root[512], char conf[512])
-{
-    const char *argv[] = {bin, "-V", NULL};
-    struct spawn_result result = {0};
-    struct err ignored = ERR_INIT;
-    bool ok = spawn_run(argv, NULL, &result, &ignored) && read_version(buf_str(&result.output), out);
-    if (ok) {
-        const char *text = buf_str(&result.output);
-        if (!compiled_in(text, "HTTPD_ROOT", root, 512))
-            snprintf(root, 512, "/");
-        if (!compiled_in(text, "SERVER_CONFIG_FILE", conf, 512))
-            snprintf(conf, 512, "conf/httpd.conf");
-        snprintf(out->bin, sizeof out->bin, "%s", bin);
-    }
-    spawn_result_clear(&result);
-    return ok;
-}
-
-/* -d, -f of the running server. */
-static void running_paths(pid_t pid, char *root, char *conf, size_t size)
-{
-    AUTO_FREE char *path = mem_fmt("/proc/%ld/cmdline", (long)pid);
-    FILE *file = pid > 0 ? fopen(path, "re") : NULL;
-    if (!file)
-        return;
-    char *word = NULL;
-    size_t cap = 0;
-    char option = 0;
-    while (getdelim(&word, &cap, '\0', file) > 0) {
-        const char *value = NULL;
-        if (option)
-            value = word;
-        else if (word[0] == '-' && (word[1] == 'd' || word[1] == 'f')) {
-            option = word[1];
-            value = word[2] ? word + 2 : NULL;
-        }
-        if (!value)
-            continue;
-        snprintf(option == 'd' ? root : conf, size, "%s", value);
-        option = 0;
-    }
-    free(word);
-    fclose(file);
-}
-
-static void set_paths(const struct web_hints *hints, const char *root, const char *conf, struct web *out)
-{
-    char prefix[512], file[512];
-    snprintf(prefix, sizeof prefix, "%s", root);
-    snprintf(file, sizeof file, "%s", conf);
-    running_paths(out->master_pid, prefix, file, sizeof file);
-    if (hints && hints->conf) {
-        snprintf(file, sizeof file, "%s", hints->conf);
-        /* A whole configuration elsewhere (Debian: /etc/apache2-NAME) is its own ServerRoot. */
-        const char *base = strrchr(conf, '/');
-        AUTO_FREE char *dir = fs_dirname(hints->conf);
-        if (hints->conf[0] == '/' && !base && strcmp(strrchr(hints->conf, '/') + 1, conf) == 0)
-            snprintf(prefix, sizeof prefix, "%s", dir);
-    }
-    AUTO_FREE char *joined = file[0] == '/' ? mem_dup(file) : fs_join(prefix, file);
-    snprintf(out->conf, sizeof out->conf, "%s", joined);
-    snprintf(out->prefix, sizeof out->prefix, "%s", prefix);
-}
-
-static void set_control(const struct web_hints *hints, struct web *out)
-{
-    const char *base = strrchr(out->bin, '/');
-    AUTO_FREE char *ctl = NULL;
-    if (hints && hints->ctl)
-        ctl = mem_dup(hints->ctl);
-    else if (base && strcmp(base, "/apache2") == 0)
-        ctl = mem_fmt("%sctl", out->bin); /* it knows Debian's envvars */
-    if (ctl && access(ctl, X_OK) == 0)
-        snprintf(out->ctl, sizeof out->ctl, "%s", ctl);
-}
-
-static void set_modules(struct web *out)
-{
-    struct apache_model model = {0};
-    struct err ignored = ERR_INIT;
-    if (!apache_model_read(out, NULL, NULL, NULL, &model, &ignored)) {
-        log_debug("apache: %s", ignored.text);
-        return;
-    }
-    out->has_ssl = apache_tree_has(&model.tree, "ssl_module");
-    out->has_http2 = apache_tree_has(&model.tree, "http2_module");
-    out->has_rewrite = apache_tree_has(&model.tree, "rewrite_module");
-    apache_model_clear(&model);
-}
-
-static bool find(const struct web_hints *hints, struct web *out, struct err *err)
-{
-    struct web web = {.kind = WEB_APACHE};
-    char root[512], conf[512];
-    bool found = false;
-    if (hints && hints->bin) {
-        if (!examine(hints->bin, &web, root, conf)) {
-            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, hints->bin, "%s is not an Apache HTTP Server",
-                    hints->bin);
-            return err_advise(err, "Give the path of the server's own program, such as /usr/sbin/apache2.");
-        }
-        found = true;
-    }
-    for (size_t i = 0; i < COUNT_OF(binaries) && !found; i++)
-        found = access(binaries[i], X_OK) == 0 && examine(binaries[i], &web, root, conf);
-    if (!found)
-        return false;
-    web.master_pid = web_master(processes, NULL);
-    set_paths(hints, root, conf, &web);
-    set_control(hints, &web);
-    set_modules(&web);
-    *out = web;
-    return true;
-}
-
-/* -- test -- */
-
-/* Debian's apache2ctl reads APACHE_CONFDIR/apache2.conf; for any other file the server is asked itself. */
-static bool ctl_fits(const struct web *web)
-{
-    AUTO_FREE char *conf = fs_join(web->prefix, "apache2.conf");
-    return web->ctl[0] && strcmp(conf, web->conf) == 0;
-}
-
-static bool test(const struct web *web, struct err *err)
-{
-    const char *direct[] = {web->bin, "-d", web->prefix, "-f", web->conf, "-t", NULL};
-    const char *through[] = {web->ctl, "-t", NULL};
-    AUTO_STRLIST env = STRLIST_INIT;
-    bool ctl = ctl_fits(web);
-    if (ctl) {
-        AUTO_FREE char *dir = mem_fmt("APACHE_CONFDIR=%s", web->prefix);
-        strlist_add(&env, dir);
-    } else {
-        apache_environment(web, &env);
-    }
-    const char **entries = mem_array(env.n + 1, sizeof *entries);
-    for (size_t i = 0; i < env.n; i++)
-        entries[i] = env.v[i];
-    struct spawn_options options = {.env = entries};
-    struct spawn_result result = {0};
-    bool ok = spawn_run(ctl ? through : direct, &options, &result, err);
-    free(entries);
-    if (ok && (result.status != 0 || result.timed_out)) {
-        ok =
-            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf, "Apache's own configuration test %s:\n%s",
-                    result.timed_out ? "did not end" : "fails", buf_str(&result.output));
-        (void)err_advise(err, "Mend what it names, then see that `%s -t` passes.", ctl ? web->ctl : web->bin);
-    }
-    spawn_result_clear(&result);
-    return ok;
-}
 
 /* -- read -- */
 
@@ -287,6 +99,7 @@ static void add_site(const struct apache_model *model, struct apache_host *host,
     const struct apache_file *file = apache_host_file(model, host);
     site->file = mem_dup(file->path);
     site->line = 1;
+    site->enabled = true;
     if (host->open != APACHE_NONE) {
         const struct apache_node *node = apache_host_node(model, host);
         site->line = node->line;
@@ -322,7 +135,7 @@ static void free_model(void *priv)
 static bool read_sites(const struct web *web, struct sites *out, struct err *err)
 {
     struct apache_model *model = mem_alloc(sizeof *model);
-    if (!apache_model_read(web, NULL, NULL, NULL, model, err)) {
+    if (!apache_model_read(web, NULL, NULL, model, err)) {
         free(model);
         return false;
     }
@@ -337,11 +150,8 @@ static bool read_sites(const struct web *web, struct sites *out, struct err *err
 
 static const struct site *site_of(const struct sites *sites, const struct apache_host *host)
 {
-    for (size_t i = 0; host && i < sites->n; i++) {
-        if (sites->v[i].priv == host)
-            return &sites->v[i];
-    }
-    return NULL;
+    const struct apache_model *model = sites->priv;
+    return host ? &sites->v[host - model->hosts] : NULL; /* they are in the same order */
 }
 
 static const struct site *owner(const struct sites *sites, const char *name, int port, bool explicit_only)
@@ -359,8 +169,8 @@ static const char *const units[] = {"apache2", "httpd", NULL};
 
 const struct web_driver apache_driver = {
     .kind = WEB_APACHE,
-    .find = find,
-    .test = test,
+    .find = apache_find,
+    .test = apache_test,
     .read = read_sites,
     .owner = owner,
     .edit_challenge = apache_edit_challenge,
@@ -368,4 +178,8 @@ const struct web_driver apache_driver = {
     .reload_signal = SIGUSR1,
     .units = units,
     .owner_at = owner_at,
+    .compare = apache_compare,
+    .read_disabled = apache_read_disabled,
+    .enable_command = apache_enable_command,
+    .test_command = apache_test_command,
 };

@@ -683,7 +683,7 @@ static void consider(const struct apache_edit *edit, const struct apache_compani
         AUTO_FREE char *name = mem_fmt("%s%s-tlsup.conf", prefixes[i], safe);
         struct place place = {.dir = dir, .file = name, .include = include, .rank = rank * 2 + (int)i};
         AUTO_FREE char *path = fs_join(dir, name);
-        if (fnmatch(pattern, name, FNM_PERIOD) != 0 || fs_exists(path) ||
+        if (fnmatch(pattern, name, FNM_PERIOD) != 0 || txn_exists(edit->txn, path) ||
             !keeps_defaults(edit, companion, &place, 443) ||
             (has_plain_twin(companion) && !keeps_defaults(edit, companion, &place, 80)))
             continue;

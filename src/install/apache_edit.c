@@ -18,7 +18,6 @@
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
-#define FILE_LIMIT_BYTES (16u << 20)
 #define TOKEN_PATTERN "^/\\.well-known/acme-challenge/[A-Za-z0-9_-]+$"
 #define TOKEN_CAPTURE "^/\\.well-known/acme-challenge/(?<tlsup_token>[A-Za-z0-9_-]+)$"
 #define EXPRESSIONS_SINCE 2004013 /* in ErrorDocument */
@@ -98,35 +97,35 @@ void apache_redirect_rules(struct buf *out, const struct strlist *names)
 void apache_splice(struct apache_edit *edit, size_t file, size_t at, size_t remove, const char *text)
 {
     edit->splices = mem_resize(edit->splices, edit->n_splices + 1, sizeof *edit->splices);
-    edit->splices[edit->n_splices++] =
-        (struct apache_splice){.file = file, .at = at, .remove = remove, .text = mem_dup(text)};
+    edit->splices[edit->n_splices] = (struct apache_splice){
+        .file = file, .at = at, .remove = remove, .order = edit->n_splices, .text = mem_dup(text)};
+    edit->n_splices++;
 }
 
-static bool goes_before(const struct apache_splice *a, const struct apache_splice *b)
+static int order_of(size_t a, size_t b)
 {
-    return a->at != b->at ? a->at < b->at : !a->remove && b->remove;
+    return (a > b) - (a < b);
 }
 
-/* By place; at one place insertions first, in the order in which they were asked for. */
-static void sort_splices(struct apache_edit *edit)
+/* By file and place; at one place insertions first, in the order in which they were asked for. */
+static int by_place(const void *a, const void *b)
 {
-    for (size_t i = 1; i < edit->n_splices; i++) {
-        for (size_t k = i; k > 0 && goes_before(&edit->splices[k], &edit->splices[k - 1]); k--) {
-            struct apache_splice swap = edit->splices[k];
-            edit->splices[k] = edit->splices[k - 1];
-            edit->splices[k - 1] = swap;
-        }
-    }
+    const struct apache_splice *x = a, *y = b;
+    int order = order_of(x->file, y->file);
+    if (order == 0)
+        order = order_of(x->at, y->at);
+    if (order == 0)
+        order = (x->remove > 0) - (y->remove > 0);
+    return order != 0 ? order : order_of(x->order, y->order);
 }
 
-static void splice_file(const struct apache_edit *edit, size_t index, struct buf *out)
+/* The splices of one file, from `first` to before `end`. */
+static void splice_file(const struct apache_edit *edit, size_t first, size_t end, struct buf *out)
 {
-    const struct apache_file *file = edit->model.tree.files[index];
+    const struct apache_file *file = edit->model.tree.files[edit->splices[first].file];
     size_t at = 0;
-    for (size_t i = 0; i < edit->n_splices; i++) {
+    for (size_t i = first; i < end; i++) {
         const struct apache_splice *splice = &edit->splices[i];
-        if (splice->file != index)
-            continue;
         buf_add(out, file->data + at, splice->at - at);
         buf_adds(out, splice->text);
         at = splice->at + splice->remove;
@@ -170,16 +169,14 @@ static bool reseal(const struct apache_file *before, struct buf *text, struct er
 
 bool apache_edit_stage(struct apache_edit *edit, struct err *err)
 {
-    sort_splices(edit);
-    for (size_t f = 0; f < edit->model.tree.n_files; f++) {
-        bool touched = false;
-        for (size_t i = 0; i < edit->n_splices; i++)
-            touched = touched || edit->splices[i].file == f;
-        if (!touched)
-            continue;
-        const struct apache_file *file = edit->model.tree.files[f];
+    if (edit->n_splices)
+        qsort(edit->splices, edit->n_splices, sizeof *edit->splices, by_place);
+    for (size_t first = 0, end; first < edit->n_splices; first = end) {
+        const struct apache_file *file = edit->model.tree.files[edit->splices[first].file];
+        for (end = first; end < edit->n_splices && edit->splices[end].file == edit->splices[first].file;)
+            end++;
         AUTO_BUF text = BUF_INIT;
-        splice_file(edit, f, &text);
+        splice_file(edit, first, end, &text);
         if (!reseal(file, &text, err) ||
             !txn_write(edit->txn, file->path, buf_str(&text), text.len, 0644, err))
             return false;
@@ -195,16 +192,11 @@ void apache_edit_clear(struct apache_edit *edit)
     apache_model_clear(&edit->model);
 }
 
-static bool read_staged(void *context, const char *path, struct buf *out, struct err *err)
-{
-    return txn_read(context, path, FILE_LIMIT_BYTES, out, err);
-}
-
 bool apache_edit_begin(const struct web *web, struct txn *txn, const struct strlist *assume,
                        struct apache_edit *edit, struct err *err)
 {
     *edit = (struct apache_edit){.web = web, .txn = txn};
-    return apache_model_read(web, read_staged, txn, assume, &edit->model, err);
+    return apache_model_read(web, txn, assume, &edit->model, err);
 }
 
 /* -- blocks in a host -- */
@@ -237,7 +229,15 @@ const struct apache_block *apache_spot_block(const struct apache_edit *edit, con
                                              const char *kind, const char *id)
 {
     const struct apache_file *file = edit->model.tree.files[spot->file];
-    for (size_t i = 0; i < file->n_blocks; i++) {
+    size_t low = 0, high = file->n_blocks;
+    while (low < high && spot->open != APACHE_NONE) {
+        size_t middle = (low + high) / 2;
+        if (file->blocks[middle].first < spot->open)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (size_t i = low; i < file->n_blocks && file->blocks[i].first < spot->close; i++) {
         const struct apache_block *block = &file->blocks[i];
         if (file->nodes[block->first].parent == spot->open && strcmp(block->kind, kind) == 0 &&
             (!id || strcmp(block->id, id) == 0))
@@ -411,7 +411,7 @@ static bool link_module(struct apache_edit *edit, const char *enabled, const cha
         AUTO_FREE char *link = mem_fmt("%s/%s.%s", enabled, module, ending);
         AUTO_FREE char *target = mem_fmt("../mods-available/%s.%s", module, ending);
         AUTO_FREE char *available = mem_fmt("%s/%s", enabled, target);
-        if (!fs_exists(link) && fs_exists(available) && !txn_symlink(edit->txn, link, target, err))
+        if (!txn_exists(edit->txn, link) && fs_exists(available) && !txn_symlink(edit->txn, link, target, err))
             return false;
     }
     return true;

@@ -21,6 +21,7 @@ MUST_CHECK bool apache_edit_https(const struct web *web, const struct sites *sit
 
 struct apache_splice {
     size_t file, at, remove;
+    size_t order; /* in which it was asked for */
     char *text;
 };
 

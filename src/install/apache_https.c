@@ -523,21 +523,26 @@ static bool redirect_in_host(struct apache_edit *edit, const struct https_plan *
 static bool plan_redirects(struct apache_edit *edit, const struct https_plan *plan, struct err *err)
 {
     const char *id = plan->https->cert_name;
-    for (size_t i = 0; i < edit->model.n_hosts; i++) {
+    const struct strlist *names = plan->https->names;
+    struct apache_host **owners = mem_array(names->n, sizeof *owners);
+    for (size_t k = 0; plan->https->redirect && k < names->n; k++) {
+        if (!has_plain_twin(plan, names->v[k]) && !sends_back(edit, plan, names->v[k]))
+            owners[k] = apache_owner(&edit->model, names->v[k], 80, false, id);
+    }
+    bool ok = true;
+    for (size_t i = 0; i < edit->model.n_hosts && ok; i++) {
         struct apache_host *host = &edit->model.hosts[i];
         if (host->companion && strcmp(host->companion, id) == 0)
             continue;
-        AUTO_STRLIST names = STRLIST_INIT;
-        for (size_t k = 0; plan->https->redirect && k < plan->https->names->n; k++) {
-            const char *name = plan->https->names->v[k];
-            if (!has_plain_twin(plan, name) && apache_owner(&edit->model, name, 80, false, id) == host &&
-                !sends_back(edit, plan, name))
-                strlist_add(&names, name);
+        AUTO_STRLIST own = STRLIST_INIT;
+        for (size_t k = 0; k < names->n; k++) {
+            if (owners[k] == host)
+                strlist_add(&own, names->v[k]);
         }
-        if (!redirect_in_host(edit, plan, host, &names, err))
-            return false;
+        ok = redirect_in_host(edit, plan, host, &own, err);
     }
-    return true;
+    free(owners);
+    return ok;
 }
 
 /* -- all together -- */

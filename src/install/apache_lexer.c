@@ -279,6 +279,12 @@ static void find_blocks(struct apache_file *file)
             strncmp(file->nodes[i].text, MARK_BEGIN, strlen(MARK_BEGIN)) == 0)
             find_block(file, i);
     }
+    for (size_t i = 0; i < file->n_blocks; i++) {
+        struct apache_block *block = &file->blocks[i];
+        block->around = file->nodes[block->first].block;
+        for (size_t k = block->first; k <= block->last; k++)
+            file->nodes[k].block = i;
+    }
 }
 
 static void add_node(struct apache_file *file, size_t *cap, size_t begin, size_t end, size_t line)
@@ -294,6 +300,7 @@ static void add_node(struct apache_file *file, size_t *cap, size_t begin, size_t
                                                         .line = line,
                                                         .parent = APACHE_NONE,
                                                         .partner = APACHE_NONE,
+                                                        .block = APACHE_NONE,
                                                         .text = text};
 }
 

@@ -15,6 +15,7 @@
 
 #include "tlsup/buf.h"
 #include "tlsup/err.h"
+#include "tlsup/txn.h"
 
 #define APACHE_NONE ((size_t)-1)
 
@@ -29,6 +30,7 @@ struct apache_node {
     size_t line;       /* 1-based, of its first byte */
     size_t parent;     /* the innermost section around it, APACHE_NONE at the top */
     size_t partner;    /* open <-> close */
+    size_t block;      /* the innermost block of ours around it, its markers included, APACHE_NONE */
     char *text;        /* continuations joined, trimmed; NULL for blank lines */
 };
 
@@ -39,6 +41,7 @@ struct apache_node {
 struct apache_block {
     char *kind, *id;
     size_t first, last; /* nodes of the two markers */
+    size_t around;      /* the block that it lies in, APACHE_NONE */
     bool intact;        /* the content still has the hash */
 };
 
@@ -49,7 +52,7 @@ struct apache_file {
     size_t len;
     struct apache_node *nodes;
     size_t n_nodes;
-    struct apache_block *blocks;
+    struct apache_block *blocks; /* in the order of their first nodes */
     size_t n_blocks;
     size_t times; /* how often the walk has read it */
 };
@@ -107,13 +110,15 @@ struct apache_macro {
 
 struct apache_tree {
     /* set by the caller */
-    bool (*read)(void *context, const char *path, struct buf *out, struct err *err);
-    void *read_context;
+    const struct txn *txn; /* the files as they will be after it; NULL: as they are */
     int version_number;
     char *server_root; /* heap */
 
     struct apache_file **files;
     size_t n_files;
+    size_t *index; /* of files by their real path */
+    size_t index_size;
+    struct strlist reads; /* every file that was read, in order and as often, as the server names it */
     struct apache_line *lines;
     size_t n_lines;
     struct strlist modules;  /* names as IfModule knows them, both forms: "ssl_module", "mod_ssl.c" */
@@ -133,6 +138,8 @@ void apache_tree_env(struct apache_tree *tree, const char *name, const char *val
 void apache_tree_module(struct apache_tree *tree, const char *name);
 bool apache_tree_has(const struct apache_tree *tree, const char *module);
 MUST_CHECK bool apache_tree_walk(struct apache_tree *tree, const char *conf, struct err *err);
+/* The file of this real path; APACHE_NONE = it was not read. */
+size_t apache_tree_file(const struct apache_tree *tree, const char *real);
 void apache_tree_clear(struct apache_tree *tree);
 /* ${X} by what is defined now; the caller frees. */
 char *apache_expand(const struct apache_tree *tree, const char *text);

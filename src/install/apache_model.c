@@ -15,8 +15,6 @@
 #include "tlsup/mem.h"
 #include "tlsup/spawn.h"
 
-#define FILE_LIMIT_BYTES (16u << 20)
-
 /* -- small things -- */
 
 static void lower(char *text)
@@ -166,6 +164,11 @@ static void read_proc(pid_t pid, const char *name, struct strlist *out)
     fclose(file);
 }
 
+void apache_command_line(pid_t pid, struct strlist *out)
+{
+    read_proc(pid, "cmdline", out);
+}
+
 void apache_environment(const struct web *web, struct strlist *out)
 {
     AUTO_FREE char *dir = fs_dirname(web->conf);
@@ -182,28 +185,32 @@ void apache_environment(const struct web *web, struct strlist *out)
 
 /* -- reading -- */
 
-static bool read_disk(void *context, const char *path, struct buf *out, struct err *err)
-{
-    (void)context;
-    return fs_read(path, FILE_LIMIT_BYTES, out, err);
-}
-
 /* Modules that are part of the program: `-l` lists their file names. */
-static void static_modules(const struct web *web, struct apache_tree *tree)
+static void list_static_modules(const char *bin, struct strlist *out)
 {
-    const char *argv[] = {web->bin, "-l", NULL};
+    const char *argv[] = {bin, "-l", NULL};
     struct spawn_result result = {0};
     struct err ignored = ERR_INIT;
-    if (spawn_run(argv, NULL, &result, &ignored)) {
-        AUTO_STRLIST words = STRLIST_INIT;
-        strlist_split(&words, buf_str(&result.output), " \t\r\n");
-        for (size_t i = 0; i < words.n; i++) {
-            size_t len = strlen(words.v[i]);
-            if (len > 2 && strcmp(words.v[i] + len - 2, ".c") == 0)
-                apache_tree_module(tree, words.v[i]);
-        }
-    }
+    if (spawn_run(argv, NULL, &result, &ignored))
+        strlist_split(out, buf_str(&result.output), " \t\r\n");
     spawn_result_clear(&result);
+}
+
+static void static_modules(const struct web *web, struct apache_tree *tree)
+{
+    /* A program does not change while we run, and every edit reads the configuration anew. */
+    static char known[sizeof web->bin];
+    static struct strlist words;
+    if (strcmp(known, web->bin) != 0) {
+        strlist_clear(&words);
+        list_static_modules(web->bin, &words);
+        snprintf(known, sizeof known, "%s", web->bin);
+    }
+    for (size_t i = 0; i < words.n; i++) {
+        size_t len = strlen(words.v[i]);
+        if (len > 2 && strcmp(words.v[i] + len - 2, ".c") == 0)
+            apache_tree_module(tree, words.v[i]);
+    }
     static const char *const always[] = {"core.c", "http_core.c", "mod_so.c"};
     for (size_t i = 0; i < COUNT_OF(always); i++)
         apache_tree_module(tree, always[i]);
@@ -243,10 +250,9 @@ static void prepare_tree(const struct web *web, const struct strlist *assume, st
 
 const struct apache_block *apache_block_around(const struct apache_file *file, size_t node, const char *kind)
 {
-    for (size_t i = 0; i < file->n_blocks; i++) {
-        const struct apache_block *block = &file->blocks[i];
-        if (node >= block->first && node <= block->last && (!kind || strcmp(kind, block->kind) == 0))
-            return block;
+    for (size_t i = file->nodes[node].block; i != APACHE_NONE; i = file->blocks[i].around) {
+        if (!kind || strcmp(kind, file->blocks[i].kind) == 0)
+            return &file->blocks[i];
     }
     return NULL;
 }
@@ -345,6 +351,31 @@ static void read_host(struct apache_model *model, size_t open)
     }
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct apache_place *x = a, *y = b;
+    int order = strcmp(x->address, y->address);
+    if (order == 0)
+        order = x->port - y->port;
+    return order != 0 ? order : (x->host > y->host) - (x->host < y->host);
+}
+
+static void list_places(struct apache_model *model)
+{
+    size_t n = 0;
+    for (size_t i = 0; i + 1 < model->n_hosts; i++)
+        n += model->hosts[i].n_addresses;
+    model->places = mem_array(n + 1, sizeof *model->places);
+    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
+        for (size_t k = 0; k < model->hosts[i].n_addresses; k++) {
+            const struct apache_address *at = &model->hosts[i].addresses[k];
+            model->places[model->n_places++] =
+                (struct apache_place){.address = at->address, .port = at->port, .host = i};
+        }
+    }
+    qsort(model->places, model->n_places, sizeof *model->places, by_place);
+}
+
 static void collect(struct apache_model *model)
 {
     const struct apache_tree *tree = &model->tree;
@@ -357,19 +388,46 @@ static void collect(struct apache_model *model)
             if (strcasecmp(line->name, "Listen") == 0)
                 add_listen(model, line);
             host_directive(&main_server, line);
+            if ((model->n_main_lines & (model->n_main_lines - 1)) == 0)
+                model->main_lines = mem_resize(
+                    model->main_lines, model->n_main_lines ? 2 * model->n_main_lines : 1, sizeof *model->main_lines);
+            model->main_lines[model->n_main_lines++] = i;
         }
     }
     *add_host(model, APACHE_NONE) = main_server;
+    list_places(model);
 }
 
-bool apache_model_read(const struct web *web, apache_reader read, void *context, const struct strlist *assume,
+bool apache_model_read(const struct web *web, const struct txn *txn, const struct strlist *assume,
                        struct apache_model *out, struct err *err)
 {
-    struct apache_model model = {0};
-    model.tree.read = read ? read : read_disk;
-    model.tree.read_context = context;
+    struct apache_model model = {.tree.txn = txn};
     prepare_tree(web, assume, &model.tree);
     if (!apache_tree_walk(&model.tree, web->conf, err)) {
+        apache_model_clear(&model);
+        return false;
+    }
+    collect(&model);
+    *out = model;
+    return true;
+}
+
+bool apache_model_read_beside(const struct web *web, const struct apache_model *base, const char *path,
+                              struct apache_model *out, struct err *err)
+{
+    struct apache_model model = {0};
+    struct apache_tree *tree = &model.tree;
+    const struct apache_tree *from = &base->tree;
+    tree->txn = from->txn;
+    tree->server_root = mem_dup(from->server_root);
+    tree->version_number = web->version_number;
+    for (size_t i = 0; i < from->modules.n; i++)
+        apache_tree_module(tree, from->modules.v[i]);
+    for (size_t i = 0; i < from->n_vars; i++)
+        apache_tree_define(tree, from->vars[i].name, from->vars[i].value);
+    for (size_t i = 0; i < from->n_env; i++)
+        apache_tree_env(tree, from->env[i].name, from->env[i].value);
+    if (!apache_tree_walk(tree, path, err)) {
         apache_model_clear(&model);
         return false;
     }
@@ -387,6 +445,8 @@ void apache_model_clear(struct apache_model *model)
     }
     free(model->hosts);
     free(model->listens);
+    free(model->places);
+    free(model->main_lines);
     apache_tree_clear(&model->tree);
     *model = (struct apache_model){0};
 }
@@ -416,7 +476,7 @@ bool apache_host_on(const struct apache_host *host, const char *address, int por
     return false;
 }
 
-static bool alias_matches(const char *alias, const char *name)
+bool apache_alias_matches(const char *alias, const char *name)
 {
     if (!strpbrk(alias, "*?"))
         return strcasecmp(alias, name) == 0;
@@ -435,7 +495,7 @@ bool apache_host_has(const struct apache_host *host, const char *name)
     if (host->server_name && strcasecmp(host->server_name, name) == 0)
         return true;
     for (size_t i = 0; i < host->aliases.n; i++) {
-        if (alias_matches(host->aliases.v[i], name))
+        if (apache_alias_matches(host->aliases.v[i], name))
             return true;
     }
     for (size_t i = 0; i < host->n_addresses; i++) {
@@ -463,18 +523,39 @@ struct group {
     struct apache_host *chosen, *first;
 };
 
+static size_t first_place(const struct apache_model *model, const char *address, int port)
+{
+    size_t low = 0, high = model->n_places;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct apache_place *place = &model->places[middle];
+        int order = strcmp(place->address, address);
+        if (order < 0 || (order == 0 && place->port < port))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static struct group find_group(const struct apache_model *model, const char *name, const char *address,
                                int port, const char *ignore)
 {
     struct group group = {0};
-    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
-        struct apache_host *host = &model->hosts[i];
-        if (is_ignored(host, ignore) || !apache_host_on(host, address, port))
+    for (size_t i = first_place(model, address, port);
+         i < model->n_places && model->places[i].port == port && strcmp(model->places[i].address, address) == 0;
+         i++) {
+        struct apache_host *host = &model->hosts[model->places[i].host];
+        if (is_ignored(host, ignore))
             continue;
         if (!group.first)
             group.first = host;
-        if (!group.chosen && answers_to(model, host, name))
+        if (answers_to(model, host, name)) {
             group.chosen = host;
+            break;
+        }
+        if (!*name)
+            break; /* only the first is asked for */
     }
     return group;
 }
@@ -555,8 +636,15 @@ const struct apache_line *apache_host_line(const struct apache_model *model, con
                                            const char *name)
 {
     size_t from, to;
-    apache_host_span(model, host, &from, &to);
     const struct apache_line *found = NULL;
+    for (size_t i = 0; host->open == APACHE_NONE && i < model->n_main_lines; i++) {
+        const struct apache_line *line = &model->tree.lines[model->main_lines[i]];
+        if (strcasecmp(line->name, name) == 0)
+            found = line;
+    }
+    if (host->open == APACHE_NONE)
+        return found;
+    apache_host_span(model, host, &from, &to);
     for (size_t i = from; i < to; i++) {
         const struct apache_line *line = &model->tree.lines[i];
         if (line->parent == host->open && line->kind == APACHE_DIRECTIVE && strcasecmp(line->name, name) == 0)
@@ -666,14 +754,16 @@ bool apache_redirects(const char *name, const char *args, const char *scheme, st
 {
     static const char *const aliases[] = {"Redirect", "RedirectMatch", "RedirectPermanent", "RedirectTemp"};
     *out = (struct apache_redirect){0};
-    AUTO_STRLIST words = STRLIST_INIT;
-    apache_words(args, &words);
-    if (strcasecmp(name, "RewriteRule") == 0)
-        return rewrite_redirects(&words, scheme, out);
-    bool known = false;
+    bool known = false, rewrite = strcasecmp(name, "RewriteRule") == 0;
     for (size_t i = 0; i < COUNT_OF(aliases); i++)
         known = known || strcasecmp(name, aliases[i]) == 0;
-    if (!known || !words.n || !has_scheme(words.v[words.n - 1], scheme))
+    if (!known && !rewrite)
+        return false;
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(args, &words);
+    if (rewrite)
+        return rewrite_redirects(&words, scheme, out);
+    if (!words.n || !has_scheme(words.v[words.n - 1], scheme))
         return false;
     size_t first = words.n > 1 && is_status(words.v[0]) ? 1 : 0;
     out->everything = first + 1 == words.n || is_everything(words.v[first]);

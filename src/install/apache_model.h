@@ -32,23 +32,37 @@ struct apache_listen {
     bool ours;                /* it lies in a block of ours */
 };
 
+/* A host on one of its addresses. */
+struct apache_place {
+    const char *address;
+    int port;
+    size_t host;
+};
+
 struct apache_model {
     struct apache_tree tree;
     struct apache_host *hosts; /* the main server is the last one */
     size_t n_hosts;            /* the main server counted */
     struct apache_listen *listens;
     size_t n_listens;
+    struct apache_place *places; /* by address, port and order of the hosts */
+    size_t n_places;
+    size_t *main_lines; /* the main server's own directives */
+    size_t n_main_lines;
 };
 
-typedef bool (*apache_reader)(void *context, const char *path, struct buf *out, struct err *err);
-
-/* Read it all through `read` (NULL: from the disk). `assume` (may be NULL) are modules to take as loaded from
+/* Read it all as it will be after `txn` (NULL: as it is). `assume` (may be NULL) are modules to take as loaded from
  * the start. */
-MUST_CHECK bool apache_model_read(const struct web *web, apache_reader read, void *context,
-                                  const struct strlist *assume, struct apache_model *out, struct err *err);
+MUST_CHECK bool apache_model_read(const struct web *web, const struct txn *txn, const struct strlist *assume,
+                                  struct apache_model *out, struct err *err);
+/* One file beside those that the server reads, with the modules and definitions that `base` has in the end. */
+MUST_CHECK bool apache_model_read_beside(const struct web *web, const struct apache_model *base, const char *path,
+                                         struct apache_model *out, struct err *err);
 void apache_model_clear(struct apache_model *model);
 /* The environment with which the server expands ${X}: "NAME=value", appended. */
 void apache_environment(const struct web *web, struct strlist *out);
+/* The words with which a process was started, appended; none for 0. */
+void apache_command_line(pid_t pid, struct strlist *out);
 
 struct apache_host *apache_main(const struct apache_model *model);
 bool apache_listens_on(const struct apache_model *model, int port);
@@ -61,6 +75,8 @@ struct apache_host *apache_owner(const struct apache_model *model, const char *n
                                  bool explicit_only, const char *ignore);
 /* The addresses that hosts name for a port, each once, "*" among them. Appends. */
 void apache_addresses(const struct apache_model *model, int port, const char *ignore, struct strlist *out);
+/* Does a ServerAlias (or ServerName), with its * and ?, stand for the name? */
+bool apache_alias_matches(const char *alias, const char *name);
 bool apache_host_has(const struct apache_host *host, const char *name);
 bool apache_host_on(const struct apache_host *host, const char *address, int port);
 bool apache_host_is_tls(const struct apache_model *model, const struct apache_host *host);

@@ -2,19 +2,19 @@
  * apache_tree.c - the walk through Apache's configuration as the server itself reads it (see apache_lexer.h).
  */
 #include <ctype.h>
-#include <dirent.h>
 #include <fnmatch.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "apache_lexer.h"
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 
 #define INCLUDE_DEPTH_MAX 128 /* the server's own bound */
-#define FILES_MAX 20000
+#define FILES_MAX 100000
+#define FILE_LIMIT_BYTES (64u << 20)
 #define LINES_MAX 4000000
 
 /* -- variables and modules -- */
@@ -157,8 +157,8 @@ static bool if_define(struct apache_tree *tree, const char *word)
 static bool if_file(struct apache_tree *tree, const char *word)
 {
     AUTO_FREE char *path = apache_path(tree, word);
-    struct stat st;
-    return stat(path, &st) == 0;
+    AUTO_FREE char *real = txn_real(tree->txn, path);
+    return real != NULL;
 }
 
 static int version_of(const char *text)
@@ -306,33 +306,14 @@ static size_t add_line(struct walk *walk, enum apache_kind kind, size_t file, si
     return index;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool list_dir(const char *dir, struct strlist *names)
-{
-    DIR *d = opendir(dir);
-    if (!d)
-        return false;
-    for (struct dirent *entry = readdir(d); entry; entry = readdir(d)) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            strlist_add(names, entry->d_name);
-    }
-    closedir(d);
-    if (names->n)
-        qsort(names->v, names->n, sizeof *names->v, by_bytes);
-    return true;
-}
-
 static bool has_wildcard(const char *text)
 {
     return strpbrk(text, "*?[") != NULL;
 }
 
 /* The paths that a pattern stands for, component by component, each level sorted by bytes. */
-static void expand_pattern(const char *base, const char *rest, unsigned depth, struct strlist *out)
+static void expand_pattern(const struct txn *txn, const char *base, const char *rest, unsigned depth,
+                           struct strlist *out)
 {
     while (*rest == '/')
         rest++;
@@ -345,19 +326,20 @@ static void expand_pattern(const char *base, const char *rest, unsigned depth, s
     bool more = rest[len + strspn(rest + len, "/")] != '\0';
     if (!has_wildcard(part)) {
         AUTO_FREE char *path = fs_join(base, part);
-        if (fs_exists(path))
-            expand_pattern(path, rest + len, depth + 1, out);
+        if (txn_exists(txn, path))
+            expand_pattern(txn, path, rest + len, depth + 1, out);
         return;
     }
     AUTO_STRLIST names = STRLIST_INIT;
-    if (!list_dir(base, &names))
+    struct err ignored = ERR_INIT;
+    if (!txn_names(txn, base, &names, &ignored))
         return;
     for (size_t i = 0; i < names.n; i++) {
         if (fnmatch(part, names.v[i], FNM_PERIOD) != 0)
             continue;
         AUTO_FREE char *path = fs_join(base, names.v[i]);
         if (!more || fs_is_dir(path))
-            expand_pattern(path, rest + len, depth + 1, out);
+            expand_pattern(txn, path, rest + len, depth + 1, out);
     }
 }
 
@@ -370,9 +352,8 @@ static bool walk_path(struct walk *walk, const char *path, struct err *err)
         return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path,
                        "directories are nested too deep to include");
     AUTO_STRLIST names = STRLIST_INIT;
-    if (!list_dir(path, &names))
-        return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "the included directory %s cannot be read",
-                       path);
+    if (!txn_names(walk->tree->txn, path, &names, err))
+        return err_context(err, "reading Apache's configuration");
     walk->depth++;
     bool ok = true;
     for (size_t i = 0; i < names.n && ok; i++) {
@@ -395,8 +376,8 @@ static bool walk_include(struct walk *walk, size_t line, bool optional, struct e
     AUTO_FREE char *path = apache_path(tree, pattern);
     AUTO_STRLIST paths = STRLIST_INIT;
     if (has_wildcard(path))
-        expand_pattern("/", path, 0, &paths);
-    else if (!optional || fs_exists(path))
+        expand_pattern(tree->txn, "/", path, 0, &paths);
+    else if (!optional || txn_exists(tree->txn, path))
         strlist_add(&paths, path);
     if (!paths.n && !optional)
         return apache_bad_line(err, from->path, at, "nothing matches Include ", pattern);
@@ -546,21 +527,63 @@ static bool walk_nodes(struct walk *walk, size_t file, size_t from, size_t to, s
     return true;
 }
 
+/* -- files by their real path -- */
+
+static size_t hash_of(const char *text)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return (size_t)hash;
+}
+
+/* The slot that has the file, or would. */
+static size_t slot_of(const struct apache_tree *tree, const char *real)
+{
+    size_t slot = hash_of(real) & (tree->index_size - 1);
+    while (tree->index[slot] != APACHE_NONE && strcmp(tree->files[tree->index[slot]]->real, real) != 0)
+        slot = (slot + 1) & (tree->index_size - 1);
+    return slot;
+}
+
+size_t apache_tree_file(const struct apache_tree *tree, const char *real)
+{
+    return tree->index_size ? tree->index[slot_of(tree, real)] : APACHE_NONE;
+}
+
+/* Kept half empty. */
+static void add_to_index(struct apache_tree *tree, size_t file)
+{
+    if (2 * tree->n_files >= tree->index_size) {
+        tree->index_size = tree->index_size ? 2 * tree->index_size : 256;
+        tree->index = mem_resize(tree->index, tree->index_size, sizeof *tree->index);
+        for (size_t i = 0; i < tree->index_size; i++)
+            tree->index[i] = APACHE_NONE;
+        for (size_t i = 0; i < tree->n_files; i++)
+            tree->index[slot_of(tree, tree->files[i]->real)] = i;
+        return;
+    }
+    tree->index[slot_of(tree, tree->files[file]->real)] = file;
+}
+
+static bool read_file(const struct apache_tree *tree, const char *path, struct buf *out, struct err *err)
+{
+    return tree->txn ? txn_read(tree->txn, path, FILE_LIMIT_BYTES, out, err)
+                     : fs_read(path, FILE_LIMIT_BYTES, out, err);
+}
+
 /* The file's index, read and lexed at its first use. */
 static bool load_file(struct apache_tree *tree, const char *path, size_t *index, struct err *err)
 {
-    AUTO_FREE char *resolved = realpath(path, NULL);
+    AUTO_FREE char *resolved = txn_real(tree->txn, path);
     const char *real = resolved ? resolved : path;
-    for (size_t i = 0; i < tree->n_files; i++) {
-        if (strcmp(tree->files[i]->real, real) == 0) {
-            *index = i;
-            return true;
-        }
-    }
+    *index = apache_tree_file(tree, real);
+    if (*index != APACHE_NONE)
+        return true;
     if (tree->n_files >= FILES_MAX)
         return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "the configuration has too many files");
     AUTO_BUF content = BUF_INIT;
-    if (!tree->read(tree->read_context, path, &content, err))
+    if (!read_file(tree, path, &content, err))
         return err_context(err, "reading Apache's configuration");
     struct apache_file *file = mem_alloc(sizeof *file);
     if (!apache_lex(path, buf_str(&content), content.len, file, err)) {
@@ -571,6 +594,7 @@ static bool load_file(struct apache_tree *tree, const char *path, size_t *index,
     tree->files = mem_resize(tree->files, tree->n_files + 1, sizeof *tree->files);
     tree->files[tree->n_files] = file;
     *index = tree->n_files++;
+    add_to_index(tree, *index);
     return true;
 }
 
@@ -580,6 +604,7 @@ static bool walk_file(struct walk *walk, const char *path, struct err *err)
     if (!load_file(walk->tree, path, &file, err))
         return false;
     walk->tree->files[file]->times++;
+    strlist_add(&walk->tree->reads, path);
     size_t use = walk->use;
     walk->use = APACHE_NONE;
     bool ok = walk_nodes(walk, file, 0, walk->tree->files[file]->n_nodes, err);
@@ -613,6 +638,7 @@ void apache_tree_clear(struct apache_tree *tree)
         strlist_clear(&tree->uses[i].args);
     }
     free(tree->files);
+    free(tree->index);
     free(tree->lines);
     free(tree->macros);
     free(tree->uses);
@@ -620,5 +646,6 @@ void apache_tree_clear(struct apache_tree *tree)
     vars_clear(&tree->vars, &tree->n_vars);
     vars_clear(&tree->env, &tree->n_env);
     strlist_clear(&tree->modules);
+    strlist_clear(&tree->reads);
     *tree = (struct apache_tree){0};
 }

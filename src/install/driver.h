@@ -22,6 +22,12 @@ struct web_driver {
     /* The owner of a name on one address ("*", "[::]", "192.0.2.1", as in site_listen). May be NULL: then `owner` speaks for all addresses. */
     const struct site *(*owner_at)(const struct sites *sites, const char *name, const char *address, int port,
                                    bool explicit_only);
+    /* The functions of web.h of these names. */
+    bool (*compare)(const struct web *web, const struct sites *sites, struct err *err);
+    bool (*read_disabled)(const struct web *web, const struct sites *sites, struct sites *out, struct err *err);
+    char *(*enable_command)(const struct web *web, const struct site *site);
+    /* What a person types to test it. Appends one. */
+    void (*test_command)(const struct web *web, struct strlist *out);
 };
 
 extern const struct web_driver nginx_driver;

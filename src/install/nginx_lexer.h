@@ -14,6 +14,7 @@
 
 #include "tlsup/buf.h"
 #include "tlsup/err.h"
+#include "tlsup/txn.h"
 
 enum nginx_token_kind {
     NGINX_SPACE,
@@ -88,27 +89,45 @@ struct nginx_file {
     bool loading;
 };
 
+/* Texts and a number for each, found at once. */
+struct nginx_index {
+    char **keys;
+    size_t *values, *slots;
+    size_t n, n_slots;
+};
+/* NULL: not there. */
+size_t *nginx_index_get(const struct nginx_index *index, const char *key);
+void nginx_index_put(struct nginx_index *index, const char *key, size_t value);
+void nginx_index_clear(struct nginx_index *index);
+
+/* A file as the server opened it: each path once, in its order. */
+struct nginx_load {
+    char *path;
+    size_t file;
+    bool maybe; /* of a geo block: the server may have taken a binary form of it instead */
+};
+
 struct nginx_config {
     char *dir; /* includes are relative to it */
     struct nginx_file **files;
     size_t n_files;
+    struct nginx_load *loads;
+    size_t n_loads;
+    struct nginx_index by_real, by_path;
 };
 #define NGINX_CONFIG_INIT                                                                                    \
     {                                                                                                        \
         0                                                                                                    \
     }
 
-/* How files are read; NULL: from the disk. Appends to `out`. */
-struct nginx_reader {
-    bool (*read)(void *context, const char *path, size_t limit, struct buf *out, struct err *err);
-    void *context;
-    const char *staged; /* a file that is not on the disk yet but matches patterns already; NULL = none */
-};
-
-/* Read `path` and all it includes, by nginx's own rules. An unreadable or malformed file is ERR_WEBSERVER
- * with file and line. On failure the config is cleared. */
-MUST_CHECK bool nginx_config_load(struct nginx_config *config, const char *path,
-                                  const struct nginx_reader *reader, struct err *err);
+/* Read `path` and all it includes, by nginx's own rules, as they will be after what is staged in `txn` (NULL:
+ * as they are). An unreadable or malformed file is ERR_WEBSERVER with file and line. On failure the config is
+ * cleared. */
+MUST_CHECK bool nginx_config_load(struct nginx_config *config, const char *path, const struct txn *txn,
+                                  struct err *err);
+/* One more file, which nothing includes; its own includes are not followed. When it cannot be read or parsed, it is
+ * there without directives. */
+void nginx_config_add(struct nginx_config *config, const char *path);
 void nginx_config_clear(struct nginx_config *config);
 /* Parse one text (of file number `file`) into `root`; includes are noted, not followed. `name` is for errors.
  */

@@ -36,6 +36,7 @@
 #define HEAD_LIMIT ((size_t)32 << 10)
 #define CHUNK_LINE_LIMIT ((size_t)1024)
 #define FIRST_BYTES 24
+#define HTTP_BAD_REQUEST 400
 
 struct conn {
     int fd;
@@ -50,6 +51,10 @@ struct conn {
     size_t n_first;
     bool ended; /* the peer closed or reset */
 };
+
+/* One way to ask. The second is as a load balancer in front would: with a line of the PROXY protocol (version
+ * 1) first, for ports that expect one and close on everything else. */
+enum way { WAY_PLAIN, WAY_PROXIED };
 
 /* Never blocks: a peer that does not read gets no farewell. */
 static void conn_close(struct conn *conn)
@@ -169,6 +174,28 @@ static bool raw_send(struct conn *conn, const char *data, size_t len, struct err
         }
     }
     return true;
+}
+
+static bool send_proxy_line(struct conn *conn, const char *address, int port, struct err *err)
+{
+    char line[160], host[64];
+    bare_address(address, host);
+    int len = snprintf(line, sizeof(line), "PROXY %s %s %s 50000 %d\r\n", strchr(host, ':') ? "TCP6" : "TCP4",
+                       host, host, port);
+    return raw_send(conn, line, (size_t)len, err);
+}
+
+static bool conn_open_by(enum way way, struct conn *conn, const char *address, int port, const char *name,
+                         int timeout_ms, struct err *err)
+{
+    return conn_open(conn, address, port, name, timeout_ms, err) &&
+           (way == WAY_PLAIN || send_proxy_line(conn, address, port, err));
+}
+
+/* It closed at once: perhaps it waited for a line of the PROXY protocol. */
+static bool was_shut_out(const struct conn *conn)
+{
+    return conn->fd >= 0 && conn->ended && conn->n_first == 0;
 }
 
 /* *n is 0 when the peer closed. */
@@ -397,12 +424,26 @@ static bool tls_describe(const struct conn *conn, struct probe_tls *out, struct 
     return true;
 }
 
+static bool tls_by(enum way way, const char *address, int port, const char *name, enum probe_kind kind,
+                   int timeout_ms, struct probe_tls *out, bool *shut_out, struct err *err)
+{
+    CLEANUP(conn_close) struct conn conn;
+    bool ok = conn_open_by(way, &conn, address, port, name, timeout_ms, err) && tls_new(&conn, false, err) &&
+              tls_limit(&conn, kind, err) && tls_handshake(&conn, err) && tls_describe(&conn, out, err);
+    *shut_out = !ok && was_shut_out(&conn);
+    return ok;
+}
+
 bool probe_tls_kind(const char *address, int port, const char *name, enum probe_kind kind, int timeout_ms,
                     struct probe_tls *out, struct err *err)
 {
-    CLEANUP(conn_close) struct conn conn;
-    return conn_open(&conn, address, port, name, timeout_ms, err) && tls_new(&conn, false, err) &&
-           tls_limit(&conn, kind, err) && tls_handshake(&conn, err) && tls_describe(&conn, out, err);
+    struct err first = ERR_INIT, second = ERR_INIT;
+    bool shut_out;
+    if (tls_by(WAY_PLAIN, address, port, name, kind, timeout_ms, out, &shut_out, &first) ||
+        (shut_out && tls_by(WAY_PROXIED, address, port, name, kind, timeout_ms, out, &shut_out, &second)))
+        return true;
+    *err = first;
+    return false;
 }
 
 bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
@@ -694,20 +735,40 @@ static bool send_request(struct conn *conn, int port, const char *path, struct e
     return tls_flush(conn, err);
 }
 
+struct http_question {
+    const char *address, *name, *path;
+    int port, timeout_ms;
+    bool tls;
+};
+
+static bool http_by(enum way way, const struct http_question *ask, struct probe_http *out, bool *shut_out,
+                    struct err *err)
+{
+    CLEANUP(conn_close) struct conn conn;
+    CLEANUP(reader_clear) struct reader reader = {.conn = &conn};
+    bool ok = conn_open_by(way, &conn, ask->address, ask->port, ask->name, ask->timeout_ms, err) &&
+              (!ask->tls || (tls_new(&conn, true, err) && tls_handshake(&conn, err))) &&
+              send_request(&conn, ask->port, ask->path, err) && read_answer(&reader, out, err);
+    *shut_out = !ok && was_shut_out(&conn);
+    return ok;
+}
+
 bool probe_http(const char *address, int port, bool tls, const char *name, const char *path, int timeout_ms,
                 struct probe_http *out, struct err *err)
 {
-    CLEANUP(conn_close) struct conn conn;
+    struct http_question ask = {address, name, path, port, timeout_ms, tls};
     struct probe_http result = {0};
-    if (!conn_open(&conn, address, port, name, timeout_ms, err))
-        return false;
-    if (tls && (!tls_new(&conn, true, err) || !tls_handshake(&conn, err)))
-        return false;
-    if (!send_request(&conn, port, path, err))
-        return false;
-    CLEANUP(reader_clear) struct reader reader = {.conn = &conn};
-    if (!read_answer(&reader, &result, err))
-        return false;
-    *out = result;
-    return true;
+    struct err first = ERR_INIT, second = ERR_INIT;
+    bool shut_out;
+    bool ok = http_by(WAY_PLAIN, &ask, &result, &shut_out, &first);
+    if (!ok && shut_out) {
+        result = (struct probe_http){0};
+        /* a server that closes by its own choice takes that line for a bad request */
+        ok = http_by(WAY_PROXIED, &ask, &result, &shut_out, &second) && result.status != HTTP_BAD_REQUEST;
+    }
+    if (ok)
+        *out = result;
+    else
+        *err = first;
+    return ok;
 }

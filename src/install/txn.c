@@ -22,9 +22,6 @@
 #include "tlsup/mem.h"
 #include "txn_internal.h"
 
-/* As the kernel: that many symbolic links in a row are a loop. */
-#define LINKS_LIMIT 40
-
 /* -- the object ----------------------------------------------------------------------------------------- */
 
 struct txn *txn_alloc(const char *journal_dir, const char *owner, const char *title)
@@ -66,10 +63,8 @@ void txn_free(struct txn *txn)
 {
     if (txn == NULL)
         return;
-    for (size_t n = 0; n < txn->n_ops; n++)
-        op_clear(&txn->ops[n]);
+    txn_unstage(txn);
     free(txn->ops);
-    strlist_clear(&txn->undoes);
     if (txn->log_fd >= 0)
         close(txn->log_fd);
     free(txn->journal_dir);
@@ -87,117 +82,89 @@ void txn_free_ptr(struct txn **txn)
 
 struct op *txn_op_add(struct txn *txn, const char *path, const char *real)
 {
-    txn->ops = mem_resize(txn->ops, txn->n_ops + 1, sizeof(*txn->ops));
+    if (txn->n_ops == txn->ops_cap) {
+        txn->ops_cap = txn->ops_cap == 0 ? 8 : txn->ops_cap * 2;
+        txn->ops = mem_resize(txn->ops, txn->ops_cap, sizeof(*txn->ops));
+    }
     struct op *op = &txn->ops[txn->n_ops++];
     *op = (struct op){.path = mem_dup(path), .real = mem_dup(real)};
+    txn_index_op(txn, txn->n_ops - 1);
     return op;
+}
+
+/* Those that are left move together, in their order. */
+static void compact(struct txn *txn)
+{
+    size_t left = 0;
+    if (txn->n_dropped == 0)
+        return;
+    for (size_t n = 0; n < txn->n_ops; n++)
+        if (!txn->ops[n].dropped)
+            txn->ops[left++] = txn->ops[n];
+    txn->n_ops = left;
+    txn->n_dropped = 0;
+    txn_index_clear(txn);
+    for (size_t n = 0; n < left; n++) {
+        txn_index_op(txn, n);
+        txn_index_file(txn, n);
+    }
 }
 
 void txn_op_drop(struct txn *txn, size_t n)
 {
     op_clear(&txn->ops[n]);
-    txn->n_ops--;
-    memmove(&txn->ops[n], &txn->ops[n + 1], (txn->n_ops - n) * sizeof(*txn->ops));
+    txn->ops[n] = (struct op){.dropped = true};
+    txn->n_dropped++;
+    if (txn->n_dropped * 2 > txn->n_ops)
+        compact(txn);
+}
+
+void txn_drop_equal(struct txn *txn)
+{
+    for (size_t n = 0; n < txn->n_ops; n++) {
+        struct op *op = &txn->ops[n];
+        if (!op->dropped && snapshot_equal(&op->old, &op->new)) {
+            op_clear(op);
+            *op = (struct op){.dropped = true};
+            txn->n_dropped++;
+        }
+    }
+    compact(txn);
+}
+
+void txn_record_add(struct txn *txn, struct txn *record)
+{
+    txn->records = mem_resize(txn->records, txn->n_records + 1, sizeof(struct txn *));
+    txn->records[txn->n_records++] = record;
+}
+
+void txn_unstage(struct txn *txn)
+{
+    for (size_t n = 0; n < txn->n_ops; n++)
+        op_clear(&txn->ops[n]);
+    txn->n_ops = txn->n_dropped = 0;
+    txn_index_clear(txn);
+    for (size_t i = 0; i < txn->n_records; i++)
+        txn_free(txn->records[i]);
+    free(txn->records);
+    txn->records = NULL;
+    txn->n_records = 0;
+    strlist_clear(&txn->undoes);
 }
 
 size_t txn_count(const struct txn *txn)
 {
-    return txn->n_ops;
+    return txn->n_ops - txn->n_dropped;
 }
 
-/* -- finding the place ---------------------------------------------------------------------------------- */
-
-static struct op *find_op(const struct txn *txn, const char *real)
+void txn_paths(const struct txn *txn, struct strlist *out)
 {
     for (size_t n = 0; n < txn->n_ops; n++)
-        if (strcmp(txn->ops[n].real, real) == 0)
-            return &txn->ops[n];
-    return NULL;
-}
-
-/* A staged write to the same file by another of its names (hard link, bind mount). */
-static const struct op *find_same_file(const struct txn *txn, const char *real)
-{
-    struct stat st;
-    if (lstat(real, &st) != 0 || !S_ISREG(st.st_mode))
-        return NULL;
-    for (size_t n = 0; n < txn->n_ops; n++) {
-        const struct op *op = &txn->ops[n];
-        if (op->old.thing == THING_FILE && op->new.thing == THING_FILE && op->old_meta.dev == st.st_dev &&
-            op->old_meta.ino == st.st_ino)
-            return op;
-    }
-    return NULL;
-}
-
-/* The directory with its symlinks resolved, and the last component as it is. */
-static char *locate_in_parent(const char *path, struct err *err)
-{
-    const char *slash = strrchr(path, '/');
-    const char *base = slash == NULL ? path : slash + 1;
-    if (*base == '\0' || strcmp(base, ".") == 0 || strcmp(base, "..") == 0) {
-        err_set(err, ERR_EXISTS, NEXT_FIX_CONFIG, path, "%s is a directory, and a file is wanted", path);
-        return NULL;
-    }
-    AUTO_FREE char *dir = fs_dirname(path);
-    AUTO_FREE char *real_dir = realpath(dir, NULL);
-    if (real_dir == NULL || !fs_is_dir(real_dir)) {
-        err_errno(err, real_dir == NULL ? errno : ENOTDIR, path, "cannot use %s: its directory %s", path,
-                  dir);
-        return NULL;
-    }
-    return strcmp(real_dir, "/") == 0 ? mem_fmt("/%s", base) : mem_fmt("%s/%s", real_dir, base);
-}
-
-static char *link_target(const char *real, const char *target)
-{
-    AUTO_FREE char *dir = fs_dirname(real);
-    return target[0] == '/' ? mem_dup(target) : mem_fmt("%s/%s", dir, target);
-}
-
-/* Where the file named `path` lies, links followed, those staged included. The caller frees. */
-static char *locate_file(const struct txn *txn, const char *path, struct err *err)
-{
-    AUTO_FREE char *at = mem_dup(path);
-    for (int links = 0; links < LINKS_LIMIT; links++) {
-        AUTO_FREE char *real = locate_in_parent(at, err);
-        if (real == NULL)
-            return NULL;
-        AUTO_SNAPSHOT there = {0};
-        const struct op *op = find_op(txn, real);
-        char target[PATH_MAX];
-        ssize_t n = op == NULL ? readlink(real, target, sizeof(target) - 1) : -1;
-        if (op != NULL)
-            snapshot_copy(&there, &op->new);
-        if (n > 0) {
-            target[n] = '\0';
-            there.thing = THING_LINK;
-            there.target = mem_dup(target);
-        }
-        if (there.thing != THING_LINK) {
-            const struct op *same = op == NULL ? find_same_file(txn, real) : NULL;
-            return mem_dup(same == NULL ? real : same->real);
-        }
-        free(at);
-        at = link_target(real, there.target);
-    }
-    err_errno(err, ELOOP, path, "cannot use %s", path);
-    return NULL;
+        if (!txn->ops[n].dropped)
+            strlist_add(out, txn->ops[n].path);
 }
 
 /* -- staging -------------------------------------------------------------------------------------------- */
-
-bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, struct buf *data,
-                 struct err *err)
-{
-    const struct op *op = find_op(txn, real);
-    if (op == NULL)
-        return snapshot_read(real, out, data, err);
-    snapshot_copy(out, &op->new);
-    if (data != NULL)
-        buf_add(data, op->new_data.data, op->new_data.len);
-    return true;
-}
 
 static bool refuse_other(const char *path, struct err *err)
 {
@@ -223,6 +190,44 @@ static bool op_open(struct txn *txn, const char *path, const char *real, struct 
     buf_add(&op->old_data, data.data, data.len);
     op->have_old = true;
     meta_copy(&op->old_meta, &meta);
+    txn_index_file(txn, (size_t)(op - txn->ops));
+    return true;
+}
+
+bool txn_current_meta(const struct txn *txn, const char *real, struct meta *out, struct err *err)
+{
+    const struct op *op = txn_find(txn, real);
+    struct stat st;
+    meta_clear(out);
+    if (op == NULL)
+        return lstat(real, &st) != 0 || meta_read(real, out, err);
+    if (op->new.thing == THING_NONE)
+        return true;
+    if (op->remake)
+        meta_copy(out, &op->new_meta);
+    else if (op->old.thing == op->new.thing)
+        meta_copy(out, &op->old_meta);
+    else
+        *out = (struct meta){.mode = op->mode, .uid = geteuid(), .gid = getegid()};
+    return true;
+}
+
+/* What stands there before the first edit of those that are to be one record. */
+static bool capture(struct txn *txn, const char *path, const char *real, struct err *err)
+{
+    struct txn *record = txn->capture;
+    AUTO_SNAPSHOT there = {0};
+    AUTO_BUF data = BUF_INIT;
+    AUTO_META meta = {0};
+    if (record == NULL || txn_find(record, real) != NULL)
+        return true;
+    if (!txn_current(txn, real, &there, &data, err) || !txn_current_meta(txn, real, &meta, err))
+        return false;
+    struct op *op = txn_op_add(record, path, real);
+    snapshot_copy(&op->old, &there);
+    buf_add(&op->old_data, data.data, data.len);
+    op->have_old = true;
+    meta_copy(&op->old_meta, &meta);
     return true;
 }
 
@@ -231,9 +236,11 @@ bool txn_stage(struct txn *txn, const char *path, const char *real, const struct
 {
     if (txn->dir != NULL)
         return err_set(err, ERR_INTERNAL, NEXT_NONE, path, "an edit came after the transaction was applied");
-    if (find_op(txn, real) == NULL && !op_open(txn, path, real, err))
+    if (!capture(txn, path, real, err))
         return false;
-    struct op *op = find_op(txn, real);
+    if (txn_find(txn, real) == NULL && !op_open(txn, path, real, err))
+        return false;
+    struct op *op = txn_find(txn, real);
     snapshot_copy(&op->new, to);
     buf_reset(&op->new_data);
     if (data != NULL)
@@ -292,21 +299,6 @@ bool txn_unlink(struct txn *txn, const char *path, struct err *err)
     return real != NULL && txn_stage(txn, path, real, &nothing, NULL, NULL, err);
 }
 
-bool txn_read(const struct txn *txn, const char *path, size_t limit, struct buf *out, struct err *err)
-{
-    AUTO_FREE char *real = locate_file(txn, path, err);
-    AUTO_SNAPSHOT there = {0};
-    AUTO_BUF data = BUF_INIT;
-    if (real == NULL || !txn_current(txn, real, &there, &data, err))
-        return false;
-    if (there.thing == THING_NONE)
-        return err_errno(err, ENOENT, path, "cannot read %s", path);
-    if (there.thing != THING_FILE || (limit != 0 && data.len > limit))
-        return err_set(err, ERR_IO, NEXT_FIX_CONFIG, path, "%s is too large, or not a regular file", path);
-    buf_add(out, data.data, data.len);
-    return true;
-}
-
 /* -- the diff ------------------------------------------------------------------------------------------- */
 
 static const struct buf *text_of(const struct snapshot *snapshot, const struct buf *data,
@@ -320,6 +312,8 @@ void txn_diff(const struct txn *txn, struct buf *out)
     static const struct buf empty = BUF_INIT;
     for (size_t n = 0; n < txn->n_ops; n++) {
         const struct op *op = &txn->ops[n];
+        if (op->dropped)
+            continue;
         if (op->old.thing == THING_LINK)
             buf_addf(out, "-%s -> %s\n", op->path, op->old.target);
         if (op->old.thing == THING_FILE || op->new.thing == THING_FILE)
@@ -398,9 +392,10 @@ bool txn_apply(struct txn *txn, struct err *err)
 {
     if (txn->dir != NULL)
         return err_set(err, ERR_INTERNAL, NEXT_NONE, txn->title, "the transaction was applied twice");
+    compact(txn);
     if (txn->n_ops == 0 && txn->undoes.n == 0)
         return true;
-    if (!check_unchanged(txn, err))
+    if (!txn_check(txn, err) || !check_unchanged(txn, err))
         return false;
     if (!journal_create(txn, err) || !journal_mark(txn, MARK_APPLYING, err)) {
         forget(txn);
@@ -434,8 +429,13 @@ static bool mark_taken_back(const char *journal_dir, const char *id, struct err 
 
 void txn_finish_commit(struct txn *txn)
 {
+    struct err trouble = ERR_INIT;
     for (size_t n = 0; n < txn->n_ops; n++)
         op_remove_set_aside(txn, n);
+    if (!journal_release_records(txn, &trouble)) { /* those that they replace stand until they do */
+        log_warn("%s", trouble.text);
+        return;
+    }
     for (size_t i = 0; i < txn->undoes.n; i++) {
         struct err err = ERR_INIT;
         if (!mark_taken_back(txn->journal_dir, txn->undoes.v[i], &err))

@@ -680,11 +680,29 @@ bool op_mend_torn(struct txn *txn, size_t n, struct err *err)
 
 /* -- all ways of one operation -------------------------------------------------------------------------- */
 
-static bool has_other_links(const struct put *put)
+static bool is_mount_point(const char *real, const struct stat *st)
+{
+#ifdef STATX_ATTR_MOUNT_ROOT
+    struct statx more;
+    if (statx(AT_FDCWD, real, AT_SYMLINK_NOFOLLOW, 0, &more) == 0 &&
+        (more.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0)
+        return (more.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+#endif
+    struct stat above;
+    AUTO_FREE char *dir = fs_dirname(real);
+    return stat(dir, &above) == 0 && above.st_dev != st->st_dev;
+}
+
+bool file_is_pinned(const char *real)
 {
     struct stat st;
-    return put->from->thing == THING_FILE && put->to->thing == THING_FILE && lstat(put->op->real, &st) == 0 &&
-           st.st_nlink > 1;
+    return lstat(real, &st) == 0 && S_ISREG(st.st_mode) && (st.st_nlink > 1 || is_mount_point(real, &st));
+}
+
+/* Where it is not seen before that a file is a mount point, the rename says so. */
+static bool is_in_place(const struct put *put)
+{
+    return put->from->thing == THING_FILE && put->to->thing == THING_FILE && file_is_pinned(put->op->real);
 }
 
 /* Where a removed file is set aside: in the journal, or beside, for the sake of its other links alone. */
@@ -716,7 +734,7 @@ static bool put_from_aside(const struct put *put, bool *done, struct err *err)
 static bool put_thing(struct put *put, struct err *err)
 {
     enum attempt result = ATTEMPT_MOUNT_POINT;
-    if (!has_other_links(put)) {
+    if (!is_in_place(put)) {
         put_choose_temp(put, same_device(put->txn->dir, put->dir));
         result = put_by_rename(put, err);
         if (result == ATTEMPT_OTHER_DEVICE) {

@@ -1,8 +1,10 @@
 /*
  * txn_internal.h - what the files of the transaction module share. Internal to install/.
  *
- * txn.c stages and drives; txn_file.c carries out one operation; txn_journal.c writes and reads the log;
- * txn_past.c deals with what former runs left (recover, undo, prune); txn_diff.c compares and merges texts.
+ * txn.c stages and drives; txn_view.c shows the tree as it will be; txn_index.c finds operations; txn_check.c
+ * looks ahead; txn_file.c carries out one operation; txn_journal.c writes and reads the log; txn_past.c deals
+ * with what former runs left (recover, list, prune), txn_undo.c takes it back; txn_diff.c compares and merges
+ * texts.
  */
 #ifndef TLSUP_INSTALL_TXN_INTERNAL_H
 #define TLSUP_INSTALL_TXN_INTERNAL_H
@@ -71,6 +73,7 @@ struct op {
     bool remake;
     bool torn; /* an in-place write has begun and is not known to have ended */
     bool kept; /* put back: somebody else's version was left alone */
+    bool dropped; /* while staging: it came to nothing */
 };
 
 enum mark {
@@ -85,13 +88,27 @@ enum mark {
     MARK_COUNT,
 };
 
+/* Finds operations by a hash; txn_index.c. */
+struct op_index {
+    struct op_slot {
+        uint64_t hash;
+        size_t next; /* 1 + the number of the operation, 0 = free */
+    } * v;
+    size_t cap, used;
+};
+
 struct txn {
     char *journal_dir;
     char *owner;
     char *title;
     int64_t begun_s;
     struct op *ops;
-    size_t n_ops;
+    size_t n_ops, ops_cap;
+    size_t n_dropped; /* of them */
+    struct op_index by_real, by_file;
+    struct txn *capture;  /* while an undo makes anew: gets what each place was before, of places touched now */
+    struct txn **records; /* of those owners, to be committed with this one */
+    size_t n_records;
     struct strlist undoes; /* ids of the committed transactions that this one takes back */
     unsigned marks;        /* bit set of enum mark */
     char id[TXN_ID_DIGITS + 1];
@@ -111,16 +128,39 @@ void txn_free_ptr(struct txn **txn);
 #define AUTO_TXN CLEANUP(txn_free_ptr) struct txn
 struct op *txn_op_add(struct txn *txn, const char *path, const char *real);
 void txn_op_drop(struct txn *txn, size_t n);
+/* Drop all operations that come to nothing, and close the gaps. */
+void txn_drop_equal(struct txn *txn);
+/* Forget everything staged. */
+void txn_unstage(struct txn *txn);
+void txn_record_add(struct txn *txn, struct txn *record); /* owned from now on */
 /* Stage for undo: `real` goes to `to` from whatever it is now. `meta` is that of a file to be made again. */
 MUST_CHECK bool txn_stage(struct txn *txn, const char *path, const char *real, const struct snapshot *to,
                           const struct buf *data, const struct meta *meta, struct err *err);
 /* What stands at `real` once the staged operations are done; `data` (may be NULL) gets a file's content. */
 MUST_CHECK bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, struct buf *data,
                             struct err *err);
+/* The metadata of what txn_current() shows. */
+MUST_CHECK bool txn_current_meta(const struct txn *txn, const char *real, struct meta *out, struct err *err);
 /* Restore in reverse. False when something could not be put back: the journal then stays unfinished. */
 MUST_CHECK bool txn_put_back(struct txn *txn, struct strlist *messages, size_t *kept, struct err *err);
 /* What follows the mark `committed`; may be repeated. */
 void txn_finish_commit(struct txn *txn);
+
+/* -- txn_index.c -- */
+/* The operation on this place, NULL = none. */
+struct op *txn_find(const struct txn *txn, const char *real);
+/* A replacement of this very file under whatever name; NULL = none. */
+struct op *txn_find_file(const struct txn *txn, dev_t dev, ino_t ino);
+void txn_index_op(struct txn *txn, size_t n);
+/* The file that operation `n` replaces is known from now on. */
+void txn_index_file(struct txn *txn, size_t n);
+void txn_index_clear(struct txn *txn);
+
+/* -- txn_view.c -- */
+/* The directory with its symlinks resolved, and the last component as it is. The caller frees; NULL: `err`. */
+char *locate_in_parent(const char *path, struct err *err);
+/* Where the file named `path` lies, links followed, those staged included. The caller frees; NULL: `err`. */
+char *locate_file(const struct txn *txn, const char *path, struct err *err);
 
 /* -- txn_file.c -- */
 /* Before every write, fsync, rename, link and removal. Always true in a production build; false with errno
@@ -143,12 +183,18 @@ MUST_CHECK bool op_put(struct txn *txn, size_t n, bool forward, struct err *err)
 bool op_is_torn(const struct op *op, const struct buf *live);
 MUST_CHECK bool op_mend_torn(struct txn *txn, size_t n, struct err *err);
 void op_remove_leftovers(const struct txn *txn, size_t n);
+/* Must it be written where it is: several hard links, or a mount point? */
+bool file_is_pinned(const char *real);
 /* The content that was set aside by a removal; only after commit. */
 void op_remove_set_aside(const struct txn *txn, size_t n);
 
 /* -- txn_journal.c -- */
-/* Make the directory with the contents and the log with all operations. Nothing else is touched. */
+/* Make the directory with the contents and the log with all operations, and those of the records inside.
+ * Nothing else is touched. */
 MUST_CHECK bool journal_create(struct txn *txn, struct err *err);
+/* The records inside take their place among the journals; those that have done so before are no obstacle. */
+MUST_CHECK bool journal_release_records(struct txn *txn, struct err *err);
+bool journal_has_records(const struct txn *txn);
 MUST_CHECK bool journal_append(struct txn *txn, struct err *err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 MUST_CHECK bool journal_mark(struct txn *txn, enum mark mark, struct err *err);
 /* Change what operation `n` of a committed transaction goes back to (a link target or nothing). */
@@ -163,6 +209,18 @@ MUST_CHECK bool journal_content(struct txn *txn, size_t n, bool want_new, struct
 char *journal_path(const struct txn *txn, const char *kind, size_t n);
 /* Ids below `journal_dir`, oldest first. */
 MUST_CHECK bool journal_ids(const char *journal_dir, struct strlist *ids, struct err *err);
+
+/* -- txn_past.c -- */
+/* Committed, of one owner or of all, neither taken back nor itself a taking back. Oldest first. */
+struct past {
+    struct txn **v;
+    size_t n;
+};
+/* A damaged journal is an error when it is `owner`'s, and left out when it is another's. */
+MUST_CHECK bool past_load(const char *journal_dir, const char *owner, bool others, struct past *out,
+                          struct err *err);
+void past_clear(struct past *past);
+#define AUTO_PAST CLEANUP(past_clear) struct past
 
 /* -- txn_diff.c -- */
 /* Appends "--- a", "+++ b" and hunks; nothing when both are equal. A NULL name is /dev/null. */

@@ -11,6 +11,9 @@
  *   kept N                                                   put back, but for this one
  *   was N OLD                                                operation N goes back to this now (pruning)
  *
+ * An undo's directory holds, until it is committed, whole journals of other owners' edits made anew:
+ * redo-N/. They become transactions of their own by rename, before those that they replace are marked undone.
+ *
  * Strings are percent-encoded. The checksum is the first 16 hexadecimal digits of the payload's SHA-256.
  */
 #ifdef HAVE_CONFIG_H
@@ -221,14 +224,21 @@ static void set_dir(struct txn *txn, const char *id)
 }
 
 /* One more than the newest: the order of ids is the order of time, whatever the clock does. */
-static bool make_dir(struct txn *txn, struct err *err)
+static bool next_id(const char *journal_dir, char id[24], struct err *err)
 {
     AUTO_STRLIST ids = STRLIST_INIT;
-    if (!journal_ids(txn->journal_dir, &ids, err))
+    if (!journal_ids(journal_dir, &ids, err))
         return false;
     unsigned long long next = ids.n == 0 ? 1 : strtoull(ids.v[ids.n - 1], NULL, 10) + 1;
+    snprintf(id, 24, "%0*llu", TXN_ID_DIGITS, next);
+    return true;
+}
+
+static bool make_dir(struct txn *txn, struct err *err)
+{
     char id[24];
-    snprintf(id, sizeof(id), "%0*llu", TXN_ID_DIGITS, next);
+    if (!next_id(txn->journal_dir, id, err))
+        return false;
     AUTO_FREE char *dir = fs_join(txn->journal_dir, id);
     if (!txn_step() || mkdir(dir, 0700) != 0)
         return err_errno(err, errno, dir, "cannot make the journal directory %s", dir);
@@ -250,14 +260,86 @@ static bool save_contents(const struct txn *txn, struct err *err)
     return true;
 }
 
+static void log_text(const struct txn *txn, struct buf *log)
+{
+    add_head(log, txn);
+    for (size_t n = 0; n < txn->n_ops; n++)
+        add_op(log, n, &txn->ops[n]);
+}
+
+#define RECORD_PREFIX "redo-"
+
+/* A whole transaction, done and committed, as it will stand when this one is. */
+static bool save_record(const struct txn *txn, size_t n, struct err *err)
+{
+    struct txn *record = txn->records[n];
+    AUTO_BUF log = BUF_INIT;
+    AUTO_BUF mark = BUF_INIT;
+    free(record->dir);
+    record->dir = mem_fmt("%s/" RECORD_PREFIX "%06zu", txn->dir, n);
+    buf_addf(&mark, "mark %s", mark_names[MARK_COMMITTED]);
+    log_text(record, &log);
+    add_record(&log, &mark);
+    if (!txn_step() || mkdir(record->dir, 0700) != 0)
+        return err_errno(err, errno, record->dir, "cannot make the journal directory %s", record->dir);
+    AUTO_FREE char *path = fs_join(record->dir, "log");
+    return save_contents(record, err) && file_save(path, log.data, log.len, err) &&
+           file_sync_dir(record->dir, err);
+}
+
+static bool save_records(const struct txn *txn, struct err *err)
+{
+    for (size_t n = 0; n < txn->n_records; n++)
+        if (!save_record(txn, n, err))
+            return false;
+    return true;
+}
+
+static bool record_names(const struct txn *txn, struct strlist *out, struct err *err)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    if (!fs_list(txn->dir, &names, err))
+        return false;
+    for (size_t i = 0; i < names.n; i++)
+        if (strncmp(names.v[i], RECORD_PREFIX, strlen(RECORD_PREFIX)) == 0)
+            strlist_add(out, names.v[i]);
+    return true;
+}
+
+bool journal_has_records(const struct txn *txn)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    struct err ignored = ERR_INIT;
+    return !record_names(txn, &names, &ignored) || names.n > 0;
+}
+
+bool journal_release_records(struct txn *txn, struct err *err)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    if (txn->undoes.n == 0)
+        return true;
+    if (!record_names(txn, &names, err))
+        return false;
+    for (size_t i = 0; i < names.n; i++) {
+        AUTO_FREE char *from = fs_join(txn->dir, names.v[i]);
+        char id[24];
+        if (!next_id(txn->journal_dir, id, err))
+            return false;
+        AUTO_FREE char *to = fs_join(txn->journal_dir, id);
+        if (!txn_step() || rename(from, to) != 0)
+            return err_errno(err, errno, from, "cannot move %s to %s", from, to);
+        if (!file_sync_dir(txn->journal_dir, err))
+            return false;
+    }
+    return names.n == 0 || file_sync_dir(txn->dir, err);
+}
+
 bool journal_create(struct txn *txn, struct err *err)
 {
     AUTO_BUF log = BUF_INIT;
-    add_head(&log, txn);
-    for (size_t n = 0; n < txn->n_ops; n++)
-        add_op(&log, n, &txn->ops[n]);
-    if (!make_dir(txn, err) || !save_contents(txn, err) || !open_log(txn, O_CREAT | O_EXCL, err) ||
-        !append_bytes(txn, &log, err))
+    log_text(txn, &log);
+    if (!make_dir(txn, err) || !save_contents(txn, err) || !save_records(txn, err) ||
+        !open_log(txn, O_CREAT | O_EXCL, err) || !append_bytes(txn, &log, err))
         return false;
 #ifdef FALLOC_FL_KEEP_SIZE
     (void)fallocate(txn->log_fd, FALLOC_FL_KEEP_SIZE, (off_t)txn->log_len, LOG_RESERVE_BYTES);

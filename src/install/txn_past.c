@@ -1,6 +1,5 @@
 /*
- * txn_past.c - what former runs left: unfinished transactions to end, committed ones to take back or to
- * prune.
+ * txn_past.c - what former runs left: unfinished transactions to end, committed ones to tell of or to prune.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -114,20 +113,13 @@ bool txn_settle(const char *journal_dir, struct err *err)
 
 /* -- the committed -------------------------------------------------------------------------------------- */
 
-/* Committed, of this owner, neither taken back nor itself a taking back. Oldest first. */
-struct past {
-    struct txn **v;
-    size_t n;
-};
-
-static void past_clear(struct past *past)
+void past_clear(struct past *past)
 {
     for (size_t i = 0; i < past->n; i++)
         txn_free(past->v[i]);
     free(past->v);
     *past = (struct past){0};
 }
-#define AUTO_PAST CLEANUP(past_clear) struct past
 
 static bool stands(const struct txn *txn, const char *owner)
 {
@@ -135,7 +127,7 @@ static bool stands(const struct txn *txn, const char *owner)
            (owner == NULL || strcmp(txn->owner, owner) == 0);
 }
 
-static bool past_load(const char *journal_dir, const char *owner, struct past *out, struct err *err)
+bool past_load(const char *journal_dir, const char *owner, bool others, struct past *out, struct err *err)
 {
     AUTO_STRLIST ids = STRLIST_INIT;
     if (!journal_ids(journal_dir, &ids, err))
@@ -145,10 +137,13 @@ static bool past_load(const char *journal_dir, const char *owner, struct past *o
         AUTO_TXN *txn = NULL;
         if (!journal_load(journal_dir, ids.v[i], &txn, err))
             return false;
-        if (!stands(txn, owner))
+        if (!stands(txn, others ? NULL : owner))
             continue;
-        if (txn->damaged)
+        bool is_asked = owner == NULL || strcmp(txn->owner, owner) == 0;
+        if (txn->damaged && is_asked)
             return damaged_error(txn, err);
+        if (txn->damaged)
+            continue;
         out->v[out->n++] = txn;
         txn = NULL;
     }
@@ -174,7 +169,7 @@ bool txn_list(const char *journal_dir, const char *owner, struct txn_list *out, 
 {
     AUTO_PAST past = {0};
     txn_list_clear(out);
-    if (!past_load(journal_dir, owner, &past, err))
+    if (!past_load(journal_dir, owner, false, &past, err))
         return false;
     out->v = mem_array(past.n, sizeof(*out->v));
     for (size_t i = past.n; i-- > 0;) {
@@ -190,132 +185,18 @@ bool txn_list(const char *journal_dir, const char *owner, struct txn_list *out, 
     return true;
 }
 
-/* -- undo ----------------------------------------------------------------------------------------------- */
-
-/* Only our lines go; what a person or another certificate's edit changed elsewhere in the file stays. */
-static bool stage_merged(struct txn *txn, struct txn *past, size_t n, const struct buf *live, bool *merged,
-                         struct err *err)
-{
-    struct op *op = &past->ops[n];
-    AUTO_BUF result = BUF_INIT;
-    *merged = false;
-    if (!journal_content(past, n, true, err) || !journal_content(past, n, false, err))
-        return false;
-    if (!diff_merge(&op->new_data, live, &op->old_data, &result))
-        return true;
-    *merged = true;
-    struct snapshot to = {.thing = THING_FILE};
-    sha256_hex(result.data, result.len, to.sha256);
-    return txn_stage(txn, op->path, op->real, &to, &result, NULL, err);
-}
-
-static void say_left(struct strlist *messages, const struct txn *past, size_t n, const struct snapshot *live)
-{
-    const struct op *op = &past->ops[n];
-    AUTO_BUF text = BUF_INIT;
-    buf_addf(&text, "%s was %s since, and was left as it is.", op->path,
-             live->thing == THING_NONE ? "removed" : "changed");
-    if (op->old.thing == THING_FILE)
-        buf_addf(&text, " What it was before: %s/old-%zu.", past->dir, n);
-    if (op->old.thing == THING_LINK)
-        buf_addf(&text, " It was a link to %s before.", op->old.target);
-    if (op->old.thing == THING_NONE && live->thing != THING_NONE)
-        buf_adds(&text, " It was not there before: remove it by hand if nothing needs it.");
-    strlist_add(messages, buf_str(&text));
-}
-
-static bool undo_op(struct txn *txn, struct txn *past, size_t n, struct strlist *messages, struct err *err)
-{
-    struct op *op = &past->ops[n];
-    AUTO_SNAPSHOT live = {0};
-    AUTO_BUF data = BUF_INIT;
-    if (!txn_current(txn, op->real, &live, &data, err))
-        return false;
-    if (snapshot_equal(&live, &op->old))
-        return true;
-    if (snapshot_equal(&live, &op->new)) {
-        if (!journal_content(past, n, false, err))
-            return false;
-        return txn_stage(txn, op->path, op->real, &op->old, &op->old_data, &op->old_meta, err);
-    }
-    if (live.thing == THING_FILE && op->new.thing == THING_FILE && op->old.thing == THING_FILE) {
-        bool merged;
-        if (!stage_merged(txn, past, n, &data, &merged, err))
-            return false;
-        if (merged) {
-            AUTO_FREE char *text =
-                mem_fmt("%s was changed since: only tlsup's own edit is taken out.", op->path);
-            if (!strlist_has(messages, text))
-                strlist_add(messages, text);
-            return true;
-        }
-    }
-    say_left(messages, past, n, &live);
-    return true;
-}
-
-static bool target_exists(const struct txn *txn, const struct op *op)
-{
-    AUTO_FREE char *dir = fs_dirname(op->real);
-    AUTO_FREE char *target =
-        op->new.target[0] == '/' ? mem_dup(op->new.target) : fs_join(dir, op->new.target);
-    AUTO_FREE char *real = realpath(target, NULL);
-    if (real == NULL) { /* or it comes back in this very transaction */
-        for (size_t n = 0; n < txn->n_ops; n++)
-            if (txn->ops[n].new.thing != THING_NONE && strcmp(txn->ops[n].real, target) == 0)
-                return true;
-        return false;
-    }
-    for (size_t n = 0; n < txn->n_ops; n++)
-        if (txn->ops[n].new.thing == THING_NONE && strcmp(txn->ops[n].real, real) == 0)
-            return false;
-    return true;
-}
-
-/* A link to a certificate version that was deleted since would break the server: leave it. */
-static void drop_dangling(struct txn *txn, struct strlist *messages)
-{
-    for (size_t n = txn->n_ops; n-- > 0;) {
-        const struct op *op = &txn->ops[n];
-        if (op->new.thing != THING_LINK || target_exists(txn, op))
-            continue;
-        AUTO_FREE char *text =
-            mem_fmt("The link %s was left as it is: what it pointed to before, %s, no longer exists.",
-                    op->path, op->new.target);
-        strlist_add(messages, text);
-        txn_op_drop(txn, n);
-    }
-}
-
-bool txn_undo(struct txn *txn, struct strlist *messages, struct err *err)
-{
-    AUTO_PAST past = {0};
-    if (txn->dir != NULL || txn->undoes.n > 0)
-        return err_set(err, ERR_INTERNAL, NEXT_NONE, txn->owner, "undo was asked for twice");
-    if (!past_load(txn->journal_dir, txn->owner, &past, err))
-        return false;
-    if (past.n == 0)
-        return err_set(err, ERR_NOT_FOUND, NEXT_NONE, txn->owner, "there is nothing to undo for %s",
-                       txn->owner);
-    for (size_t i = past.n; i-- > 0;)
-        for (size_t n = past.v[i]->n_ops; n-- > 0;)
-            if (!undo_op(txn, past.v[i], n, messages, err))
-                return false;
-    for (size_t i = past.n; i-- > 0;)
-        strlist_add(&txn->undoes, past.v[i]->id);
-    drop_dangling(txn, messages);
-    return true;
-}
-
 /* -- prune ---------------------------------------------------------------------------------------------- */
 
 /* The next edit of the same place after transaction `i`, if it took over where this one ended. */
 static struct txn *heir_of(const struct past *past, size_t i, const struct op *op, size_t *n)
 {
-    for (size_t k = i + 1; k < past->n; k++)
-        for (*n = 0; *n < past->v[k]->n_ops; ++*n)
-            if (strcmp(past->v[k]->ops[*n].real, op->real) == 0)
-                return snapshot_equal(&past->v[k]->ops[*n].old, &op->new) ? past->v[k] : NULL;
+    for (size_t k = i + 1; k < past->n; k++) {
+        const struct op *next = txn_find(past->v[k], op->real);
+        if (next == NULL)
+            continue;
+        *n = (size_t)(next - past->v[k]->ops);
+        return snapshot_equal(&next->old, &op->new) ? past->v[k] : NULL;
+    }
     return NULL;
 }
 
@@ -377,7 +258,8 @@ static bool is_spent(const struct txn *txn, const char *owner)
         (owner != NULL && strcmp(txn->owner, owner) != 0))
         return false;
     return (txn_has(txn, MARK_UNDONE) && !owes_reload(txn)) ||
-           (txn_has(txn, MARK_COMMITTED) && txn->undoes.n > 0 && !has_unmarked(txn));
+           (txn_has(txn, MARK_COMMITTED) && txn->undoes.n > 0 && !has_unmarked(txn) &&
+            !journal_has_records(txn));
 }
 
 static bool remove_spent(const char *journal_dir, const char *owner, struct err *err)
@@ -399,7 +281,7 @@ static bool remove_spent(const char *journal_dir, const char *owner, struct err 
 bool txn_prune(const char *journal_dir, const char *owner, size_t keep, struct err *err)
 {
     AUTO_PAST past = {0};
-    if (!remove_spent(journal_dir, owner, err) || !past_load(journal_dir, owner, &past, err))
+    if (!remove_spent(journal_dir, owner, err) || !past_load(journal_dir, owner, false, &past, err))
         return false;
     for (size_t i = 0; past.n > keep && i < past.n - keep;) {
         if (!can_fold(&past, i))

@@ -31,7 +31,9 @@ enum {
     SETTLE_MS = 600,  /* how long a master must live on after a reload */
     START_MS = 10000, /* how long a service may take to have a master, and a master to take signals */
     TITLE_MS = 1000,  /* how long nginx's own title of a master is waited for */
-    STEP_MS = 50,
+    STEP_MS = 20,
+    WORKERS_MAX = 1024,
+    OLD_WORKERS_MS = 3000,
     SERVICE_TIMEOUT_MS = 90000,
     TCP_LISTEN = 0x0a,
     NGINX_TWO_SINCE = 1011000, /* more than one ssl_certificate in a server */
@@ -186,7 +188,7 @@ pid_t web_master(const char *const *names, bool *several)
 
 /* ---- who has port 80 ---- */
 
-/* Inodes of listening TCP sockets on `port`, as the text of their links: "socket:[123]". */
+/* Inodes of listening TCP sockets on `port` (0 = any), as the text of their links: "socket:[123]". */
 static void listening_sockets(const char *table, int port, struct strlist *out)
 {
     FILE *file = fopen(table, "re");
@@ -196,7 +198,7 @@ static void listening_sockets(const char *table, int port, struct strlist *out)
         unsigned long inode;
         if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local,
                    &state, &inode) == 3 &&
-            local == (unsigned)port && state == TCP_LISTEN) {
+            (port == 0 || local == (unsigned)port) && state == TCP_LISTEN) {
             AUTO_FREE char *text = mem_fmt("socket:[%lu]", inode);
             strlist_add(out, text);
         }
@@ -225,6 +227,57 @@ static bool holds_port(pid_t pid, int port)
         }
     }
     return false;
+}
+
+/* ---- workers ---- */
+
+static void pause_step(void)
+{
+    struct timespec step = {.tv_nsec = STEP_MS * 1000000L};
+    nanosleep(&step, NULL);
+}
+
+/* The processes that work for the master now. */
+struct workers {
+    pid_t v[WORKERS_MAX];
+    size_t n;
+};
+
+static void find_workers(pid_t master, struct workers *out)
+{
+    AUTO_STRLIST entries = STRLIST_INIT;
+    struct err ignored = ERR_INIT;
+    out->n = 0;
+    if (master == 0 || !fs_list("/proc", &entries, &ignored)) {
+        return;
+    }
+    for (size_t i = 0; i < entries.n && out->n < WORKERS_MAX; i++) {
+        char state;
+        pid_t parent;
+        long pid = strtol(entries.v[i], NULL, 10);
+        if (isdigit((unsigned char)entries.v[i][0]) && read_stat(pid, &state, &parent) && parent == master) {
+            out->v[out->n++] = (pid_t)pid;
+        }
+    }
+}
+
+static bool any_listens(const struct workers *workers)
+{
+    for (size_t i = 0; i < workers->n; i++) {
+        if (is_alive(workers->v[i]) && holds_port(workers->v[i], 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* New workers are there before the old ones are told to go, and for a while both take connections: one answer
+ * would say nothing of the next. Those that have closed their sockets only finish what they are at. */
+static void wait_for_old_workers(const struct workers *old)
+{
+    for (int waited_ms = 0; waited_ms < OLD_WORKERS_MS && any_listens(old); waited_ms += STEP_MS) {
+        pause_step();
+    }
 }
 
 /* ---- services ---- */
@@ -348,15 +401,26 @@ static bool choose(const struct web *found, const bool *installed, struct web *o
     return installed[0] || installed[1] ? take(&found[installed[1]], out) : none_installed(WEB_NONE, err);
 }
 
+/* Somebody who says where nginx is means nginx. */
+static enum web_kind kind_of_hints(const struct web_hints *hints)
+{
+    bool nginx = hints != NULL && (hints->nginx_bin != NULL || hints->nginx_conf != NULL);
+    bool apache = hints != NULL && (hints->apache_ctl != NULL || hints->apache_conf != NULL);
+    return nginx == apache ? WEB_NONE : nginx ? WEB_NGINX : WEB_APACHE;
+}
+
 bool web_find(enum web_kind wanted, const struct web_hints *hints, struct web *out, struct err *err)
 {
     struct web found[COUNT_OF(drivers)];
     bool installed[COUNT_OF(drivers)] = {false};
+    if (wanted == WEB_NONE) {
+        wanted = kind_of_hints(hints);
+    }
     for (size_t i = 0; i < COUNT_OF(drivers); i++) {
         if (wanted != WEB_NONE && drivers[i]->kind != wanted) {
             continue;
         }
-        installed[i] = drivers[i]->find(wanted != WEB_NONE ? hints : NULL, &found[i], err);
+        installed[i] = drivers[i]->find(hints, &found[i], err);
         if (err_isset(err)) {
             return false;
         }
@@ -390,6 +454,22 @@ const struct site *sites_owner(const struct web *web, const struct sites *sites,
     return driver_of(web->kind)->owner(sites, name, port, explicit_only);
 }
 
+bool web_compare(const struct web *web, const struct sites *sites, struct err *err)
+{
+    return driver_of(web->kind)->compare(web, sites, err);
+}
+
+bool web_read_disabled(const struct web *web, const struct sites *sites, struct sites *out, struct err *err)
+{
+    sites_clear(out);
+    return driver_of(web->kind)->read_disabled(web, sites, out, err);
+}
+
+char *web_enable_command(const struct web *web, const struct site *site)
+{
+    return driver_of(web->kind)->enable_command(web, site);
+}
+
 bool web_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
                         const char *thumbprint, struct txn *txn, struct err *err)
 {
@@ -403,12 +483,6 @@ bool web_edit_https(const struct web *web, const struct sites *sites, const stru
 }
 
 /* ---- reload ---- */
-
-static void pause_step(void)
-{
-    struct timespec step = {.tv_nsec = STEP_MS * 1000000L};
-    nanosleep(&step, NULL);
-}
 
 /* The master, looked for by the name of its executable. */
 static pid_t current_master(const struct web *web)
@@ -425,18 +499,22 @@ static pid_t current_master(const struct web *web)
     return n == 1 ? pids[0] : 0;
 }
 
-static bool lives_on(const struct web *web, struct err *err)
+bool web_alive(const struct web *web, bool settle, struct err *err)
 {
-    for (int waited_ms = 0; waited_ms < SETTLE_MS; waited_ms += STEP_MS) {
-        pause_step();
-        if (!is_alive(web->master_pid)) {
+    int watched_ms = 0;
+    for (;;) {
+        if (web->master_pid != 0 && !is_alive(web->master_pid)) {
             err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, web_kind_name(web->kind),
                     "%s (process %ld) ended when it was told to reload", web_kind_name(web->kind),
                     (long)web->master_pid);
             return err_advise(err, "Its error log says why.");
         }
+        if (!settle || web->master_pid == 0 || watched_ms >= SETTLE_MS) {
+            return true;
+        }
+        pause_step();
+        watched_ms += STEP_MS;
     }
-    return true;
 }
 
 static bool reload_unit(const struct web *web, struct err *err)
@@ -576,6 +654,7 @@ static bool start(struct web *web, struct err *err)
 
 bool web_reload(struct web *web, struct err *err)
 {
+    struct workers old;
     pid_t now = current_master(web);
     if (now == 0) {
         web->master_pid = 0;
@@ -586,9 +665,32 @@ bool web_reload(struct web *web, struct err *err)
         web->master_pid = now; /* restarted since we looked */
         find_unit(driver_of(web->kind), web);
     }
+    find_workers(web->master_pid, &old);
     bool told = web->unit[0] != '\0' ? reload_unit(web, err)
                                      : reload_signal(web, driver_of(web->kind)->reload_signal, err);
-    return told && lives_on(web, err);
+    if (told) {
+        wait_for_old_workers(&old);
+    }
+    return told;
+}
+
+void web_commands(const struct web *web, struct strlist *out)
+{
+    const struct web_driver *driver = driver_of(web->kind);
+    driver->test_command(web, out);
+    if (web->unit[0] != '\0') {
+        AUTO_FREE char *reload = mem_fmt("systemctl reload %s", web->unit);
+        strlist_add(out, reload);
+    } else if (web->master_pid != 0) {
+        AUTO_FREE char *reload =
+            mem_fmt("kill -%s %ld", driver->reload_signal == SIGHUP ? "HUP" : "USR1", (long)web->master_pid);
+        strlist_add(out, reload);
+    } else {
+        AUTO_FREE char *start =
+            mem_fmt("%s %s start", has_systemd() ? "systemctl" : "service", driver->units[0]);
+        AUTO_FREE char *start_unit = mem_fmt("systemctl start %s", driver->units[0]);
+        strlist_add(out, has_systemd() ? start_unit : start);
+    }
 }
 
 /* ---- where to ask ---- */

@@ -3,8 +3,12 @@
 #endif
 #include "tlsup/roles.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <resolv.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,10 +135,12 @@ void role_stop(struct role *role)
 
 /* Question and answer cross the socket as they are: flat, of one size each, between two processes of one
  * program. */
+enum probe_what { PROBE_PAGE, PROBE_HANDSHAKE, PROBE_RESOLVE };
+
 struct probe_question {
-    bool handshake;
+    enum probe_what what;
     enum probe_kind kind; /* of a handshake */
-    bool tls;
+    bool tls;             /* of a page */
     int port;
     int timeout_ms;
     char address[64];
@@ -148,14 +154,112 @@ struct probe_answer {
     union {
         struct probe_tls tls;
         struct probe_http http;
+        struct {
+            unsigned n;
+            char v[ROLE_ADDRESSES_MAX][INET6_ADDRSTRLEN];
+        } addresses;
     } result;
 };
 
 static struct role prober = ROLE_INIT;
 
+static void add_address(const struct addrinfo *info, struct probe_answer *answer)
+{
+    char text[INET6_ADDRSTRLEN];
+    const void *bytes = info->ai_family == AF_INET
+                            ? (const void *)&((const struct sockaddr_in *)(const void *)info->ai_addr)->sin_addr
+                            : (const void *)&((const struct sockaddr_in6 *)(const void *)info->ai_addr)->sin6_addr;
+    if (answer->result.addresses.n >= ROLE_ADDRESSES_MAX ||
+        inet_ntop(info->ai_family, bytes, text, sizeof text) == NULL)
+        return;
+    for (unsigned i = 0; i < answer->result.addresses.n; i++)
+        if (strcmp(answer->result.addresses.v[i], text) == 0)
+            return;
+    memcpy(answer->result.addresses.v[answer->result.addresses.n++], text, sizeof text);
+}
+
+/* Is that all there is to know: no such name, or no address for it? */
+static bool is_nothing(int code)
+{
+    static const int nothing[] = {
+        EAI_NONAME,
+#ifdef EAI_NODATA
+        EAI_NODATA,
+#endif
+#ifdef EAI_ADDRFAMILY
+        EAI_ADDRFAMILY,
+#endif
+    };
+    for (size_t i = 0; i < COUNT_OF(nothing); i++)
+        if (code == nothing[i])
+            return true;
+    return false;
+}
+
+static void resolve(const char *name, struct probe_answer *answer)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
+#if defined(RES_DNSRCH) && defined(RES_DEFNAMES)
+    if (res_init() == 0) /* a name is not to be completed by the domain of this machine */
+        _res.options &= ~(unsigned long)(RES_DNSRCH | RES_DEFNAMES);
+#endif
+    int code = getaddrinfo(name, NULL, &hints, &found);
+    answer->ok = code == 0 || is_nothing(code);
+    if (!answer->ok) {
+        err_set(&answer->err, ERR_NETWORK, NEXT_RETRY_LATER, name, "%s cannot be looked up: %s", name,
+                code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));
+        err_advise(&answer->err, "see whether this machine can resolve names: /etc/resolv.conf, and its way to "
+                                 "the name servers there");
+        return;
+    }
+    static const int families[] = {AF_INET, AF_INET6};
+    for (size_t i = 0; i < COUNT_OF(families); i++)
+        for (const struct addrinfo *info = found; info != NULL; info = info->ai_next)
+            if (info->ai_family == families[i])
+                add_address(info, answer);
+    if (found != NULL)
+        freeaddrinfo(found);
+}
+
+/* The system's resolver waits as long as it likes: in a process of its own, which is ended when the time is up. */
+static void resolve_in_time(const struct probe_question *q, struct probe_answer *answer)
+{
+    int pair[2];
+    pid_t pid = -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 || (pid = fork()) < 0) {
+        err_errno(&answer->err, errno, q->name, "cannot start a process to look names up");
+        return;
+    }
+    if (pid == 0) {
+        close(pair[0]);
+        alarm((unsigned)q->timeout_ms / 1000 + 1); /* should the prober be gone by then */
+        resolve(q->name, answer);
+        _exit(send(pair[1], answer, sizeof *answer, MSG_NOSIGNAL) < 0);
+    }
+    close(pair[1]);
+    struct pollfd pfd = {.fd = pair[0], .events = POLLIN};
+    int ready = poll(&pfd, 1, q->timeout_ms);
+    if (ready > 0 && recv(pair[0], answer, sizeof *answer, 0) != (ssize_t)sizeof *answer) {
+        memset(answer, 0, sizeof *answer);
+        err_set(&answer->err, ERR_NETWORK, NEXT_RETRY_LATER, q->name, "%s cannot be looked up: the system's resolver failed",
+                q->name);
+    } else if (ready <= 0) {
+        err_set(&answer->err, ERR_TIMEOUT, NEXT_RETRY_LATER, q->name,
+                "%s could not be looked up within %d seconds: the name servers of this machine do not answer",
+                q->name, q->timeout_ms / 1000);
+        err_advise(&answer->err, "see /etc/resolv.conf, and whether the name servers there can be reached");
+    }
+    close(pair[0]);
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
 static void ask(const struct probe_question *q, struct probe_answer *answer)
 {
-    if (q->handshake)
+    if (q->what == PROBE_RESOLVE)
+        resolve_in_time(q, answer);
+    else if (q->what == PROBE_HANDSHAKE)
         answer->ok = probe_tls_kind(q->address, q->port, q->name, q->kind, q->timeout_ms, &answer->result.tls,
                                     &answer->err);
     else
@@ -202,13 +306,18 @@ void role_stop_prober(void)
 }
 
 /* What a child wrote into fixed arrays must end within them. */
-static void terminate(struct probe_answer *answer, bool handshake)
+static void terminate(struct probe_answer *answer, enum probe_what what)
 {
     struct err *err = &answer->err;
     err->type[sizeof err->type - 1] = err->subject[sizeof err->subject - 1] = '\0';
     err->text[sizeof err->text - 1] = err->advice[sizeof err->advice - 1] = '\0';
     printable(err->text);
-    if (handshake) {
+    if (what == PROBE_RESOLVE) {
+        if (answer->result.addresses.n > ROLE_ADDRESSES_MAX)
+            answer->result.addresses.n = ROLE_ADDRESSES_MAX;
+        for (unsigned i = 0; i < answer->result.addresses.n; i++)
+            answer->result.addresses.v[i][INET6_ADDRSTRLEN - 1] = '\0';
+    } else if (what == PROBE_HANDSHAKE) {
         struct probe_tls *tls = &answer->result.tls;
         tls->sha256[sizeof tls->sha256 - 1] = tls->version[sizeof tls->version - 1] =
             tls->alpn[sizeof tls->alpn - 1] = '\0';
@@ -244,7 +353,7 @@ static bool probe(const struct probe_question *question, struct probe_answer *an
         return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, question->name,
                        "the process that looks at the web server died");
     }
-    terminate(answer, question->handshake);
+    terminate(answer, question->what);
     if (!answer->ok && !err_isset(&answer->err))
         return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, question->name,
                        "the process that looks at the web server failed");
@@ -273,7 +382,7 @@ bool role_probe_tls(const char *address, int port, const char *name, enum probe_
     struct probe_answer answer;
     if (!make_question(address, port, name, "", timeout_ms, &question, err))
         return false;
-    question.handshake = true;
+    question.what = PROBE_HANDSHAKE;
     question.kind = kind;
     if (!probe(&question, &answer, err))
         return false;
@@ -292,5 +401,35 @@ bool role_probe_http(const char *address, int port, bool tls, const char *name, 
     if (!probe(&question, &answer, err))
         return false;
     *out = answer.result.http;
+    return true;
+}
+
+/* Only what is an address in its usual form is taken. */
+static bool take_address(const char *text, struct strlist *to)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+    char usual[INET6_ADDRSTRLEN];
+    int family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
+    if (inet_pton(family, text, bytes) != 1 || inet_ntop(family, bytes, usual, sizeof usual) == NULL ||
+        strcmp(usual, text) != 0)
+        return false;
+    if (!strlist_has(to, usual))
+        strlist_add(to, usual);
+    return true;
+}
+
+bool role_probe_resolve(const char *name, int timeout_ms, struct strlist *addresses, struct err *err)
+{
+    struct probe_question question;
+    struct probe_answer answer;
+    if (!make_question("", 0, name, "", timeout_ms, &question, err))
+        return false;
+    question.what = PROBE_RESOLVE;
+    if (!probe(&question, &answer, err))
+        return false;
+    for (unsigned i = 0; i < answer.result.addresses.n; i++)
+        if (!take_address(answer.result.addresses.v[i], addresses))
+            return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, name,
+                           "the process that looks names up gave something that is no address");
     return true;
 }

@@ -44,6 +44,10 @@ static const size_t texts[] = {
     AT(preferred_chain),
     AT(proxy),
     AT(interface),
+    AT(nginx_conf),
+    AT(nginx_bin),
+    AT(apache_conf),
+    AT(apache_ctl),
     AT(deploy_hook),
 };
 

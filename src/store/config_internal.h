@@ -41,6 +41,12 @@ enum setting_id {
     TIMEOUT,
     INSTALL,
     REDIRECT,
+    HSTS,
+    TLS_PROFILE,
+    NGINX_CONF,
+    NGINX_BIN,
+    APACHE_CONF,
+    APACHE_CTL,
     DEPLOY_HOOK,
     SETTINGS
 };

@@ -294,6 +294,47 @@ static char *get_install(const struct setting *setting, const struct cert_config
     return mem_dup(web_kind_name(config->install));
 }
 
+static bool set_hsts(const struct setting *setting, struct cert_config *config, const char *value,
+                     struct err *why)
+{
+    unsigned index;
+    int64_t seconds = 0;
+    (void)setting;
+    if (find_word(yes_no_words, COUNT_OF(yes_no_words), value, &index))
+        seconds = index == 1 ? CONFIG_HSTS_S : 0;
+    else if (!config_duration(value, &seconds) || seconds < 1 || seconds > VALID_FOR_MAX_S)
+        return refuse(why, value, "yes, no or a time like 180d, ten years at most");
+    config->hsts_s = seconds;
+    return true;
+}
+
+static char *get_hsts(const struct setting *setting, const struct cert_config *config)
+{
+    (void)setting;
+    return config->hsts_s == 0               ? mem_dup("no")
+           : config->hsts_s == CONFIG_HSTS_S ? mem_dup("yes")
+                                             : duration_text(config->hsts_s);
+}
+
+static bool set_tls_profile(const struct setting *setting, struct cert_config *config, const char *value,
+                            struct err *why)
+{
+    static const enum web_tls_profile profiles[] = {WEB_TLS_INTERMEDIATE, WEB_TLS_MODERN, WEB_TLS_OLD};
+    (void)setting;
+    for (size_t i = 0; i < COUNT_OF(profiles); i++)
+        if (strcmp(web_tls_profile_name(profiles[i]), value) == 0) {
+            config->tls_profile = profiles[i];
+            return true;
+        }
+    return refuse(why, value, "intermediate, modern or old");
+}
+
+static char *get_tls_profile(const struct setting *setting, const struct cert_config *config)
+{
+    (void)setting;
+    return mem_dup(web_tls_profile_name(config->tls_profile));
+}
+
 static const char *const ip_words[] = {"any", "4", "6"};
 static const int ip_versions[] = {0, 4, 6};
 
@@ -607,6 +648,12 @@ const struct setting config_settings[SETTINGS] = {
     [TIMEOUT] = {"timeout", SECONDS(timeout_s, DAY_S)},
     [INSTALL] = {"install", OWN(install)},
     [REDIRECT] = {"redirect", YES_NO(redirect)},
+    [HSTS] = {"hsts", OWN(hsts)},
+    [TLS_PROFILE] = {"tls-profile", OWN(tls_profile)},
+    [NGINX_CONF] = {"nginx-conf", TEXT(nginx_conf, check_path)},
+    [NGINX_BIN] = {"nginx-bin", TEXT(nginx_bin, check_path)},
+    [APACHE_CONF] = {"apache-conf", TEXT(apache_conf, check_path)},
+    [APACHE_CTL] = {"apache-ctl", TEXT(apache_ctl, check_path)},
     [DEPLOY_HOOK] = {"deploy-hook", TEXT(deploy_hook, check_program)},
 };
 

@@ -43,6 +43,7 @@ void cert_state_clear(struct cert_state *state)
     for (size_t i = 0; i < COUNT_OF(state->orders); i++)
         strlist_clear(&state->orders[i].names);
     strlist_clear(&state->missing);
+    strlist_clear(&state->places);
     memset(state, 0, sizeof *state);
 }
 
@@ -103,6 +104,14 @@ static bool is_token(const char *text)
     return true;
 }
 
+static bool is_line(const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            return false;
+    return text[0] != '\0';
+}
+
 static bool is_name(const char *text)
 {
     return text[0] != '\0' && strlen(text) < NAME_MAX_BYTES && is_token(text);
@@ -121,15 +130,21 @@ static void put_int(json_t *object, const char *key, int64_t number)
         put(object, key, json_integer(number < STATE_NUMBER_MAX ? number : STATE_NUMBER_MAX));
 }
 
-static void put_names(json_t *object, const char *key, const struct strlist *names)
+static void put_list(json_t *object, const char *key, const struct strlist *names,
+                     bool (*is_right)(const char *))
 {
     json_t *array = json_array();
     if (array == NULL)
         mem_exhausted();
     for (size_t i = 0; i < names->n && i < STATE_NAMES_MAX; i++)
-        if (is_name(names->v[i]) && json_array_append_new(array, new_text(names->v[i])) != 0)
+        if (is_right(names->v[i]) && json_array_append_new(array, new_text(names->v[i])) != 0)
             mem_exhausted();
     put(object, key, array);
+}
+
+static void put_names(json_t *object, const char *key, const struct strlist *names)
+{
+    put_list(object, key, names, is_name);
 }
 
 static json_t *order_to_json(const struct order_state *state)
@@ -150,6 +165,8 @@ static json_t *live_to_json(const struct cert_state *state)
     put(live, "step", new_text(deploy_step_name(state->step)));
     put_int(live, "issued_s", state->issued_s);
     put_int(live, "verified_s", state->verified_s);
+    if (state->places.n > 0)
+        put_list(live, "places", &state->places, is_line);
     put_token(live, "ca", state->issued_by);
     put_token(live, "account", state->issued_account);
     put_token(live, "replaced_id", state->replaced_id);
@@ -377,20 +394,26 @@ static bool get_bool(const struct place *at, const json_t *object, const char *k
     return true;
 }
 
-static bool get_names(const struct place *at, const json_t *object, const char *key, struct strlist *out)
+static bool get_list(const struct place *at, const json_t *object, const char *key,
+                     bool (*is_right)(const char *), const char *what, struct strlist *out)
 {
     const json_t *names = member(object, key);
     if (names == NULL)
         return true;
     if (!json_is_array(names) || json_array_size(names) > STATE_NAMES_MAX)
-        return wrong(at, key, "a list of names");
+        return wrong(at, key, what);
     for (size_t i = 0; i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
-        if (name == NULL || !is_name(name))
-            return wrong(at, key, "a list of names");
+        if (name == NULL || !is_right(name))
+            return wrong(at, key, what);
         strlist_add(out, name);
     }
     return true;
+}
+
+static bool get_names(const struct place *at, const json_t *object, const char *key, struct strlist *out)
+{
+    return get_list(at, object, key, is_name, "a list of names", out);
 }
 
 static bool read_order(const struct place *root_at, const json_t *root, const char *key,
@@ -424,6 +447,7 @@ static bool read_live(const struct place *root_at, const json_t *root, struct ce
               get_word(&at, live, "step", step_words, COUNT_OF(step_words), DEPLOY_ISSUED, &step) &&
               get_int(&at, live, "issued_s", STATE_NUMBER_MAX, &out->issued_s) &&
               get_int(&at, live, "verified_s", STATE_NUMBER_MAX, &out->verified_s) &&
+              get_list(&at, live, "places", is_line, "a list of places", &out->places) &&
               get_token(&at, live, "ca", out->issued_by, sizeof out->issued_by) &&
               get_token(&at, live, "account", out->issued_account, sizeof out->issued_account) &&
               get_token(&at, live, "replaced_id", out->replaced_id, sizeof out->replaced_id) &&

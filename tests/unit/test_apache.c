@@ -44,6 +44,7 @@
 #include <openssl/x509v3.h>
 
 #include "../../src/install/apache_edit.h"
+#include "../../src/install/apache_server.h"
 #include "../../src/install/driver.h"
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
@@ -372,10 +373,8 @@ static void place_make(struct place *place, const struct fixture *fixture)
         put_modules(place, fixture);
     put_main(place, fixture);
     put_site(place, fixture);
-    struct web_hints hints = {.bin = binary(), .conf = place->conf, .ctl = "/nonexistent"};
-    if (!apache_driver.find(&hints, &place->web, &err))
-        fail_msg("%s", err.text);
-    place->web.master_pid = 0;
+    if (!apache_describe(binary(), place->conf, &place->web))
+        fail_msg("%s: no Apache", binary());
 }
 
 /* -- what the tree looks like -- */
@@ -460,6 +459,10 @@ static void assert_tests(const struct place *place, const struct fixture *fixtur
     struct err err = ERR_INIT;
     if (!apache_driver.test(&place->web, &err))
         fail_msg("%s %s: %s", fixture->name, when, err.text);
+    struct sites sites = SITES_INIT;
+    if (!apache_driver.read(&place->web, &sites, &err) || !apache_driver.compare(&place->web, &sites, &err))
+        fail_msg("%s %s: %s", fixture->name, when, err.text);
+    sites_clear(&sites);
 }
 
 static struct txn *begin(const struct place *place)
@@ -984,19 +987,43 @@ static void test_unreadable_configuration_is_an_error(void **state)
     fixture_clear(&fixture);
 }
 
-static void test_find(void **state)
+/* What a person says of the server is checked before it is believed. */
+static void assert_refused(const char *ctl, const char *conf, enum err_code code, const char *why)
+{
+    struct web web;
+    struct err err = ERR_INIT;
+    struct web_hints hints = {.apache_ctl = ctl, .apache_conf = conf};
+    assert_false(apache_driver.find(&hints, &web, &err));
+    if (err.code != code || !strstr(err.text, why))
+        fail_msg("%s, %s: \"%s\" instead of \"%s\"", ctl ? ctl : "-", conf ? conf : "-", err.text, why);
+    assert_true(err.advice[0] != '\0');
+}
+
+static void test_hints(void **state)
 {
     (void)state;
     need_apache();
+    AUTO_FREE char *wrapper = mem_fmt("%s/ourctl", base);
+    AUTO_FREE char *stranger = mem_fmt("%s/stranger", base);
+    AUTO_FREE char *missing = mem_fmt("%s/missing", base);
+    putf(wrapper, "#!/bin/sh\nexec %s \"$@\"\n", binary());
+    putf(stranger, "#!/bin/sh\necho busybox\n");
+    assert_int_equal(chmod(wrapper, 0755) | chmod(stranger, 0755), 0);
+    assert_refused("/bin/true", NULL, ERR_WEBSERVER, "not an Apache");
+    assert_refused(stranger, NULL, ERR_WEBSERVER, "not an Apache");
+    assert_refused(missing, NULL, ERR_NOT_FOUND, "missing");
+    assert_refused(NULL, missing, ERR_NOT_FOUND, "missing");
+    assert_refused(NULL, base, ERR_IO, base);
     struct web web;
     struct err err = ERR_INIT;
-    struct web_hints hints = {.bin = binary()};
-    assert_true(apache_driver.find(&hints, &web, &err));
+    struct web_hints program = {.apache_ctl = binary()}, control = {.apache_ctl = wrapper};
+    assert_true(apache_driver.find(&program, &web, &err));
+    assert_string_equal(web.bin, binary());
     assert_true(web.version_number > 2004000 && web.version[0] == '2');
     assert_true(web.conf[0] == '/' && web.prefix[0] == '/');
-    hints.bin = "/bin/true";
-    assert_false(apache_driver.find(&hints, &web, &err));
-    assert_non_null(strstr(err.text, "not an Apache"));
+    assert_true(apache_driver.find(&control, &web, &err));
+    assert_string_equal(web.bin, binary());
+    assert_string_equal(web.ctl, wrapper);
 }
 
 /* -- the running server, in a network namespace of its own -- */
@@ -1319,7 +1346,7 @@ static int remove_base(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_hints),
         cmocka_unit_test(test_every_fixture),
         cmocka_unit_test(test_edits_compose),
         cmocka_unit_test(test_another_thumbprint),

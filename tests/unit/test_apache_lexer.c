@@ -248,15 +248,9 @@ static void put(const char *name, const char *text)
     assert_true(fs_write(path, text, strlen(text), 0644, &err));
 }
 
-static bool read_file(void *context, const char *path, struct buf *out, struct err *err)
-{
-    (void)context;
-    return fs_read(path, 1 << 20, out, err);
-}
-
 static bool walk(struct apache_tree *tree, struct err *err)
 {
-    *tree = (struct apache_tree){.read = read_file, .server_root = mem_dup(root), .version_number = 2004052};
+    *tree = (struct apache_tree){.server_root = mem_dup(root), .version_number = 2004052};
     apache_tree_module(tree, "core.c");
     apache_tree_module(tree, "mod_macro.c");
     apache_tree_env(tree, "FROM_ENV", "env");

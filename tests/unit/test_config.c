@@ -85,6 +85,12 @@ static void reads_every_key(void **state)
                                "key-type = rsa-3072 ecdsa-p384\n"
                                "install = apache\n"
                                "redirect = yes\n"
+                               "hsts = 180d\n"
+                               "tls-profile = modern\n"
+                               "nginx-conf = /srv/nginx.conf\n"
+                               "nginx-bin = /opt/nginx/sbin/nginx\n"
+                               "apache-conf = /srv/httpd.conf\n"
+                               "apache-ctl = /opt/apachectl\n"
                                "account = work\n"
                                "challenge-hook = /usr/local/bin/dns\n"
                                "cleanup-hook = /usr/local/bin/clean\n"
@@ -146,6 +152,12 @@ static void reads_every_key(void **state)
     assert_int_equal(config.key_type, KEY_RSA_3072);
     assert_int_equal(config.install, WEB_APACHE);
     assert_true(config.redirect);
+    assert_int_equal(config.hsts_s, 180 * 86400);
+    assert_int_equal(config.tls_profile, WEB_TLS_MODERN);
+    assert_string_equal(config.nginx_conf, "/srv/nginx.conf");
+    assert_string_equal(config.nginx_bin, "/opt/nginx/sbin/nginx");
+    assert_string_equal(config.apache_conf, "/srv/httpd.conf");
+    assert_string_equal(config.apache_ctl, "/opt/apachectl");
     assert_string_equal(config.deploy_hook, "/usr/local/bin/hook");
     cert_config_clear(&config);
 }
@@ -159,6 +171,8 @@ static void has_safe_defaults(void **state)
     assert_string_equal(config.server, "https://acme-v02.api.letsencrypt.org/directory");
     assert_false(config.agree_tos);
     assert_false(config.redirect);
+    assert_int_equal(config.hsts_s, 0);
+    assert_int_equal(config.tls_profile, WEB_TLS_INTERMEDIATE);
     assert_int_equal(config.challenges[0], CHALLENGE_VIA_WEB_SERVER);
     assert_int_equal(config.key_type, KEY_ECDSA_P256);
     assert_int_equal(config.install, WEB_NONE);
@@ -216,6 +230,10 @@ static const struct {
     {"= value\n", "F:1: '= value' is not of the form 'key = value'"},
     {"agree-tos = true\n", "F:1: agree-tos: 'true' is not yes or no"},
     {"redirect = YES\n", "F:1: redirect: 'YES' is not yes or no"},
+    {"hsts = 0\n", "F:1: hsts: '0' is not yes, no or a time like 180d, ten years at most"},
+    {"hsts = 11y\n", "F:1: hsts: '11y' is not yes, no or a time like 180d, ten years at most"},
+    {"tls-profile = Modern\n", "F:1: tls-profile: 'Modern' is not intermediate, modern or old"},
+    {"nginx-conf = nginx.conf\n", "F:1: nginx-conf: 'nginx.conf' is not an absolute path ('/...') or none"},
     {"challenge = tls-sni\n", "F:1: challenge: 'tls-sni' is not web-server, standalone, webroot, http-hook, "
                               "tls-alpn, dns, dns-account or dns-persist"},
     {"challenge = dns,dns\n", "F:1: challenge: 'dns' is there twice"},
@@ -765,6 +783,12 @@ static void assert_same_config(const struct cert_config *a, const struct cert_co
     assert_int_equal(a->key_type, b->key_type);
     assert_int_equal(a->install, b->install);
     assert_int_equal(a->redirect, b->redirect);
+    assert_int_equal(a->hsts_s, b->hsts_s);
+    assert_int_equal(a->tls_profile, b->tls_profile);
+    assert_same_text(a->nginx_conf, b->nginx_conf);
+    assert_same_text(a->nginx_bin, b->nginx_bin);
+    assert_same_text(a->apache_conf, b->apache_conf);
+    assert_same_text(a->apache_ctl, b->apache_ctl);
     assert_same_text(a->deploy_hook, b->deploy_hook);
     assert_same_list(&a->fallbacks, &b->fallbacks);
     assert_same_list(&a->dns_servers, &b->dns_servers);
@@ -842,6 +866,10 @@ static void build_config(unsigned bits, struct cert_config *config)
     config->email = bits & 4 ? mem_dup("a@example.org") : NULL;
     config->agree_tos = bits & 8;
     config->redirect = bits & 16;
+    config->hsts_s = bits & 4 ? 0 : bits & 16 ? CONFIG_HSTS_S : 86400;
+    config->tls_profile = (enum web_tls_profile)(bits % 3);
+    config->nginx_conf = bits & 2 ? mem_dup("/srv/n x.conf") : NULL;
+    config->apache_ctl = bits & 4 ? mem_dup("/opt/apachectl") : NULL;
     config->install = bits & 32 ? WEB_NGINX : bits & 8 ? WEB_APACHE : WEB_NONE;
     config->key_type = (enum key_type)(bits % 5);
     config->webroot = bits & 64 ? mem_dup("/srv/w=w w") : NULL;

@@ -107,7 +107,7 @@ static void bed_open(struct bed *bed)
 static void bed_ready(struct bed *bed)
 {
     AUTO_FREE char *conf = fs_join(bed->dir, "nginx.conf");
-    struct web_hints hints = {.bin = program, .conf = conf};
+    struct web_hints hints = {.nginx_bin = program, .nginx_conf = conf};
     ok(nginx_driver.find(&hints, &bed->web, &err));
     snprintf(bed->web.prefix, sizeof bed->web.prefix, "%s/", bed->dir);
     snprintf(bed->web.prefix_arg, sizeof bed->web.prefix_arg, "%s/", bed->dir);

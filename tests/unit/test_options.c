@@ -144,6 +144,32 @@ static void test_every_option_of_enable(void **state)
     request_clear(&request);
 }
 
+static void test_options_of_the_web_server(void **state)
+{
+    struct request request;
+    (void)state;
+    assert_parses("enable --all --hsts-max-age 1d --tls-profile old --with nginx --nginx-bin /bin/true --plan",
+                  &request);
+    assert_true(request.all && request.plan);
+    assert_int_equal(request.hsts, CHOICE_YES);
+    assert_int_equal(request.hsts_s, 86400);
+    assert_true(request.has_tls_profile);
+    assert_int_equal(request.tls_profile, WEB_TLS_OLD);
+    assert_int_equal(request.with, WEB_NGINX);
+    assert_string_equal(request.nginx_bin, "/bin/true");
+    request_clear(&request);
+    assert_parses("install example.org --no-hsts --apache-ctl /bin/true", &request);
+    assert_int_equal(request.hsts, CHOICE_NO);
+    request_clear(&request);
+    assert_parses("check", &request);
+    assert_int_equal(request.names.n, 0);
+    request_clear(&request);
+    assert_parses("check Example.ORG 192.0.2.1", &request);
+    assert_int_equal(request.names.n, 2);
+    assert_string_equal(request.names.v[0], "example.org");
+    request_clear(&request);
+}
+
 static void test_clusters_and_the_end_of_options(void **state)
 {
     struct request request;
@@ -887,9 +913,20 @@ static void test_mistakes_are_answered_with_the_way_out(void **state)
         {"enable example.org --redirect --no-redirect", "exclude", "enable --help"},
         {"status --standalone", "belongs to enable and issue", "status --help"},
         {"renew --server letsencrypt", "no option --server", "renew --help"},
+        {"enable example.org --hsts --no-hsts", "exclude", "enable --help"},
+        {"enable example.org --hsts-max-age soon", "'soon'", "enable --help"},
+        {"enable example.org --tls-profile strict", "'strict'", "enable --help"},
+        {"enable example.org --nginx --apache-ctl /bin/true", "exclude", "enable --help"},
+        {"enable example.org --nginx-conf /does/not/exist", "cannot read", "enable --help"},
+        {"enable example.org --with caddy", "neither nginx nor apache", "enable --help"},
+        {"enable --all example.org", "--all stands in place of names", "enable --help"},
+        {"enable", "for which names?", "enable --help"},
+        {"issue --all", "no option --all", "issue --help"},
+        {"sites example.org", "takes no 'example.org'", "sites --help"},
+        {"recover now", "takes no 'now'", "recover --help"},
         {"renew --redirect", "belongs to enable and install", "renew --help"},
         {"issue example.org --redirect", "no option --redirect", "issue --help"},
-        {"enable example.org --json", "belongs to status, account show and account list", "enable --help"},
+        {"enable example.org --json", "belongs to sites, check, status, account show and account list", "enable --help"},
         {"enable https://example.org/", "URL", "example.org"},
     };
     (void)state;
@@ -932,6 +969,7 @@ int main(void)
         cmocka_unit_test(test_names_from_everywhere),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_every_option_of_enable),
+        cmocka_unit_test(test_options_of_the_web_server),
         cmocka_unit_test(test_clusters_and_the_end_of_options),
         cmocka_unit_test(test_quiet_and_debug),
         cmocka_unit_test(test_key_types_of_ours_and_of_certbot),

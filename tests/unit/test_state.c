@@ -26,6 +26,7 @@ static void fill(struct cert_state *state)
     state->step = DEPLOY_RELOADED;
     state->issued_s = 1795000001;
     state->verified_s = 1795000002;
+    strlist_add(&state->places, "/etc/nginx/sites-enabled/my site:12");
     strcpy(state->issued_by, "https://ca.example.org/directory");
     strcpy(state->orders[0].account, "https://ca.example.org/acct/1");
     strcpy(state->orders[1].url, "https://ca.example.org/order/2");
@@ -98,6 +99,8 @@ static void all_of_it_comes_back(void **unused)
     assert_int_equal(after.step, DEPLOY_RELOADED);
     assert_int_equal(after.issued_s, before.issued_s);
     assert_int_equal(after.verified_s, before.verified_s);
+    assert_int_equal(after.places.n, 1);
+    assert_string_equal(after.places.v[0], "/etc/nginx/sites-enabled/my site:12");
     assert_string_equal(after.issued_by, before.issued_by);
     assert_int_equal(after.failures, 3);
     assert_int_equal(after.failed_s, before.failed_s);

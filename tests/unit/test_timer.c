@@ -49,7 +49,8 @@ static const char systemctl[] =
     "\"$active\" \"$file\" \"$next\";;\n"
     "enable)\n"
     "  [ -f $root/masked ] && { echo \"Failed to enable unit: Unit file $3 is masked.\"; exit 1; }\n"
-    "  [ -f $root/lame ] || : >$root/enabled-$3;;\n"
+    "  for unit; do :; done\n"
+    "  [ -f $root/lame ] || : >$root/enabled-$unit;;\n"
     "esac\n";
 
 static char root[64];
@@ -212,6 +213,25 @@ static void test_units_are_written_where_there_are_none(void **state)
     assert_true(changed);
     read_text("/etc/systemd/system/tlsup.service", &text);
     assert_has(&text, "ExecStart=");
+}
+
+static void test_a_unit_recovers_before_the_web_servers_start(void **state)
+{
+    struct timer timer;
+    bool changed;
+    AUTO_BUF text = BUF_INIT;
+    (void)state;
+    with_systemd();
+    ensure(&timer, &changed);
+    read_text("/etc/systemd/system/tlsup-recover.service", &text);
+    assert_has(&text, "\nExecStart=" TLSUP_SBIN_DIR "/tlsup recover -q\n");
+    assert_has(&text, "\nBefore=nginx.service apache2.service httpd.service");
+    assert_has(&text, "\nConditionDirectoryNotEmpty=" TLSUP_STATE_DIR "/journal\n");
+    assert_true(has("/enabled-tlsup-recover.service"));
+    read_text("/log", &text);
+    assert_has(&text, "enable tlsup-recover.service\n"); /* not --now: nothing is interrupted here */
+    ensure(&timer, &changed);
+    assert_false(changed);
 }
 
 static void test_units_of_the_administrator_are_kept(void **state)
@@ -490,6 +510,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_installed_units_are_enabled_and_left_alone),
         TEST(test_units_are_written_where_there_are_none),
+        TEST(test_a_unit_recovers_before_the_web_servers_start),
         TEST(test_units_of_the_administrator_are_kept),
         TEST(test_systemd_that_refuses),
         TEST(test_never_two_timers),

@@ -1085,7 +1085,7 @@ static void damage_in_a_finished_journal_is_no_obstacle(void **state)
         AUTO_TXN *undo = begin(&w);
         AUTO_STRLIST messages = STRLIST_INIT;
         err_clear(&err);
-        assert_false(txn_undo(undo, &messages, &err)); /* but undo needs what was damaged */
+        assert_false(txn_undo(undo, NULL, &messages, &err)); /* but undo needs what was damaged */
         assert_int_equal(err.code, cases[i].undo);
     }
 }
@@ -1127,7 +1127,7 @@ static void strange_things_in_the_journal_directory(void **state)
     AUTO_TXN *undo = begin(&w); /* the name survives the way through the log */
     AUTO_STRLIST messages = STRLIST_INIT;
     struct err err = ERR_INIT;
-    must(txn_undo(undo, &messages, &err), &err);
+    must(txn_undo(undo, NULL, &messages, &err), &err);
     finish(undo);
     assert_false(fs_exists(p(&w, "odd name % \n \xff")));
 }
@@ -1145,7 +1145,7 @@ static void undo_all(const struct world *w, struct strlist *messages)
 {
     AUTO_TXN *txn = begin(w);
     struct err err = ERR_INIT;
-    must(txn_undo(txn, messages, &err), &err);
+    must(txn_undo(txn, NULL, messages, &err), &err);
     finish(txn);
 }
 
@@ -1188,7 +1188,7 @@ static void undo_goes_back_through_renewals(void **state)
         assert_int_equal(messages.n, 0);
         assert_int_equal(standing(&w), 0);
         AUTO_TXN *again = begin(&w);
-        assert_false(txn_undo(again, &messages, &err));
+        assert_false(txn_undo(again, NULL, &messages, &err));
         assert_int_equal(err.code, ERR_NOT_FOUND);
         err_clear(&err);
         must(txn_prune(w.journal, OWNER, 0, &err), &err);
@@ -1282,7 +1282,7 @@ static void undo_can_be_rolled_back(void **state)
     AUTO_TXN *undo = begin(&w);
     AUTO_STRLIST messages = STRLIST_INIT;
     struct err err = ERR_INIT;
-    must(txn_undo(undo, &messages, &err), &err);
+    must(txn_undo(undo, NULL, &messages, &err), &err);
     apply(undo);
     must(txn_rollback(undo, &err), &err);
     is_like(&w, applied);
@@ -1601,7 +1601,7 @@ static bool undo_only(const struct world *w, struct err *err)
 {
     AUTO_TXN *txn = begin(w);
     AUTO_STRLIST messages = STRLIST_INIT;
-    if (!txn_undo(txn, &messages, err) || !txn_apply(txn, err))
+    if (!txn_undo(txn, NULL, &messages, err) || !txn_apply(txn, err))
         return false;
     return txn_note(txn, TXN_VERIFIED, err) && txn_commit(txn, err);
 }

@@ -243,10 +243,10 @@ static void test_several_masters(void **state)
     assert_false(web_find(WEB_NGINX, NULL, &web, &why));
     assert_int_equal(why.code, ERR_WEBSERVER);
     assert_non_null(strstr(why.advice, "--nginx-conf"));
-    struct web_hints hints = {.conf = two};
+    struct web_hints hints = {.nginx_conf = two};
     ok(web_find(WEB_NGINX, &hints, &web, &err));
     assert_int_equal(web.master_pid, second);
-    hints.conf = three;
+    hints.nginx_conf = three;
     assert_false(web_find(WEB_NGINX, &hints, &web, &(struct err)ERR_INIT));
 }
 
@@ -254,7 +254,7 @@ static void test_hint_against_the_running_one(void **state)
 {
     struct web web;
     struct err why = ERR_INIT;
-    struct web_hints hints = {.conf = "/somewhere/else.conf"};
+    struct web_hints hints = {.nginx_conf = "/somewhere/else.conf"};
     (void)state;
     put_conf("one.conf", 80);
     start_nginx("one.conf", base);
@@ -263,7 +263,7 @@ static void test_hint_against_the_running_one(void **state)
     stop_all(NULL);
     ok(web_find(WEB_NGINX, &hints, &web, &err)); /* nothing runs: then the hint is believed */
     assert_string_equal(web.conf, "/somewhere/else.conf");
-    hints = (struct web_hints){.bin = "/does/not/exist"};
+    hints = (struct web_hints){.nginx_bin = "/does/not/exist"};
     assert_false(web_find(WEB_NGINX, &hints, &web, &(struct err)ERR_INIT));
 }
 

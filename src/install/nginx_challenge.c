@@ -1,0 +1,201 @@
+/*
+ * nginx_challenge.c - the answer to http-01, in the servers that the world asks.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "nginx_edit.h"
+#include "tlsup/b64.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "tlsup/name.h"
+
+#ifndef TLSUP_STATE_DIR
+#define TLSUP_STATE_DIR "/var/lib/tlsup"
+#endif
+
+enum { THUMBPRINT_MAX = 64 };
+
+#define CHALLENGE_PATH "/.well-known/acme-challenge/"
+
+static void challenge_lines(const struct web *web, const char *thumbprint, struct nginx_lines *lines)
+{
+    if (web->has_rewrite) {
+        nginx_line(lines,
+                   "if ($request_uri ~ \"^/\\.well-known/acme-challenge/([A-Za-z0-9_-]+)$\") { return 200 "
+                   "\"$1.%s\"; }",
+                   thumbprint);
+        return;
+    }
+    /* Without the rewrite module nothing can be answered out of the request: token files it is. */
+    AUTO_BUF path = BUF_INIT;
+    AUTO_FREE char *dir =
+        mem_fmt("%s/", web->token_dir[0] != '\0' ? web->token_dir : TLSUP_STATE_DIR "/challenges");
+    nginx_word_encode(dir, &path);
+    nginx_line(lines, "location ^~ " CHALLENGE_PATH " { default_type text/plain; alias %s; }",
+               buf_str(&path));
+}
+
+/* Does somebody's own server-level `if` answer with this thumbprint already? (Ours is left out of the parse.)
+ */
+static bool answers_already(const struct nginx_editor *editor, const struct nginx_node *server,
+                            const char *thumbprint)
+{
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(editor), server, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        const struct nginx_node *node = body.v[i];
+        bool ours = false;
+        for (size_t k = 1; nginx_is(node, "if") && k < node->n_args; k++) {
+            ours |= strstr(node->args[k], "acme-challenge") != NULL;
+        }
+        const struct nginx_node *answer = ours ? nginx_child(nginx_config_of(editor), node, "return") : NULL;
+        if (answer != NULL && answer->n_args == 3 && strstr(answer->args[2], thumbprint) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *server,
+                          const char *thumbprint)
+{
+    AUTO_NGINX_LINES lines = {0};
+    bool kept;
+    if (answers_already(editor, server, thumbprint)) {
+        return true;
+    }
+    nginx_lines_for(nginx_file_of(editor, server), server, &lines);
+    challenge_lines(editor->web, thumbprint, &lines);
+    return nginx_block_put(editor, server, NGINX_CHALLENGE_ID, &lines,
+                           (struct nginx_essence){.has = thumbprint}, &kept);
+}
+
+/* The addresses on a port that the world may ask; loopback only when there is nothing else. */
+void nginx_public_addresses(const struct sites *sites, int port, struct strlist *out)
+{
+    AUTO_STRLIST all = STRLIST_INIT;
+    nginx_addresses(sites, port, &all);
+    for (int loopback = 0; loopback < 2 && out->n == 0; loopback++) {
+        for (size_t i = 0; i < all.n; i++) {
+            if (site_address_is_loopback(all.v[i]) == (loopback == 1)) {
+                strlist_add(out, all.v[i]);
+            }
+        }
+    }
+}
+
+static bool has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
+/* Where port 80 is to be opened for names that nothing answers on 80: where their https is, else everywhere.
+ */
+static void port80_addresses(const struct nginx_editor *editor, const struct strlist *names,
+                             struct strlist *out)
+{
+    AUTO_STRLIST secure = STRLIST_INIT;
+    nginx_addresses(&editor->sites, NGINX_HTTPS_PORT, &secure);
+    for (size_t i = 0; i < secure.n; i++) {
+        for (size_t k = 0; k < names->n; k++) {
+            if (nginx_owner_at(&editor->sites, names->v[k], secure.v[i], NGINX_HTTPS_PORT, true) !=
+                    NULL &&
+                !strlist_has(out, secure.v[i])) {
+                strlist_add(out, secure.v[i]);
+            }
+        }
+    }
+    if (out->n == 0) {
+        strlist_add(out, "*");
+        if (has_ipv6()) {
+            strlist_add(out, "[::]");
+        }
+    }
+}
+
+/* Add a server block to the end of the http block itself. */
+static void append_to_http(struct nginx_editor *editor, const struct buf *server)
+{
+    const struct nginx_node *http = nginx_model_of(&editor->sites)->http;
+    AUTO_FREE char *text = mem_fmt("\n%s", buf_str(server));
+    nginx_edit_add(editor, http->file, http->close, 0, text);
+}
+
+/* Where that server is, or will be: read by its own name at once, so that a later edit in the same
+ * transaction finds it. */
+static bool challenge_place(const struct nginx_editor *editor, const char *name, struct nginx_place *out)
+{
+    AUTO_FREE char *file = nginx_place_name("tlsup-http-", name);
+    return nginx_place_find(editor, file, NULL, NULL, out);
+}
+
+/* Nothing listens on 80: a server of our own that answers the challenge and nothing else. */
+static bool new_challenge_server(struct nginx_editor *editor, const struct strlist *names,
+                                 const char *thumbprint)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    AUTO_NGINX_LINES lines = {.indent = mem_dup("    "), .eol = "\n"};
+    AUTO_NGINX_LINES answer = {.indent = mem_dup("    "), .eol = "\n"};
+    AUTO_BUF text = BUF_INIT;
+    AUTO_NGINX_PLACE place = {0};
+    port80_addresses(editor, names, &addresses);
+    for (size_t i = 0; i < addresses.n; i++) {
+        AUTO_BUF word = BUF_INIT;
+        nginx_listen_word(addresses.v[i], NGINX_HTTP_PORT, &word);
+        nginx_line(&lines, "listen %s;", buf_str(&word));
+    }
+    nginx_server_name_line(names, &lines);
+    nginx_line(&lines, "location / { return 404; }");
+    challenge_lines(editor->web, thumbprint, &answer);
+    buf_addf(&text, "# Written by tlsup: answers the certificate authority on port 80, where nothing else "
+                    "listens.\nserver {");
+    nginx_mark_write(NGINX_CHALLENGE_ID, "    ", "\n", &answer.text, &text);
+    buf_addf(&text, "\n%s}\n", buf_str(&lines.text));
+    if (!challenge_place(editor, names->v[0], &place)) {
+        append_to_http(editor, &text);
+        return nginx_edit_stage(editor);
+    }
+    return txn_write(editor->txn, place.loaded_as, buf_str(&text), text.len, NGINX_NEW_FILE_MODE,
+                     editor->err);
+}
+
+bool nginx_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
+                          const char *thumbprint, struct txn *txn, struct err *err)
+{
+    (void)sites; /* read anew: the transaction may hold edits already */
+    AUTO_NGINX_EDITOR editor = {.web = web, .txn = txn, .err = err};
+    AUTO_STRLIST addresses = STRLIST_INIT, missing = STRLIST_INIT;
+    if (!b64url_valid(thumbprint, THUMBPRINT_MAX)) {
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, "", "not a key thumbprint");
+    }
+    if (!nginx_editor_open(&editor, NGINX_CHALLENGE_ID)) {
+        return false;
+    }
+    nginx_public_addresses(&editor.sites, NGINX_HTTP_PORT, &addresses);
+    for (size_t i = 0; i < names->n; i++) {
+        if (name_is_wildcard(names->v[i])) {
+            continue; /* no CA validates a wildcard over http */
+        }
+        for (size_t k = 0; k < addresses.n; k++) {
+            const struct site *site =
+                nginx_owner_at(&editor.sites, names->v[i], addresses.v[k], NGINX_HTTP_PORT, false);
+            if (!put_challenge(&editor, nginx_server_of(site)->node, thumbprint)) {
+                return false;
+            }
+        }
+        if (addresses.n == 0) {
+            strlist_add(&missing, names->v[i]);
+        }
+    }
+    return missing.n > 0 ? new_challenge_server(&editor, &missing, thumbprint) : nginx_edit_stage(&editor);
+}

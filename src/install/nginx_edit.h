@@ -1,0 +1,146 @@
+/*
+ * nginx_edit.h - what the files that change nginx's configuration share. Internal to install/.
+ *
+ * nginx_edit.c changes files; nginx_place.c finds a place for new ones; nginx_challenge.c and nginx_https.c are the two edits of tlsup/web.h. Of the latter, nginx_plan.c says who gets what,
+ * nginx_sockets.c where port 443 is opened, nginx_site.c writes a server for names that have none.
+ */
+#ifndef TLSUP_INSTALL_NGINX_EDIT_H
+#define TLSUP_INSTALL_NGINX_EDIT_H
+
+#include "nginx_model.h"
+
+#define NGINX_CHALLENGE_ID "challenge"
+#define NGINX_CERT_ID_PREFIX "cert:"
+
+enum {
+    NGINX_FILE_LIMIT_BYTES = 8 * 1024 * 1024,
+    NGINX_NEW_FILE_MODE = 0644,
+};
+
+/* -- nginx_edit.c -- */
+
+struct nginx_edit {
+    size_t file, at, remove;
+    char *text;
+    bool inserts;
+    size_t number; /* edits of one place keep their order */
+};
+
+/* The work of one call: the configuration as the transaction has it now, and what will change. */
+struct nginx_editor {
+    const struct web *web;
+    struct txn *txn;
+    struct err *err;
+    struct sites sites;
+    struct nginx_edit *edits;
+    size_t n_edits;
+};
+
+/* Read the configuration through the transaction. `ignore`: the id of marks that do not count. */
+MUST_CHECK bool nginx_editor_open(struct nginx_editor *editor, const char *ignore);
+void nginx_editor_close(struct nginx_editor *editor);
+#define AUTO_NGINX_EDITOR CLEANUP(nginx_editor_close) struct nginx_editor
+const struct nginx_config *nginx_config_of(const struct nginx_editor *editor);
+const struct nginx_file *nginx_file_of(const struct nginx_editor *editor, const struct nginx_node *node);
+/* Replace `length` bytes at `at` of a file by `text`. The same edit again is dropped. */
+void nginx_edit_add(struct nginx_editor *editor, size_t file, size_t at, size_t length, const char *text);
+/* All edits into the transaction. */
+MUST_CHECK bool nginx_edit_stage(struct nginx_editor *editor);
+
+/* Lines of a block, in the style of their surroundings. */
+struct nginx_lines {
+    char *indent;
+    const char *eol;
+    struct buf text;
+};
+void nginx_lines_clear(struct nginx_lines *lines);
+#define AUTO_NGINX_LINES CLEANUP(nginx_lines_clear) struct nginx_lines
+void nginx_lines_for(const struct nginx_file *file, const struct nginx_node *block, struct nginx_lines *out);
+void nginx_line(struct nginx_lines *lines, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void nginx_server_name_line(const struct strlist *names, struct nginx_lines *lines);
+void nginx_listen_word(const char *address, int port, struct buf *out);
+/* The blanks before a node when it begins its line, else NULL. The caller frees. */
+char *nginx_blanks_before(const struct nginx_file *file, const struct nginx_node *node);
+const char *nginx_eol(const struct nginx_file *file, size_t from);
+
+/* What a block must say to do its work, and what it must not. */
+struct nginx_essence {
+    const char *has, *lacks; /* `lacks` may be NULL */
+};
+bool nginx_mark_has(const struct nginx_file *file, const struct nginx_mark *mark, const char *needle);
+/* Insert, replace or (no lines) take out our block. `kept` says that a changed block was left alone. */
+MUST_CHECK bool nginx_block_put(struct nginx_editor *editor, const struct nginx_node *server, const char *id,
+                                const struct nginx_lines *lines, struct nginx_essence essence, bool *kept);
+
+/* -- nginx_place.c -- */
+
+struct nginx_place {
+    char *path;      /* the file to write, NULL: into an existing file */
+    char *link;      /* a symlink that enables it, or NULL */
+    char *loaded_as; /* the path by which the server will read it */
+};
+void nginx_place_clear(struct nginx_place *place);
+#define AUTO_NGINX_PLACE CLEANUP(nginx_place_clear) struct nginx_place
+/* The best directory for a new file called `name`. `like`: a server beside which it would be at home (may be
+ * NULL); `first`: a server that must stay before it (may be NULL). False: no included directory takes it. */
+bool nginx_place_find(const struct nginx_editor *editor, const char *name, const struct nginx_node *like,
+                      const struct nginx_node *first, struct nginx_place *out);
+bool nginx_place_is_loaded(const struct nginx_editor *editor, const char *path);
+/* A file's name out of a site's. The caller frees. */
+char *nginx_place_name(const char *before, const char *name);
+
+/* -- nginx_challenge.c -- */
+
+/* The addresses on a port that the world may ask; loopback only when there is nothing else. */
+void nginx_public_addresses(const struct sites *sites, int port, struct strlist *out);
+
+/* -- nginx_plan.c -- */
+
+/* What is to happen to one server. */
+struct nginx_item {
+    bool certificate; /* ours goes in */
+    bool full;        /* and 443 is opened */
+    bool redirect;
+    struct strlist redirected; /* the names to redirect */
+};
+
+struct nginx_plan {
+    struct nginx_editor *editor;
+    const struct web_https *https;
+    char *id;
+    struct nginx_item *items; /* one for each site */
+    size_t n_items;
+    struct strlist unowned; /* names that only a default server would answer */
+};
+
+MUST_CHECK bool nginx_plan_make(struct nginx_plan *plan);
+void nginx_plan_clear(struct nginx_plan *plan);
+#define AUTO_NGINX_PLAN CLEANUP(nginx_plan_clear) struct nginx_plan
+const struct site *nginx_plan_owner_at(const struct nginx_plan *plan, const char *name, const char *address,
+                                       int port, bool explicit_only);
+bool nginx_refuse_at(const struct nginx_plan *plan, const struct site *site, const char *advice,
+                     const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* A server_name that no certificate can have. */
+bool nginx_is_placeholder(const char *name);
+/* Are all names of the site among these, wildcards counted? */
+bool nginx_all_covered(const struct site *site, const struct strlist *names);
+
+/* -- nginx_sockets.c -- */
+
+MUST_CHECK bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server *server,
+                                   struct nginx_lines *lines);
+
+/* -- nginx_https.c -- */
+
+/* Is the directive said in the server, or for all of http? */
+bool nginx_said(const struct nginx_plan *plan, const struct nginx_node *server, const char *directive);
+void nginx_certificate_lines(const struct nginx_plan *plan, struct nginx_lines *lines);
+void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *server,
+                     struct nginx_lines *lines);
+bool nginx_is_certificate_line(const struct nginx_node *node);
+
+/* -- nginx_site.c -- */
+
+MUST_CHECK bool nginx_site_new(struct nginx_plan *plan);
+
+#endif

@@ -1,0 +1,358 @@
+/*
+ * nginx_https.c - the lines of 443: certificates, the settings of TLS, the redirect.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "nginx_edit.h"
+#include "tlsup/fs.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "tlsup/name.h"
+
+/* ---- certificates and settings ---- */
+
+bool nginx_said(const struct nginx_plan *plan, const struct nginx_node *server, const char *directive)
+{
+    const struct nginx_config *config = nginx_config_of(plan->editor);
+    return nginx_child(config, server, directive) != NULL ||
+           nginx_child(config, nginx_model_of(&plan->editor->sites)->http, directive) != NULL;
+}
+
+/* Distributions ship an http level that still allows TLS 1.0 and 1.1: inheriting those would be no favour. */
+static bool allows_old_protocols(const struct nginx_plan *plan)
+{
+    static const char *const old[] = {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"};
+    const struct nginx_config *config = nginx_config_of(plan->editor);
+    const struct nginx_node *node =
+        nginx_child(config, nginx_model_of(&plan->editor->sites)->http, "ssl_protocols");
+    for (size_t i = 1; node != NULL && i < node->n_args; i++) {
+        for (size_t k = 0; k < COUNT_OF(old); k++) {
+            if (strcasecmp(node->args[i], old[k]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void certificate_line(const char *directive, const char *path, struct nginx_lines *lines)
+{
+    AUTO_BUF word = BUF_INIT;
+    nginx_word_encode(path, &word);
+    nginx_line(lines, "%s %s;", directive, buf_str(&word));
+}
+
+static void pair_lines(const char *live_dir, const char *suffix, struct nginx_lines *lines)
+{
+    AUTO_FREE char *certificate = mem_fmt("%s/fullchain%s.pem", live_dir, suffix);
+    AUTO_FREE char *key = mem_fmt("%s/privkey%s.pem", live_dir, suffix);
+    certificate_line("ssl_certificate", certificate, lines);
+    certificate_line("ssl_certificate_key", key, lines);
+}
+
+void nginx_certificate_lines(const struct nginx_plan *plan, struct nginx_lines *lines)
+{
+    pair_lines(plan->https->live_dir, "", lines);
+    if (plan->https->second != NULL) {
+        AUTO_FREE char *suffix = mem_fmt("-%s", plan->https->second);
+        pair_lines(plan->https->live_dir, suffix, lines);
+    }
+}
+
+void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *server,
+                     struct nginx_lines *lines)
+{
+    static const struct {
+        const char *directive, *value;
+    } table[] = {
+        {"ssl_protocols", "TLSv1.2 TLSv1.3"},
+        {"ssl_ciphers",
+         "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+         "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"},
+        {"ssl_prefer_server_ciphers", "off"},
+        /* The size is in the zone's name: one zone with two sizes is an error that stops nginx. */
+        {"ssl_session_cache", "shared:tlsup_2m:2m"},
+        {"ssl_session_timeout", "1d"},
+        {"ssl_session_tickets", "off"},
+    };
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        bool in_block = nginx_child(nginx_config_of(plan->editor), server, table[i].directive) != NULL;
+        bool replace = i == 0 && !in_block && allows_old_protocols(plan);
+        if (replace || !nginx_said(plan, server, table[i].directive)) {
+            nginx_line(lines, "%s %s;", table[i].directive, table[i].value);
+        }
+    }
+}
+
+static bool server_has_443(const struct nginx_server *server, const struct nginx_item *item)
+{
+    for (size_t i = 0; i < server->n_listens; i++) {
+        if (server->listens[i].ssl) {
+            return true;
+        }
+    }
+    return item->full;
+}
+
+/* "$host is this name", as nginx's `if` says it. */
+static void host_condition(const char *name, struct buf *out)
+{
+    if (!name_is_wildcard(name)) {
+        bool v6 = strchr(name, ':') != NULL;
+        buf_addf(out, v6 ? "= \"[%s]\"" : "= \"%s\"", name);
+        return;
+    }
+    buf_adds(out, "~ \"^[^.]+");
+    for (const char *p = name + 1; *p != '\0'; p++) {
+        if (*p == '.') {
+            buf_addc(out, '\\');
+        }
+        buf_addc(out, *p);
+    }
+    buf_adds(out, "$\"");
+}
+
+static bool owns_all(const struct site *site, const struct strlist *names)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        bool found = false;
+        for (size_t k = 0; k < site->names.n; k++) {
+            const char *own = site->names.v[k];
+            found |= strcmp(own, names->v[i]) == 0 || (own[0] == '.' && strcmp(own + 1, names->v[i]) == 0) ||
+                     name_matches(own, names->v[i]);
+        }
+        if (!found) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All of a server's names are ours: by the scheme alone. Else only our names, so that nobody is sent to a
+ * certificate that is not theirs. */
+static void redirect_lines(const struct nginx_plan *plan, const struct site *site,
+                           const struct nginx_item *item, struct nginx_lines *lines)
+{
+    if (nginx_all_covered(site, plan->https->names) && owns_all(site, &item->redirected)) {
+        nginx_line(lines, "if ($scheme = http) { return 301 https://$host$request_uri; }");
+        return;
+    }
+    bool both = server_has_443(nginx_server_of(site), item);
+    if (both) {
+        nginx_line(lines, "set $tlsup_host \"\";");
+        nginx_line(lines, "if ($scheme = http) { set $tlsup_host $host; }");
+    }
+    for (size_t i = 0; i < item->redirected.n; i++) {
+        AUTO_BUF condition = BUF_INIT;
+        host_condition(item->redirected.v[i], &condition);
+        nginx_line(lines, "if (%s %s) { return 301 https://$host$request_uri; }",
+                   both ? "$tlsup_host" : "$host", buf_str(&condition));
+    }
+}
+
+/* ---- cutting old certificate lines ---- */
+
+bool nginx_is_certificate_line(const struct nginx_node *node)
+{
+    static const char *const names[] = {"ssl_certificate", "ssl_certificate_key", "ssl_stapling_file"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (nginx_is(node, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The directive alone, or its whole line when nothing but a comment of its own stands beside it. */
+static void cut_range(const struct nginx_file *file, const struct nginx_node *node, size_t *at,
+                      size_t *length)
+{
+    const char *data = buf_str(&file->text);
+    size_t begin = node->begin, end = node->end;
+    while (begin > 0 && (data[begin - 1] == ' ' || data[begin - 1] == '\t')) {
+        begin--;
+    }
+    while (end < file->text.len && (data[end] == ' ' || data[end] == '\t')) {
+        end++;
+    }
+    if (end < file->text.len && data[end] == '#') {
+        const char *feed = memchr(data + end, '\n', file->text.len - end);
+        end = feed != NULL ? (size_t)(feed - data) : file->text.len;
+    }
+    end += end + 1 < file->text.len && data[end] == '\r' && data[end + 1] == '\n';
+    bool whole = (begin == 0 || data[begin - 1] == '\n') && end < file->text.len && data[end] == '\n';
+    *at = whole ? begin : node->begin;
+    *length = whole ? end + 1 - begin : node->end - node->begin;
+}
+
+/* A server that would lose this line of a shared file and gets no certificate of ours. NULL = none. */
+static const struct site *other_user(const struct nginx_plan *plan, const struct nginx_node *line)
+{
+    const struct sites *sites = &plan->editor->sites;
+    for (size_t i = 0; i < sites->n; i++) {
+        AUTO_NODES body = {0};
+        nginx_children(nginx_config_of(plan->editor), nginx_server_of(&sites->v[i])->node, false, &body);
+        for (size_t k = 0; k < body.n; k++) {
+            if (body.v[k] == line && !plan->items[i].certificate) {
+                return &sites->v[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool cut_certificates(struct nginx_plan *plan, const struct site *site)
+{
+    const struct nginx_node *server = nginx_server_of(site)->node;
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(plan->editor), server, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        const struct nginx_node *node = body.v[i];
+        size_t at, length;
+        if (!nginx_is_certificate_line(node)) {
+            continue;
+        }
+        const struct site *other = node->file != server->file ? other_user(plan, node) : NULL;
+        if (other != NULL) {
+            return nginx_refuse_at(
+                plan, site,
+                "Move the certificate lines out of the shared file into the server blocks, then try again.",
+                "its certificate is set in %s, which the server at %s:%zu includes too",
+                nginx_file_of(plan->editor, node)->path, other->file, other->line);
+        }
+        cut_range(nginx_file_of(plan->editor, node), node, &at, &length);
+        nginx_edit_add(plan->editor, node->file, at, length, "");
+    }
+    return true;
+}
+
+/* The blocks of ours that give way to this one. */
+static void cut_superseded(struct nginx_plan *plan, const struct nginx_node *server)
+{
+    const struct nginx_file *file = nginx_file_of(plan->editor, server);
+    for (size_t i = 0; i < file->n_marks; i++) {
+        const struct nginx_mark *mark = &file->marks[i];
+        if (mark->ignored && mark->begin >= server->open && mark->end <= server->close &&
+            strcmp(mark->id, plan->id) != 0) {
+            nginx_edit_add(plan->editor, server->file, mark->begin, mark->end - mark->begin, "");
+        }
+    }
+}
+
+/* ---- one server ---- */
+
+static bool https_lines(struct nginx_plan *plan, const struct site *site, const struct nginx_item *item,
+                        struct nginx_lines *lines)
+{
+    const struct nginx_server *server = nginx_server_of(site);
+    if (item->full && !nginx_listen_lines(plan, server, lines)) {
+        return false;
+    }
+    if (item->certificate) {
+        nginx_certificate_lines(plan, lines);
+    }
+    if (item->full) {
+        nginx_tls_lines(plan, server->node, lines);
+    }
+    if (item->redirect) {
+        redirect_lines(plan, site, item, lines);
+    }
+    return true;
+}
+
+static bool put_https(const struct nginx_plan *plan, const struct nginx_item *item,
+                      const struct nginx_node *server, const struct nginx_lines *lines, bool *kept)
+{
+    const char *live = plan->https->live_dir, *second = plan->https->second;
+    const char *gone = second == NULL ? "" : strcmp(second, "rsa") == 0 ? "ecdsa" : "rsa";
+    AUTO_FREE char *has = second == NULL ? mem_dup(live) : mem_fmt("%s/fullchain-%s.pem", live, second);
+    AUTO_FREE char *lacks = mem_fmt("%s/fullchain-%s", live, gone); /* a file that is not there stops nginx */
+    struct nginx_essence redirect = {.has = "https://"};
+    struct nginx_essence certificate = {.has = has, .lacks = lacks};
+    return nginx_block_put(plan->editor, server, plan->id, lines, item->certificate ? certificate : redirect,
+                           kept);
+}
+
+static bool edit_server(struct nginx_plan *plan, size_t index)
+{
+    const struct site *site = &plan->editor->sites.v[index];
+    const struct nginx_item *item = &plan->items[index];
+    const struct nginx_node *server = nginx_server_of(site)->node;
+    const struct nginx_mark *mark = nginx_mark_in(nginx_config_of(plan->editor), server, plan->id);
+    AUTO_NGINX_LINES lines = {0};
+    bool kept;
+    bool stale =
+        mark != NULL && !nginx_mark_has(nginx_file_of(plan->editor, server), mark, "ssl_certificate");
+    if (!item->certificate && !item->redirect && !stale) {
+        return true; /* nothing to do, or a certificate in use by a name that is not asked for now */
+    }
+    nginx_lines_for(nginx_file_of(plan->editor, server), server, &lines);
+    if (!https_lines(plan, site, item, &lines) || !put_https(plan, item, server, &lines, &kept)) {
+        return false;
+    }
+    if (!item->certificate || kept) {
+        return true;
+    }
+    cut_superseded(plan, server);
+    return cut_certificates(plan, site);
+}
+
+/* ---- all together ---- */
+
+static bool usable_in_config(const char *text)
+{
+    for (const char *p = text; *p != '\0'; p++) {
+        if ((unsigned char)*p < ' ' || *p == 0x7f || *p == '$') {
+            return false;
+        }
+    }
+    return text[0] != '\0';
+}
+
+static bool check_request(const struct web *web, const struct web_https *https, struct err *err)
+{
+    if (!web->has_ssl) {
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->bin, "this nginx was built without its ssl module");
+        return err_advise(err, "Install the nginx package of your distribution: it has the module.");
+    }
+    if (!usable_in_config(https->live_dir) || https->live_dir[0] != '/') {
+        return err_set(
+            err, ERR_CONFIG, NEXT_FIX_CONFIG, https->live_dir,
+            "this path cannot be written into an nginx configuration (\"$\" or a control character)");
+    }
+    if (!usable_in_config(https->cert_name) || strpbrk(https->cert_name, " /") != NULL ||
+        https->cert_name[0] == '.') {
+        return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, https->cert_name,
+                       "this certificate name cannot be used for files");
+    }
+    return https->names->n > 0 || err_set(err, ERR_INTERNAL, NEXT_NONE, "", "no names to switch to https");
+}
+
+bool nginx_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
+                      struct txn *txn, struct err *err)
+{
+    (void)sites; /* read anew: the transaction may hold edits already */
+    AUTO_NGINX_EDITOR editor = {.web = web, .txn = txn, .err = err};
+    AUTO_NGINX_PLAN plan = {.editor = &editor, .https = https};
+    if (!check_request(web, https, err)) {
+        return false;
+    }
+    plan.id = mem_fmt(NGINX_CERT_ID_PREFIX "%s", https->cert_name);
+    if (!nginx_editor_open(&editor, plan.id) ||
+        !nginx_plan_make(&plan)) {
+        return false;
+    }
+    for (size_t i = 0; i < plan.n_items; i++) {
+        if (!edit_server(&plan, i)) {
+            return false;
+        }
+    }
+    return (plan.unowned.n == 0 || nginx_site_new(&plan)) && nginx_edit_stage(&editor);
+}

@@ -1,0 +1,336 @@
+/*
+ * txn_undo.c - committed transactions taken back, in whatever order people ask for it.
+ *
+ * What came after the edits of this owner may rest on them, with or without touching the same files: a block
+ * that took the place of one of theirs, a module that they turned on, an answer that they put into the default
+ * server. So all that came after is taken back as well, newest first, which is always clear, and made anew
+ * without them. It happens in the staging alone: what comes out as it was is not touched.
+ *
+ * An owner of later edits is left out, and its edits stay as they are, when they cannot be taken back to the
+ * byte (a person changed or removed them) or cannot be made anew.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tlsup/fs.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "txn_internal.h"
+
+struct undo {
+    struct txn *txn;
+    struct past past;   /* of all owners, from the first one to take back on */
+    struct strlist left; /* other owners whose edits stay as they are */
+    const struct txn_redo *redo;
+};
+
+static void undo_clear(struct undo *undo)
+{
+    past_clear(&undo->past);
+    strlist_clear(&undo->left);
+}
+
+/* -- one operation -------------------------------------------------------------------------------------- */
+
+enum taken {
+    TAKEN_CLEAN,
+    TAKEN_MERGED,
+    TAKEN_ALREADY, /* it is not there any more */
+    TAKEN_NOT,
+};
+
+static bool same_bytes(const struct buf *a, const struct buf *b)
+{
+    return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
+}
+
+/* Only our lines go; what a person or another certificate's edit changed elsewhere in the file stays. */
+static bool stage_merged(struct txn *txn, struct txn *past, size_t n, const struct buf *live,
+                         enum taken *taken, struct err *err)
+{
+    struct op *op = &past->ops[n];
+    AUTO_BUF result = BUF_INIT;
+    *taken = TAKEN_NOT;
+    if (!journal_content(past, n, true, err) || !journal_content(past, n, false, err))
+        return false;
+    if (!diff_merge(&op->new_data, live, &op->old_data, &result))
+        return true;
+    *taken = same_bytes(live, &result) ? TAKEN_ALREADY : TAKEN_MERGED;
+    struct snapshot to = {.thing = THING_FILE};
+    sha256_hex(result.data, result.len, to.sha256);
+    return txn_stage(txn, op->path, op->real, &to, &result, NULL, err);
+}
+
+static bool take_back(struct txn *txn, struct txn *past, size_t n, enum taken *taken, struct snapshot *live,
+                      struct err *err)
+{
+    struct op *op = &past->ops[n];
+    AUTO_BUF data = BUF_INIT;
+    *taken = TAKEN_NOT;
+    if (!txn_current(txn, op->real, live, &data, err))
+        return false;
+    if (snapshot_equal(live, &op->old)) {
+        *taken = TAKEN_ALREADY;
+        return true;
+    }
+    if (snapshot_equal(live, &op->new)) {
+        *taken = TAKEN_CLEAN;
+        return journal_content(past, n, false, err) &&
+               txn_stage(txn, op->path, op->real, &op->old, &op->old_data, &op->old_meta, err);
+    }
+    if (live->thing == THING_FILE && op->new.thing == THING_FILE && op->old.thing == THING_FILE)
+        return stage_merged(txn, past, n, &data, taken, err);
+    return true;
+}
+
+/* -- this owner's --------------------------------------------------------------------------------------- */
+
+static void say_left(struct strlist *messages, const struct txn *past, size_t n, const struct snapshot *live)
+{
+    const struct op *op = &past->ops[n];
+    AUTO_BUF text = BUF_INIT;
+    buf_addf(&text, "%s was %s since, and was left as it is.", op->path,
+             live->thing == THING_NONE ? "removed" : "changed");
+    if (op->old.thing == THING_FILE)
+        buf_addf(&text, " What it was before: %s/old-%zu.", past->dir, n);
+    if (op->old.thing == THING_LINK)
+        buf_addf(&text, " It was a link to %s before.", op->old.target);
+    if (op->old.thing == THING_NONE && live->thing != THING_NONE)
+        buf_adds(&text, " It was not there before: remove it by hand if nothing needs it.");
+    strlist_add(messages, buf_str(&text));
+}
+
+static void say_merged(struct strlist *messages, const struct op *op)
+{
+    AUTO_FREE char *text = mem_fmt("%s was changed since: only tlsup's own edit is taken out.", op->path);
+    if (!strlist_has(messages, text))
+        strlist_add(messages, text);
+}
+
+static bool take_back_own(struct txn *txn, struct txn *past, struct strlist *messages, struct err *err)
+{
+    for (size_t n = past->n_ops; n-- > 0;) {
+        AUTO_SNAPSHOT live = {0};
+        enum taken taken;
+        if (!take_back(txn, past, n, &taken, &live, err))
+            return false;
+        if (taken == TAKEN_NOT)
+            say_left(messages, past, n, &live);
+        if (taken == TAKEN_MERGED)
+            say_merged(messages, &past->ops[n]);
+    }
+    return true;
+}
+
+static bool target_exists(const struct txn *txn, const struct op *op)
+{
+    AUTO_FREE char *dir = fs_dirname(op->real);
+    AUTO_FREE char *target =
+        op->new.target[0] == '/' ? mem_dup(op->new.target) : fs_join(dir, op->new.target);
+    AUTO_FREE char *real = txn_real(txn, target);
+    return real != NULL;
+}
+
+/* A link to a certificate version that was deleted since would break the server: leave it. */
+static void drop_dangling(struct txn *txn, struct strlist *messages)
+{
+    AUTO_STRLIST dangling = STRLIST_INIT;
+    for (size_t n = 0; n < txn->n_ops; n++) {
+        const struct op *op = &txn->ops[n];
+        if (op->dropped || op->new.thing != THING_LINK || target_exists(txn, op))
+            continue;
+        AUTO_FREE char *text =
+            mem_fmt("The link %s was left as it is: what it pointed to before, %s, no longer exists.",
+                    op->path, op->new.target);
+        strlist_add(messages, text);
+        strlist_add(&dangling, op->real);
+    }
+    for (size_t i = 0; i < dangling.n; i++)
+        txn_op_drop(txn, (size_t)(txn_find(txn, dangling.v[i]) - txn->ops));
+}
+
+/* -- other owners' -------------------------------------------------------------------------------------- */
+
+/* A renewal: nothing rests on which version a link points to. */
+static bool only_switches(const struct txn *past)
+{
+    for (size_t n = 0; n < past->n_ops; n++)
+        if (past->ops[n].old.thing != THING_LINK || past->ops[n].new.thing != THING_LINK)
+            return false;
+    return true;
+}
+
+static bool is_own(const struct undo *undo, const struct txn *past)
+{
+    return strcmp(past->owner, undo->txn->owner) == 0;
+}
+
+/* Who has edits that are taken back and made anew, in the order of their installation. */
+static void owners_to_redo(const struct undo *undo, struct strlist *out)
+{
+    for (size_t i = 0; undo->redo != NULL && i < undo->past.n; i++) {
+        const struct txn *past = undo->past.v[i];
+        if (!is_own(undo, past) && !only_switches(past) && !strlist_has(out, past->owner) &&
+            !strlist_has(&undo->left, past->owner) && undo->redo->concerns(undo->redo->ctx, past->owner))
+            strlist_add(out, past->owner);
+    }
+}
+
+static void leave(struct undo *undo, const char *owner, const char *why, struct strlist *messages)
+{
+    AUTO_FREE char *text = mem_fmt("The edits for %s were left as they are: %s", owner, why);
+    log_debug("%s", text);
+    strlist_add(&undo->left, owner);
+    strlist_add(messages, text);
+}
+
+/* *whole is false when a person has been at it. */
+static bool take_back_others(struct txn *txn, struct txn *past, bool *whole, struct err *err)
+{
+    *whole = true;
+    for (size_t n = past->n_ops; n-- > 0 && *whole;) {
+        AUTO_SNAPSHOT live = {0};
+        enum taken taken;
+        if (!take_back(txn, past, n, &taken, &live, err))
+            return false;
+        *whole = taken == TAKEN_CLEAN || taken == TAKEN_MERGED;
+    }
+    return true;
+}
+
+/* What became of the places that the record has, in the order in which they were touched. */
+static bool finish_record(struct txn *txn, struct txn *record, struct err *err)
+{
+    for (size_t n = 0; n < record->n_ops; n++) {
+        struct op *op = &record->ops[n];
+        AUTO_META meta = {0};
+        if (!txn_current(txn, op->real, &op->new, &op->new_data, err) ||
+            !txn_current_meta(txn, op->real, &meta, err))
+            return false;
+        op->have_new = true;
+        op->mode = meta.mode;
+    }
+    txn_drop_equal(record);
+    return true;
+}
+
+/* Named and dated as the first of those that it stands for. */
+static struct txn *record_new(const struct undo *undo, const char *owner)
+{
+    for (size_t i = 0; i < undo->past.n; i++) {
+        const struct txn *past = undo->past.v[i];
+        if (strcmp(past->owner, owner) != 0 || only_switches(past))
+            continue;
+        struct txn *record = txn_alloc(undo->txn->journal_dir, owner, past->title);
+        record->begun_s = past->begun_s;
+        return record;
+    }
+    return NULL;
+}
+
+static bool make_anew(struct undo *undo, const char *owner, struct err *err)
+{
+    struct txn *txn = undo->txn;
+    AUTO_TXN *record = record_new(undo, owner);
+    txn->capture = record;
+    bool ok = undo->redo->edit(undo->redo->ctx, owner, txn, err);
+    txn->capture = NULL;
+    if (!ok || !finish_record(txn, record, err))
+        return false;
+    txn_record_add(txn, record);
+    record = NULL;
+    return true;
+}
+
+/* -- the whole ------------------------------------------------------------------------------------------ */
+
+/* *again: somebody was added to those that are left. */
+static bool take_all_back(struct undo *undo, const struct strlist *others, bool *again,
+                          struct strlist *own_messages, struct strlist *messages, struct err *err)
+{
+    *again = false;
+    for (size_t i = undo->past.n; i-- > 0 && !*again;) {
+        struct txn *past = undo->past.v[i];
+        bool whole = true;
+        if (is_own(undo, past) ? !take_back_own(undo->txn, past, own_messages, err)
+                               : strlist_has(others, past->owner) &&
+                                     !take_back_others(undo->txn, past, &whole, err))
+            return false;
+        if (!whole) {
+            leave(undo, past->owner, "they were changed by hand since.", messages);
+            *again = true;
+        }
+    }
+    return true;
+}
+
+static void redo_all(struct undo *undo, const struct strlist *others, bool *again, struct strlist *messages)
+{
+    for (size_t i = 0; i < others->n && !*again; i++) {
+        struct err err = ERR_INIT;
+        if (!make_anew(undo, others->v[i], &err)) {
+            leave(undo, others->v[i], err.text, messages);
+            *again = true;
+        }
+    }
+}
+
+/* Stage it all, with the owners that are not left out now. */
+static bool attempt(struct undo *undo, bool *again, struct strlist *messages, struct err *err)
+{
+    struct txn *txn = undo->txn;
+    AUTO_STRLIST others = STRLIST_INIT;
+    AUTO_STRLIST own_messages = STRLIST_INIT;
+    txn_unstage(txn);
+    owners_to_redo(undo, &others);
+    if (!take_all_back(undo, &others, again, &own_messages, messages, err))
+        return false;
+    redo_all(undo, &others, again, messages);
+    if (*again)
+        return true;
+    for (size_t i = undo->past.n; i-- > 0;)
+        if (is_own(undo, undo->past.v[i]) || strlist_has(&others, undo->past.v[i]->owner))
+            strlist_add(&txn->undoes, undo->past.v[i]->id);
+    for (size_t i = 0; i < own_messages.n; i++)
+        strlist_add(messages, own_messages.v[i]);
+    drop_dangling(txn, messages);
+    return true;
+}
+
+/* All that came before this owner's first does not matter. */
+static void forget_before(struct undo *undo)
+{
+    size_t first = 0;
+    while (first < undo->past.n && !is_own(undo, undo->past.v[first]))
+        txn_free(undo->past.v[first++]);
+    undo->past.n -= first;
+    memmove(undo->past.v, undo->past.v + first, undo->past.n * sizeof(struct txn *));
+}
+
+bool txn_undo(struct txn *txn, const struct txn_redo *redo, struct strlist *messages, struct err *err)
+{
+    CLEANUP(undo_clear) struct undo undo = {.txn = txn, .redo = redo};
+    bool again = true;
+    if (txn->dir != NULL || txn->undoes.n > 0)
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, txn->owner, "undo was asked for twice");
+    if (!past_load(txn->journal_dir, txn->owner, true, &undo.past, err))
+        return false;
+    forget_before(&undo);
+    if (undo.past.n == 0)
+        return err_set(err, ERR_NOT_FOUND, NEXT_NONE, txn->owner, "there is nothing to undo for %s",
+                       txn->owner);
+    while (again)
+        if (!attempt(&undo, &again, messages, err))
+            return false;
+    return true;
+}
+
+void txn_redone(const struct txn *txn, struct strlist *owners)
+{
+    for (size_t i = 0; i < txn->n_records; i++)
+        strlist_add(owners, txn->records[i]->owner);
+}

@@ -1,0 +1,250 @@
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "deploy_internal.h"
+#include "tlsup/clock.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+#include "tlsup/roles.h"
+
+enum { KEPT_JOURNALS = 3 };
+
+/* -- which leaves --------------------------------------------------------------------------------------- */
+
+static bool read_leaf(struct deploy *deploy, const char *cert_name, int version, int part, struct leaf *out,
+                      struct err *err)
+{
+    AUTO_CHAIN *chain = NULL;
+    struct cert_info info = CERT_INFO_INIT;
+    bool ok = store_version_chain(deploy->store, cert_name, version, part, &chain, err) &&
+              cert_chain_info(chain, &info, err);
+    if (ok) {
+        memcpy(out->sha256, info.sha256, sizeof info.sha256);
+        out->kind = strncmp(info.key_type, "rsa", 3) == 0 ? PROBE_RSA : PROBE_ECDSA;
+    }
+    cert_info_clear(&info);
+    return ok;
+}
+
+static bool read_leaves(struct deploy *deploy, const char *cert_name, int version, struct leaves *out,
+                        struct err *err)
+{
+    struct err none = ERR_INIT;
+    *out = (struct leaves){.n = 1};
+    if (!read_leaf(deploy, cert_name, version, 0, &out->v[0], err))
+        return false;
+    if (!read_leaf(deploy, cert_name, version, 1, &out->v[1], &none)) {
+        if (none.code == ERR_NOT_FOUND)
+            return true;
+        *err = none;
+        return false;
+    }
+    out->n = 2;
+    return true;
+}
+
+/* Leave out what is not wanted (a version may still have a second certificate when the next one will not), or
+ * what this web server cannot be given. */
+static void fit_leaves(struct deploy *deploy, const struct cert_config *config, struct leaves *leaves)
+{
+    if (leaves->n < 2)
+        return;
+    if (!config->dual) {
+        leaves->n = 1;
+    } else if (!web_takes_two(&deploy->web)) {
+        log_warn("%s %s cannot have two certificates for one site: it gets the first of %s alone",
+                 web_kind_name(deploy->web.kind), deploy->web.version, config->name);
+        leaves->n = 1;
+    }
+}
+
+/* Does the web server read files now that are not in the new version? */
+static bool loses_files(struct deploy *deploy, const char *cert_name, const struct leaves *leaves)
+{
+    struct leaves now;
+    int version = 0;
+    struct err ignored = ERR_INIT;
+    const char *second = leaves_second(leaves);
+    return store_live_version(deploy->store, cert_name, &version, &ignored) && version > 0 &&
+           read_leaves(deploy, cert_name, version, &now, &ignored) && leaves_second(&now) != NULL &&
+           (second == NULL || strcmp(second, leaves_second(&now)) != 0);
+}
+
+/* -- what is written ------------------------------------------------------------------------------------ */
+
+static bool stage_https(struct deploy *deploy, const struct cert_config *config, const char *live,
+                        const char *second, struct txn *txn, struct err *err)
+{
+    struct web_https https = {.names = &config->names,
+                              .live_dir = live,
+                              .second = second,
+                              .cert_name = config->name,
+                              .redirect = config->redirect,
+                              .profile = config->tls_profile,
+                              .hsts_s = (long)config->hsts_s};
+    return web_edit_https(&deploy->web, &deploy->sites, &https, txn, err);
+}
+
+static bool stage(struct deploy *deploy, const struct cert_config *config, int version,
+                  const struct leaves *leaves, struct txn *txn, struct err *err)
+{
+    AUTO_FREE char *live = store_live_path(deploy->store, config->name);
+    AUTO_FREE char *target = store_version_link_target(config->name, version);
+    /* the link first, so that nothing refers to files that are not there yet; or last, when some go */
+    bool link_last = loses_files(deploy, config->name, leaves);
+    return (link_last || txn_symlink(txn, live, target, err)) &&
+           stage_https(deploy, config, live, leaves_second(leaves), txn, err) &&
+           (!link_last || txn_symlink(txn, live, target, err));
+}
+
+/* What a certificate of that configuration will bring, before there is one. */
+static bool stage_future(struct deploy *deploy, const struct cert_config *config, struct txn *txn,
+                         struct err *err)
+{
+    AUTO_FREE char *live = store_live_path(deploy->store, config->name);
+    const char *second = NULL;
+    if (config->dual && web_takes_two(&deploy->web))
+        second = strncmp(key_type_name(config->second_key_type), "rsa", 3) == 0 ? "rsa" : "ecdsa";
+    return stage_https(deploy, config, live, second, txn, err);
+}
+
+bool deploy_leaves(struct deploy *deploy, const struct cert_config *config, int version, struct leaves *out,
+                   struct err *err)
+{
+    if (!read_leaves(deploy, config->name, version, out, err))
+        return false;
+    fit_leaves(deploy, config, out);
+    return true;
+}
+
+bool deploy_stage(struct deploy *deploy, const struct cert_config *config, int version, struct txn *txn,
+                  struct err *err)
+{
+    struct leaves leaves;
+    if (!deploy_leaves(deploy, config, version, &leaves, err))
+        return false;
+    return stage(deploy, config, version, &leaves, txn, err);
+}
+
+bool deploy_has_place(struct deploy *deploy, const struct cert_config *config, struct err *err)
+{
+    struct txn *txn = NULL;
+    if (!txn_begin(store_journal_dir(deploy->store), config->name, "a look ahead", &txn, err))
+        return false;
+    bool ok = stage_future(deploy, config, txn, err) && deploy_may_apply(deploy, txn, err);
+    txn_free(txn);
+    return ok;
+}
+
+bool deploy_plan(struct deploy *deploy, const struct cert_config *config, const char *thumbprint,
+                 struct buf *diff, struct strlist *commands, struct err *err)
+{
+    struct txn *txn = NULL;
+    if (!txn_begin(store_journal_dir(deploy->store), config->name, "a plan", &txn, err))
+        return false;
+    bool ok = (thumbprint == NULL || !deploy_listens_on_80(deploy) ||
+               web_edit_challenge(&deploy->web, &deploy->sites, &config->names, thumbprint, txn, err)) &&
+              stage_future(deploy, config, txn, err) && deploy_may_apply(deploy, txn, err);
+    if (ok) {
+        txn_diff(txn, diff);
+        web_commands(&deploy->web, commands);
+    }
+    txn_free(txn);
+    return ok;
+}
+
+/* -- the change ----------------------------------------------------------------------------------------- */
+
+static bool reach(struct deploy *deploy, const char *cert_name, struct cert_state *state,
+                  enum deploy_step step, struct err *err)
+{
+    state->step = step;
+    if (step == DEPLOY_VERIFIED)
+        state->verified_s = clock_now_s();
+    return store_state_save(deploy->store, cert_name, state, err);
+}
+
+/* Everything between the journal and the commit; put back when it fails. */
+static bool change_over(struct deploy *deploy, const struct cert_config *config, const struct leaves *leaves,
+                        struct txn *txn, struct cert_state *state, struct err *err)
+{
+    struct fronts before = {0};
+    deploy_look(deploy, &config->names, &before);
+    bool ok = deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) &&
+              reach(deploy, config->name, state, DEPLOY_RELOADED, err) &&
+              deploy_prove_https(deploy, &config->names, leaves, err) &&
+              deploy_prove_fronts(deploy, &before, config->redirect, err) && txn_note(txn, TXN_VERIFIED, err);
+    if (!ok) {
+        struct err none = ERR_INIT;
+        deploy_put_back(deploy, txn, err);
+        if (!deploy_reread(deploy, &none) || !deploy_prove_fronts(deploy, &before, false, &none))
+            log_error("after everything was put back: %s", none.text);
+    }
+    fronts_clear(&before);
+    return ok;
+}
+
+/* Where it is served now, for people: FILE:LINE of each site with one of the names. */
+static void note_places(struct deploy *deploy, const struct strlist *names, struct cert_state *state)
+{
+    strlist_clear(&state->places);
+    for (size_t i = 0; i < names->n; i++) {
+        const struct site *site = sites_owner(&deploy->web, &deploy->sites, names->v[i], 443, false);
+        AUTO_FREE char *place = site != NULL ? mem_fmt("%s:%zu", site->file, site->line) : NULL;
+        if (place != NULL && !strlist_has(&state->places, place))
+            strlist_add(&state->places, place);
+    }
+}
+
+/* Proven: from here on it is only written down. What cannot be written now the next run finds in the journal
+ * and finishes. */
+static void commit(struct deploy *deploy, const char *cert_name, struct txn *txn, struct cert_state *state)
+{
+    struct err err = ERR_INIT;
+    signals_ignore();
+    if (!deploy_keep(deploy, &err) || !txn_commit(txn, &err) ||
+        !txn_prune(store_journal_dir(deploy->store), cert_name, KEPT_JOURNALS, &err) ||
+        !reach(deploy, cert_name, state, DEPLOY_VERIFIED, &err))
+        log_warn("https is on and proven, but that could not be written down: %s%s%s", err.text,
+                 err.advice[0] != '\0' ? "; " : "", err.advice);
+}
+
+static bool carry_out(struct deploy *deploy, const struct cert_config *config, const struct leaves *leaves,
+                      struct txn *txn, struct cert_state *state, struct err *err)
+{
+    struct err ignored = ERR_INIT;
+    if (txn_count(txn) == 0) { /* all there already: only the proof is due */
+        if (!deploy_prove_https(deploy, &config->names, leaves, err))
+            return false;
+        note_places(deploy, &config->names, state);
+        return reach(deploy, config->name, state, DEPLOY_VERIFIED, err);
+    }
+    if (change_over(deploy, config, leaves, txn, state, err)) {
+        note_places(deploy, &config->names, state);
+        commit(deploy, config->name, txn, state);
+        return true;
+    }
+    if (!reach(deploy, config->name, state, DEPLOY_ISSUED, &ignored))
+        log_warn("%s", ignored.text);
+    return false;
+}
+
+bool deploy_certificate(struct deploy *deploy, const struct cert_config *config, int version,
+                        struct cert_state *state, struct err *err)
+{
+    struct leaves leaves;
+    struct txn *txn = NULL;
+    AUTO_FREE char *title = mem_fmt("https for %s", config->name);
+    if (!deploy_leaves(deploy, config, version, &leaves, err) ||
+        !txn_begin(store_journal_dir(deploy->store), config->name, title, &txn, err))
+        return false;
+    state->version = version;
+    bool ok = stage(deploy, config, version, &leaves, txn, err) &&
+              carry_out(deploy, config, &leaves, txn, state, err);
+    txn_free(txn);
+    return ok;
+}

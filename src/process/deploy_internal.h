@@ -1,0 +1,98 @@
+/*
+ * deploy_internal.h - what the files of the deployment share.
+ *
+ *   deploy.c            the web server opened for a run; one transaction taken up or put back; recovery
+ *   deploy_challenge.c  the answer to http-01, and its proof
+ *   deploy_proof.c      what is asked of the running server: the leaf over TLS, the pages as before
+ *   deploy_https.c      a certificate into the web server; what that would be
+ *   deploy_undo.c       the taking back
+ */
+#ifndef TLSUP_PROCESS_DEPLOY_INTERNAL_H
+#define TLSUP_PROCESS_DEPLOY_INTERNAL_H
+
+#include <stdint.h>
+
+#include "tlsup/deploy.h"
+#include "tlsup/probe.h"
+
+#define DEPLOY_PROBE_MS 5000
+
+struct deploy {
+    struct store *store;
+    struct web web;
+    struct sites sites;
+    struct txn *challenge; /* applied and proven, not yet committed; NULL = none */
+    char *token_dir;
+    char proof[256];
+    bool compared; /* the server has been seen to see what we see */
+    deploy_progress_fn *progress;
+    void *ctx;
+};
+
+void deploy_tell(const struct deploy *deploy, const char *text);
+
+/* A busy server's old workers may answer for a while after a reload: asked again, with pauses, until the time
+ * is up. */
+struct patience {
+    int64_t deadline_ms;
+    int pause_ms;
+};
+struct patience deploy_patience(int64_t time_ms);
+/* Pause before asking again; false when the time is up. */
+bool deploy_wait(const struct deploy *deploy, struct patience *patience);
+
+/* -- one transaction (deploy.c) -- */
+MUST_CHECK bool deploy_reread(struct deploy *deploy, struct err *err);
+/* May what is staged be done? The server sees what we see, and every place can be written to. */
+MUST_CHECK bool deploy_may_apply(struct deploy *deploy, const struct txn *txn, struct err *err);
+/* Everything staged goes in and the server is told; on failure the caller puts it back. The proof that it
+ * lives on is the caller's, by web_alive(). */
+MUST_CHECK bool deploy_take_up(struct deploy *deploy, struct txn *txn, struct err *err);
+/* Back to how it was, with the server told. What fails here is added to the error that led here. */
+void deploy_put_back(struct deploy *deploy, struct txn *txn, struct err *why);
+
+/* What a certificate's version and configuration bring: the `live` link and 443 (deploy_https.c). */
+MUST_CHECK bool deploy_stage(struct deploy *deploy, const struct cert_config *config, int version, struct txn *txn,
+                             struct err *err);
+
+/* -- proof (deploy_proof.c) -- */
+
+/* The leaves that must be served: one, or one of each kind. */
+struct leaves {
+    struct leaf {
+        char sha256[65];
+        enum probe_kind kind;
+    } v[STORE_PARTS];
+    size_t n;
+};
+/* Those of a stored version that its configuration wants and this web server takes (deploy_https.c). */
+MUST_CHECK bool deploy_leaves(struct deploy *deploy, const struct cert_config *config, int version,
+                              struct leaves *out, struct err *err);
+/* The suffix of the second pair of files; NULL = there is none. */
+const char *leaves_second(const struct leaves *leaves);
+/* A real handshake by SNI for each name over each address shows a leaf of these, until it does or the time is
+ * up; then the server is seen to live on. */
+MUST_CHECK bool deploy_prove_https(struct deploy *deploy, const struct strlist *names,
+                                   const struct leaves *leaves, struct err *err);
+
+/* How / of a name was answered on one address. */
+struct front {
+    char *name;
+    char *address;
+    bool https;
+    int status; /* 0 = by nobody */
+    bool to_https;
+};
+struct fronts {
+    struct front *v;
+    size_t n;
+};
+void fronts_clear(struct fronts *fronts);
+/* Look at all of them, as they are now: http, and https where a site has the name there. */
+void deploy_look(struct deploy *deploy, const struct strlist *names, struct fronts *out);
+/* Is each still answered as it was? `redirect`: http may have become a redirect to https. What failed before
+ * may get better. */
+MUST_CHECK bool deploy_prove_fronts(struct deploy *deploy, const struct fronts *before, bool redirect,
+                                    struct err *err);
+
+#endif
