@@ -32,7 +32,7 @@ struct txn; /* heap */
 
 enum txn_mark { TXN_TESTED, TXN_RELOADING, TXN_VERIFIED };
 
-/* `journal_dir` exists (0700). `title` tells people what it was for ("enable example.org"); `owner` groups transactions (the certificate's
+/* `journal_dir` (0700) must exist when txn_apply() comes. `title` tells people what it was for ("enable example.org"); `owner` groups transactions (the certificate's
  * name) for a later undo. Nothing is written before txn_apply(). */
 MUST_CHECK bool txn_begin(const char *journal_dir, const char *owner, const char *title, struct txn **out, struct err *err);
 void txn_free(struct txn *txn); /* NULL is fine; does not roll back: an unfinished journal is recovered by the next run */
@@ -124,9 +124,9 @@ struct txn_redo {
  * by an edit that is not made anew: our lines are taken out of it where that is clear (three-way merge), else it is left. A link whose former target no longer exists is left. All that was merged or left
  * is in `messages` (appended), one line each. ERR_NOT_FOUND when there is nothing to undo.
  *
- * With `redo` (may be NULL): later edits of other owners are taken back too, and made anew one owner after the other, in the order of their installation, on the tree without the edits of this one; only what differs in
+ * With `redo` (may be NULL): later edits of other owners are taken back too, and made anew one owner after the other, in the order of their last edits, on the tree without the edits of this one; only what differs in
  * the end is staged. With the commit the records of those owners are replaced by the new ones, all at once: later undos find their way in any order. An owner whose edits a person has changed or removed since, or whose `edit`
- * fails, keeps them as they are. */
+ * fails, keeps them as they are; ERR_WEBSERVER (with the one to undo first as advice) where that shows that they rest on this owner's. */
 MUST_CHECK bool txn_undo(struct txn *txn, const struct txn_redo *redo, struct strlist *messages, struct err *err);
 /* The owners whose edits an undo has made anew, in that order. Appends. */
 void txn_redone(const struct txn *txn, struct strlist *owners);

@@ -107,6 +107,9 @@ void sites_clear(struct sites *sites);
 /* The site that the server itself would choose for `name` on `port` (exact name, wildcard, regex are matched by the server's rules; `explicit_only`
  * leaves out the mere default server). NULL = none. */
 const struct site *sites_owner(const struct web *web, const struct sites *sites, const char *name, int port, bool explicit_only);
+/* The same on one address, as site_listen writes it ("*", "[::]", "192.0.2.1"). */
+const struct site *sites_owner_at(const struct web *web, const struct sites *sites, const char *name, const char *address,
+                                  int port, bool explicit_only);
 
 /* Can this server answer challenges only from files? Then set `token_dir` before web_edit_challenge(). */
 bool web_needs_token_files(const struct web *web);

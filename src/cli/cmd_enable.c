@@ -4,12 +4,17 @@
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
+#include "enable.h"
 #include "output.h"
+#include "plan.h"
 #include "run.h"
 #include "tlsup/clock.h"
 #include "tlsup/csr.h"
@@ -73,7 +78,7 @@ static void say_name_changes(struct run *run, const struct task *task)
     cert_config_clear(&stored);
 }
 
-static bool decide(struct run *run, struct task *task, struct err *err)
+bool enable_decide(struct run *run, struct task *task, struct err *err)
 {
     struct cert_state state = CERT_STATE_INIT;
     if (!store_state_load(run->store, task->config.name, &state, err))
@@ -177,31 +182,57 @@ static void report(struct run *run, const struct task *task)
     run_ensure_timer(run);
 }
 
+/* The certificate would be had, but not be renewed: said before it is asked for. */
+bool enable_can_save(struct run *run, struct err *err)
+{
+    AUTO_FREE char *dir = fs_join(store_config_dir(run->store), "certs.d");
+    return !fs_exists(dir) || faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0 ||
+           err_errno(err, errno, dir, "the certificate's configuration cannot be written to %s", dir);
+}
+
+static bool find_server(struct run *run, struct task *task, struct err *err)
+{
+    enum web_kind kind = run->request->web != WEB_NONE ? run->request->web : task->config.install;
+    output_step("Looking at the web server");
+    if (!enable_find_server(run, kind, &task->config, task->config.names.v[0], &task->deploy, err))
+        return false;
+    if (task->deploy == NULL)
+        return true;
+    const struct web *web = deploy_web(task->deploy);
+    task->config.install = web->kind;
+    output_done("Found %s %s%s", web_kind_name(web->kind), web->version,
+                web->master_pid > 0 ? "" : ", which is not running");
+    return true;
+}
+
+static bool check_key(const struct task *task, struct err *err)
+{
+    if (task->config.key == NULL)
+        return true;
+    err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, task->config.name,
+            "its key is on a token, and web servers want a key file");
+    return err_advise(err, "get it with `tlsup issue`, and point the web server at the token yourself");
+}
+
 static bool work(struct run *run, struct task *task, struct err *err)
 {
     char cert_name[256];
-    if (!name_certificate(run->request, cert_name, err) || !run_config(run, cert_name, task, err))
+    bool enables = run->request->command == COMMAND_ENABLE, plans = run->request->plan;
+    if (!name_certificate(run->request, cert_name, err) || !run_config(run, cert_name, task, err) ||
+        (enables && !check_key(task, err)) || !enable_can_save(run, err) ||
+        (enables && !find_server(run, task, err)))
         return false;
-    if (run->request->command == COMMAND_ENABLE && task->config.key != NULL) {
-        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, cert_name,
-                "its key is on a token, and web servers want a key file");
-        return err_advise(err, "get it with `tlsup issue`, and point the web server at the token yourself");
-    }
-    if (run->request->command == COMMAND_ENABLE) {
-        output_step("Looking at the web server");
-        enum web_kind kind = run->request->web != WEB_NONE ? run->request->web : task->config.install;
-        if (!run_deploy(run, kind, &task->config, &task->deploy, err))
-            return false;
-        const struct web *web = deploy_web(task->deploy);
-        task->config.install = web->kind;
-        output_done("Found %s %s%s", web_kind_name(web->kind), web->version,
-                    web->master_pid > 0 ? "" : ", which is not running");
-    }
+    if (enables && task->deploy == NULL)
+        return true; /* a plan that ends here */
     say_name_changes(run, task);
-    if (!decide(run, task, err) ||
-        (task->deploy != NULL && task->config.install != WEB_NONE && task->needs_order &&
-         !deploy_has_place(task->deploy, &task->config, err)) ||
-        !obtain(run, task, err) || !run_save_config(run, task, err) || !install(run, task, err))
+    if (!enable_decide(run, task, err))
+        return false;
+    if (plans)
+        return plan_certificate(run, task, err);
+    if (task->deploy != NULL && task->config.install != WEB_NONE && task->needs_order &&
+        !deploy_has_place(task->deploy, &task->config, err))
+        return false;
+    if (!obtain(run, task, err) || !run_save_config(run, task, err) || !install(run, task, err))
         return false;
     run_record_success(run, cert_name);
     report(run, task);
@@ -210,7 +241,9 @@ static bool work(struct run *run, struct task *task, struct err *err)
 
 bool cmd_enable(const struct request *request, struct err *err)
 {
-    return run_one(request, work, err);
+    if (request->names.n == 0 && request->cert_name == NULL && request->csr == NULL)
+        return enable_sites(request, err);
+    return request->plan ? plan_one(request, work, err) : run_one(request, work, err);
 }
 
 bool cmd_issue(const struct request *request, struct err *err)

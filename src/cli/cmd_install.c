@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "output.h"
+#include "plan.h"
 #include "run.h"
 #include "tlsup/mem.h"
 
@@ -27,10 +28,12 @@ static bool work(struct run *run, struct task *task, struct err *err)
                           name);
     }
     enum web_kind kind = request->web != WEB_NONE ? request->web : task->config.install;
-    output_step("Switching on https for %s", name);
+    output_step(request->plan ? "Looking at the web server" : "Switching on https for %s", name);
     if (!run_deploy(run, kind, &task->config, &task->deploy, err))
         return false;
     task->config.install = deploy_web(task->deploy)->kind;
+    if (request->plan)
+        return plan_certificate(run, task, err);
     if (!run_install(run, task, err) || !run_save_config(run, task, err))
         return false;
     output_done("https is on in %s for %s, proven: %s", web_kind_name(task->config.install), name,
@@ -42,5 +45,5 @@ static bool work(struct run *run, struct task *task, struct err *err)
 
 bool cmd_install(const struct request *request, struct err *err)
 {
-    return run_one(request, work, err);
+    return request->plan ? plan_one(request, work, err) : run_one(request, work, err);
 }

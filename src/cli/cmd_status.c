@@ -143,8 +143,23 @@ static void say_renewal(const struct entry *entry, struct buf *out)
         buf_adds(out, entry->health == HEALTH_OVERDUE ? "overdue" : "due");
 }
 
-/* "nginx, verified": where it is served and how far it has come. */
-static void say_served(const struct entry *entry, struct buf *out)
+/* The file of the first site that it is in, and how many more there are: "(default:22 +1)". */
+static void say_place(const struct entry *entry, struct buf *out)
+{
+    const struct strlist *places = &entry->state.places;
+    if (!is_installed_by_us(entry) || places->n == 0)
+        return;
+    AUTO_FREE char *place = mem_dup(places->v[0]);
+    printable(place);
+    const char *slash = strrchr(place, '/');
+    buf_addf(out, " (%s", slash != NULL ? slash + 1 : place);
+    if (places->n > 1)
+        buf_addf(out, " +%zu", places->n - 1);
+    buf_addc(out, ')');
+}
+
+/* "nginx, proven": where it is served and how far it has come. */
+static void say_step(const struct entry *entry, struct buf *out)
 {
     static const char *const steps[] = {
         [DEPLOY_NONE] = "not known",         [DEPLOY_ISSUED] = "not installed",
@@ -157,6 +172,13 @@ static void say_served(const struct entry *entry, struct buf *out)
         buf_adds(out, "stored only");
     else
         buf_addf(out, "%s, %s", web_kind_name(entry->config.install), steps[step_of(entry)]);
+}
+
+static void say_served(const struct entry *entry, struct buf *out)
+{
+    say_step(entry, out);
+    if (entry->has_info)
+        say_place(entry, out);
 }
 
 static bool lapses_soon(const struct entry *entry)
@@ -525,10 +547,20 @@ static void say_ca_exactly(const struct entry *entry, struct buf *out)
 
 static void say_served_exactly(const struct entry *entry, struct buf *out)
 {
-    say_served(entry, out);
+    say_step(entry, out);
     if (is_installed_by_us(entry) && step_of(entry) == DEPLOY_VERIFIED && entry->state.verified_s > 0) {
         buf_adds(out, " ");
         say_distance(out, entry->state.verified_s);
+    }
+}
+
+/* FILE:LINE of every site, one a line. */
+static void add_places(struct buf *out, const struct entry *entry)
+{
+    for (size_t i = 0; is_installed_by_us(entry) && i < entry->state.places.n; i++) {
+        AUTO_FREE char *place = mem_dup(entry->state.places.v[i]);
+        printable(place);
+        add_field(out, i == 0 ? "installed in" : "", place);
     }
 }
 
@@ -554,6 +586,7 @@ static void add_page(struct buf *out, const struct entry *entry)
     add_said(out, "expires", say_expiry_exactly, entry);
     add_said(out, "renewal", say_renewal_exactly, entry);
     add_said(out, "served by", say_served_exactly, entry);
+    add_places(out, entry);
     add_said(out, "CA", say_ca_exactly, entry);
     add_field(out, "account", entry->state.issued_account);
     add_field(out, "explanation", entry->state.ari.explanation_url);

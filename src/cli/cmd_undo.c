@@ -7,7 +7,19 @@
 #endif
 #include "commands.h"
 #include "output.h"
+#include "plan.h"
 #include "run.h"
+
+/* The web server's sites know it no more. */
+static bool forget_places(struct run *run, const char *name, struct err *err)
+{
+    struct cert_state state = CERT_STATE_INIT;
+    bool ok = store_state_load(run->store, name, &state, err);
+    strlist_clear(&state.places);
+    ok = ok && store_state_save(run->store, name, &state, err);
+    cert_state_clear(&state);
+    return ok;
+}
 
 static bool work(struct run *run, struct task *task, struct err *err)
 {
@@ -20,10 +32,14 @@ static bool work(struct run *run, struct task *task, struct err *err)
         return false;
     if (!task->existed)
         return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name, "there is no certificate of this name");
-    output_step("Putting the web server's configuration back");
+    output_step(run->request->plan ? "Looking at the web server"
+                                   : "Putting the web server's configuration back");
     if (!store_live_version(run->store, name, &task->version, err) ||
-        !run_deploy(run, task->config.install, &task->config, &task->deploy, err) ||
-        !deploy_undo(task->deploy, name, &messages, err))
+        !run_deploy(run, task->config.install, &task->config, &task->deploy, err))
+        return false;
+    if (run->request->plan)
+        return plan_undo(run, task, err);
+    if (!deploy_undo(task->deploy, name, &messages, err))
         return false;
     output_done("The web server's configuration is as it was before %s", name);
     for (size_t i = 0; i < messages.n; i++)
@@ -31,10 +47,11 @@ static bool work(struct run *run, struct task *task, struct err *err)
     /* taking the link back was part of it; the certificate itself is kept, and renewed, for whatever else
      * uses it */
     task->config.install = WEB_NONE;
-    return (task->version == 0 || run_install(run, task, err)) && run_save_config(run, task, err);
+    return (task->version == 0 || run_install(run, task, err)) && run_save_config(run, task, err) &&
+           forget_places(run, name, err);
 }
 
 bool cmd_undo(const struct request *request, struct err *err)
 {
-    return run_one(request, work, err);
+    return request->plan ? plan_one(request, work, err) : run_one(request, work, err);
 }

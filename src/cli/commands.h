@@ -25,6 +25,7 @@ MUST_CHECK bool cmd_delete(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_sites(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_check(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_recover(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_timer(const struct request *request, struct err *err); /* status, on, off */
 MUST_CHECK bool cmd_undo(const struct request *request, struct err *err);
 
 #endif

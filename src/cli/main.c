@@ -46,6 +46,9 @@ static bool dispatch(const struct request *request, struct err *err)
         [COMMAND_SITES] = cmd_sites,
         [COMMAND_CHECK] = cmd_check,
         [COMMAND_RECOVER] = cmd_recover,
+        [COMMAND_TIMER_STATUS] = cmd_timer,
+        [COMMAND_TIMER_ON] = cmd_timer,
+        [COMMAND_TIMER_OFF] = cmd_timer,
     };
     if (request->command == COMMAND_HELP) {
         options_help(request->help_on);

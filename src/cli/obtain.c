@@ -223,9 +223,8 @@ static bool ways_suffice(const struct task *task, const struct err *why_not, str
     return true;
 }
 
-/* Before any key is read. What cannot work here is left out in favour of the next; if nothing is left the
- * first reason is told. */
-static bool choose_ways(struct run *run, struct task *task, struct err *err)
+/* What cannot work here is left out in favour of the next; if nothing is left the first reason is told. */
+bool run_choose_ways(struct run *run, struct task *task, struct err *err)
 {
     const struct cert_config *config = &task->config;
     struct job *job = &task->job;
@@ -279,7 +278,7 @@ static bool prepare(struct run *run, struct task *tasks, size_t n, struct err *e
         if (wanted(&tasks[i]))
             look_at_names(run, &tasks[i]);
     for (size_t i = 0; i < n; i++)
-        if (wanted(&tasks[i]) && !choose_ways(run, &tasks[i], &tasks[i].err))
+        if (wanted(&tasks[i]) && !run_choose_ways(run, &tasks[i], &tasks[i].err))
             log_debug("%s: no way to answer challenges", tasks[i].config.name);
     for (size_t i = 0; i < n; i++)
         for (size_t ca = 0; ca < n_servers(&tasks[i].config); ca++)

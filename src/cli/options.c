@@ -225,9 +225,9 @@ static bool read_help_on(struct parser *p, size_t first, struct err *err)
 }
 
 /* "account" alone, or with a word that it does not know. */
-static bool which_account_command(const struct parser *p, struct err *err)
+static bool which_of_family(const struct parser *p, const char *family, struct err *err)
 {
-    static const char first[] = "account ";
+    AUTO_FREE char *first = mem_fmt("%s ", family);
     AUTO_BUF known = BUF_INIT;
     struct nearest best = NEAREST_INIT;
     const struct command_info *info;
@@ -239,11 +239,11 @@ static bool which_account_command(const struct parser *p, struct err *err)
             nearest_consider(&best, p->words.v[1], info->name + strlen(first));
     }
     if (p->words.n > 1)
-        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "there is no command 'account %s'", p->words.v[1]);
+        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "there is no command '%s %s'", family, p->words.v[1]);
     else
-        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "what about the account?");
+        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "what about the %s?", family);
     if (best.word != NULL)
-        return err_advise(err, "did you mean tlsup account %s?", best.word);
+        return err_advise(err, "did you mean tlsup %s %s?", family, best.word);
     return err_advise(err, "there are: %s", buf_str(&known));
 }
 
@@ -268,9 +268,9 @@ static bool read_command(struct parser *p, size_t *rest, struct err *err)
     p->command = command;
     p->request->command = command;
     *rest = used;
-    if (command != COMMAND_ACCOUNT)
+    if (!command_is_family(command))
         return true;
-    return which_account_command(p, err);
+    return which_of_family(p, command_name(command), err);
 }
 
 /* -- checks, when all is read ------------------------------------------------------------------------ */

@@ -135,6 +135,22 @@ static const struct command_info commands[] = {
      "the server. What a person has "
      "changed since is kept. The certificate stays in the store and is renewed; `tlsup delete` forgets it.",
      "  sudo tlsup undo example.org\n"},
+    {COMMAND_TIMER_STATUS, "timer status", "", TAKES_NOTHING, "what renews, and when next",
+     "Says what calls tlsup renew on this machine, a systemd timer or a cron file, and when it does next. "
+     "The exit "
+     "status is 3 when nothing does.",
+     "  tlsup timer status\n"
+     "  tlsup timer status --json\n"},
+    {COMMAND_TIMER_ON, "timer on", "", TAKES_NOTHING, "see to it that renewal runs by itself",
+     "Sets up what calls tlsup renew twice a day at a random time: a systemd timer where systemd runs, else "
+     "a cron "
+     "file; never both. enable, issue and install do this by themselves.",
+     "  sudo tlsup timer on\n"},
+    {COMMAND_TIMER_OFF, "timer off", "", TAKES_NOTHING, "nothing renews by itself any more",
+     "Switches off what calls tlsup renew. Certificates then expire unless you run it yourself; the next "
+     "enable, "
+     "issue or install switches it on again, but with --no-timer.",
+     "  sudo tlsup timer off\n"},
     {COMMAND_HELP, "help", "[COMMAND]", TAKES_COMMAND, "this text, or all about one command", NULL, NULL},
 };
 
@@ -164,6 +180,7 @@ static const struct {
     {"show", "status"},
     {"accounts", "account list"},
     {"keyrollover", "account change-key"},
+    {"cron", "timer status"},
     {"rollover", "account change-key"},
     {"newkey", "account change-key"},
     {"deactivate", "account deactivate"},
@@ -196,6 +213,7 @@ const char *command_name(enum command command)
     const struct command_info *info = command_info_of(command);
     return info != NULL                 ? info->name
            : command == COMMAND_ACCOUNT ? "account"
+           : command == COMMAND_TIMER   ? "timer"
            : command == COMMAND_VERSION ? "version"
                                         : "";
 }
@@ -217,8 +235,16 @@ enum command command_of(const char *word, const char *next, size_t *used)
     for (size_t i = 0; i < COUNT_OF(command_aliases); i++)
         if (strcmp(command_aliases[i].word, word) == 0)
             return command_aliases[i].command;
-    *used = strcmp(word, "account") == 0 ? 1 : 0;
-    return *used == 1 ? COMMAND_ACCOUNT : COMMAND_NONE;
+    enum command family = strcmp(word, "account") == 0 ? COMMAND_ACCOUNT
+                          : strcmp(word, "timer") == 0 ? COMMAND_TIMER
+                                                       : COMMAND_NONE;
+    *used = family != COMMAND_NONE ? 1 : 0;
+    return family;
+}
+
+bool command_is_family(enum command command)
+{
+    return command == COMMAND_ACCOUNT || command == COMMAND_TIMER;
 }
 
 const char *command_nearest(const char *typed)
@@ -232,5 +258,6 @@ const char *command_nearest(const char *typed)
     for (size_t i = 0; i < COUNT_OF(command_aliases); i++)
         nearest_consider(&best, typed, command_aliases[i].word);
     nearest_consider(&best, typed, "account");
+    nearest_consider(&best, typed, "timer");
     return best.word;
 }

@@ -116,27 +116,44 @@ static void add_general_page(struct buf *out)
     buf_adds(out, "\ntlsup COMMAND --help tells all about a command; the manual page is tlsup(1).\n");
 }
 
-static void add_account_page(struct buf *out)
+static const struct family {
+    enum command command;
+    const char *text, *examples;
+} families[] = {
+    {COMMAND_ACCOUNT,
+     "What concerns your account with a CA, rather than a certificate. An account is made\n"
+     "by itself when the first certificate is asked for.\n",
+     "  sudo tlsup account show\n"
+     "  sudo tlsup account update -m admin@example.org\n"},
+    {COMMAND_TIMER, "What calls tlsup renew by itself: a systemd timer, or a cron file.\n",
+     "  tlsup timer status\n"
+     "  sudo tlsup timer on\n"},
+};
+
+static void add_family_page(struct buf *out, const struct family *family)
 {
-    buf_adds(out, "Usage: tlsup account COMMAND [OPTION...]\n\n"
-                  "What concerns your account with a CA, rather than a certificate. An account is made\n"
-                  "by itself when the first certificate is asked for.\n");
+    const char *name = command_name(family->command);
+    AUTO_FREE char *beginning = mem_fmt("%s ", name);
+    buf_addf(out, "Usage: tlsup %s COMMAND [OPTION...]\n\n%s", name, family->text);
     add_title(out, "Examples");
-    buf_adds(out, "  sudo tlsup account show\n"
-                  "  sudo tlsup account update -m admin@example.org\n");
+    buf_adds(out, family->examples);
     add_title(out, "Commands");
-    add_commands(out, "account ");
+    add_commands(out, beginning);
     add_title(out, "Options of every command");
     add_common_options(out);
-    buf_adds(out, "\ntlsup account COMMAND --help tells all about a command.\n");
+    buf_addf(out, "\ntlsup %s COMMAND --help tells all about a command.\n", name);
 }
 
 void options_help(enum command on)
 {
     AUTO_BUF out = BUF_INIT;
     const struct command_info *info = command_info_of(on);
-    if (on == COMMAND_ACCOUNT)
-        add_account_page(&out);
+    const struct family *family = NULL;
+    for (size_t i = 0; i < COUNT_OF(families); i++)
+        if (families[i].command == on)
+            family = &families[i];
+    if (family != NULL)
+        add_family_page(&out, family);
     else if (info != NULL && info->description != NULL)
         add_command_page(&out, info);
     else

@@ -45,6 +45,8 @@ const struct command_info *command_at(size_t index);
 const struct command_info *command_info_of(enum command command);
 /* The command of one word, or of two ("account" "show"); `used` is how many words it took. */
 enum command command_of(const char *word, const char *next, size_t *used);
+/* "account", "timer": only the first word of commands of two. */
+bool command_is_family(enum command command);
 const char *command_nearest(const char *typed); /* NULL */
 
 #define ON(command) (1u << (command))

@@ -21,7 +21,9 @@
 #define ON_LOOK (ON(COMMAND_SITES) | ON(COMMAND_CHECK))
 #define ON_SERVER (ON_NEW | ON(COMMAND_INSTALL) | ON_LOOK)
 #define ON_PLAN (ON_WEB | ON(COMMAND_UNDO))
-#define ON_JSON (ON_LOOK | ON(COMMAND_STATUS) | ON(COMMAND_ACCOUNT_SHOW) | ON(COMMAND_ACCOUNT_LIST))
+#define ON_JSON                                                                                              \
+    (ON_LOOK | ON(COMMAND_TIMER_STATUS) | ON(COMMAND_STATUS) | ON(COMMAND_ACCOUNT_SHOW) |                    \
+     ON(COMMAND_ACCOUNT_LIST))
 
 const char *const option_group_titles[GROUP_COUNT] = {
     [GROUP_NAMES] = "Names",

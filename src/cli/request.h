@@ -29,9 +29,13 @@ enum command {
     COMMAND_SITES,   /* no argument */
     COMMAND_CHECK,   /* names, or none for all that is held */
     COMMAND_RECOVER, /* what a run that was killed has left; before the web servers start */
+    COMMAND_TIMER_STATUS,
+    COMMAND_TIMER_ON,
+    COMMAND_TIMER_OFF,
     COMMAND_HELP, /* `help_on` says on what; COMMAND_NONE = in general */
     COMMAND_VERSION,
-    COMMAND_ACCOUNT, /* only as `help_on`: the page on both account commands */
+    COMMAND_ACCOUNT, /* only as `help_on`: the page on all account commands */
+    COMMAND_TIMER,   /* likewise */
 };
 
 enum choice { CHOICE_UNSET, CHOICE_NO, CHOICE_YES };

@@ -95,6 +95,9 @@ void run_renewal_info(struct run *run, struct task *tasks, size_t n);
 /* Is it time to ask about this one's live certificate? */
 bool run_renewal_info_due(struct run *run, const struct cert_config *config);
 
+/* How the challenges of a certificate can be answered here, into task->job: the web server is looked at, ports are taken.
+ * Before any key is read. */
+MUST_CHECK bool run_choose_ways(struct run *run, struct task *task, struct err *err);
 /* Get certificates for all tasks with needs_order, each ending with `version` or `err`, at the first CA of
  * its list that will. `keep_challenges`: what is changed in web servers for the challenge stays even when the
  * order fails (renewals). False only when nothing could be done at all. */

@@ -84,6 +84,8 @@ static json_t *json_entry(const struct entry *entry)
     json_object_set_new(out, "web_server",
                         is_installed_by_us(entry) ? json_string(web_kind_name(entry->config.install))
                                                   : json_null());
+    json_object_set_new(out, "places",
+                        is_installed_by_us(entry) ? json_names(&entry->state.places) : json_array());
     json_object_set_new(out, "missing_names", json_names(&entry->state.missing));
     json_object_set_new(out, "revoked", json_boolean(entry->state.revoked));
     json_object_set_new(out, "account_url", json_text(entry->state.issued_account));

@@ -720,3 +720,32 @@ bool timer_ensure(const char *config_dir, const char *state_dir, struct timer *o
     *out = found;
     return true;
 }
+
+static bool refuse_foreign_cron(const char *name, struct err *err)
+{
+    err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, name, "%s calls tlsup renew, but was not written by tlsup",
+            name);
+    return err_advise(err, "remove it by hand, if nobody else needs it");
+}
+
+bool timer_off(const char *config_dir, const char *state_dir, bool *changed, struct err *err)
+{
+    struct job job;
+    struct timer found = {0};
+    *changed = false;
+    job_init(&job, config_dir, state_dir);
+    if (!may_write_system())
+        return err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, "", "only root can switch the timer off"),
+               err_advise(err, "run it with sudo");
+    AUTO_FREE char *unit = mem_fmt("%s.timer", job.name);
+    AUTO_FREE char *cron = fs_join(CRON_DIR, job.name);
+    AUTO_FREE char *cron_path = at(cron);
+    if (look_systemd(&job, &found) && (found.active || is_enabled(unit))) {
+        if (!systemctl_do("disable", "--now", unit, err))
+            return err_advise(err, "see how it is: systemctl status %s", unit);
+        *changed = true;
+    }
+    if (look_cron(&job, &found) && !is_ours(cron_path))
+        return refuse_foreign_cron(cron, err);
+    return drop_cron_file(&job, changed, err);
+}

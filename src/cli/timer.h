@@ -31,6 +31,10 @@ void timer_look_for(const char *config_dir, const char *state_dir, struct timer 
 MUST_CHECK bool timer_ensure(const char *config_dir, const char *state_dir, struct timer *out, bool *changed,
                              struct err *err);
 
+/* Switch off what timer_ensure() switches on, systemd's and cron's; `changed` tells whether something was. A cron file that
+ * is not ours is an error that names it. */
+MUST_CHECK bool timer_off(const char *config_dir, const char *state_dir, bool *changed, struct err *err);
+
 /* Tests: every path, and systemctl, is looked for below this directory; NULL = the machine itself. The text
  * is not copied. */
 void timer_set_root(const char *root);

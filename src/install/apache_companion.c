@@ -15,11 +15,6 @@
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
-#define CIPHERS                                                                                              \
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"               \
-    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define TLS13_SINCE 2004038
-
 static bool in_table(const char *name, const char *const *table, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -239,22 +234,84 @@ static void emit_inline(struct emit *emit, size_t line)
     }
 }
 
-static void emit_text(struct emit *emit, const struct apache_file *file, const struct apache_node *node,
-                      size_t use)
+/* What a proxied application is told of the way in which the visitor came. */
+static const struct {
+    const char *field, *plain, *tls;
+} forwarded[] = {
+    {"X-Forwarded-Proto", "http", "https"},  {"X-Forwarded-Protocol", "http", "https"},
+    {"X-Forwarded-Scheme", "http", "https"}, {"X-Scheme", "http", "https"},
+    {"X-Url-Scheme", "http", "https"},       {"X-Forwarded-Port", "80", "443"},
+    {"X-Forwarded-Ssl", "off", "on"},        {"Front-End-Https", "off", "on"},
+};
+
+/* `RequestHeader set X-Forwarded-Proto http`, as it is to be over TLS; NULL: it is another line. The caller frees. */
+static char *forwarded_over_tls(const struct emit *emit, const char *text)
 {
-    const char *raw = file->data + node->begin;
-    size_t len = node->end - node->begin;
-    if (use == APACHE_NONE || !node->text) {
-        buf_add(emit->out, raw, len);
-        if (len && raw[len - 1] != '\n')
-            buf_addc(emit->out, '\n');
-        return;
+    const char *args;
+    AUTO_FREE char *name = apache_name(text, &args);
+    AUTO_STRLIST words = STRLIST_INIT;
+    if (!emit->tls || strcasecmp(name, "RequestHeader") != 0)
+        return NULL;
+    apache_words(args, &words);
+    for (size_t i = 0; i < COUNT_OF(forwarded) && words.n == 3; i++) {
+        if (strcasecmp(words.v[1], forwarded[i].field) == 0 && strcasecmp(words.v[2], forwarded[i].plain) == 0)
+            return mem_fmt("%s %s %s \"%s\"", name, words.v[0], words.v[1], forwarded[i].tls);
     }
-    size_t indent = 0;
+    return NULL;
+}
+
+/* Is there a ${X} that a Define could change before our file is read? */
+static bool has_defined(const struct apache_tree *tree, const char *text)
+{
+    for (const char *at = text; (at = strstr(at, "${")); at += 2) {
+        AUTO_FREE char *name = mem_ndup(at + 2, strcspn(at + 2, "}"));
+        bool in_environment = false;
+        for (size_t i = 0; i < tree->n_env && !in_environment; i++)
+            in_environment = strcmp(tree->env[i].name, name) == 0;
+        if (!in_environment)
+            return true;
+    }
+    return false;
+}
+
+/* The line as the server has it, with what was defined at its place; NULL: it is not in effect. The caller frees. */
+static char *line_in_effect(const struct emit *emit, size_t file, size_t node, size_t use)
+{
+    size_t index = find_line(emit, file, node, use);
+    if (index == APACHE_NONE)
+        return NULL;
+    const struct apache_line *line = &emit->edit->model.tree.lines[index];
+    bool open = line->kind == APACHE_OPEN;
+    return mem_fmt("%s%s%s%s%s", open ? "<" : "", line->name, line->args[0] ? " " : "", line->args, open ? ">" : "");
+}
+
+static void emit_text(struct emit *emit, size_t file_index, size_t node_index, size_t use)
+{
+    const struct apache_tree *tree = &emit->edit->model.tree;
+    const struct apache_file *file = tree->files[file_index];
+    const struct apache_node *node = &file->nodes[node_index];
+    const char *raw = file->data + node->begin;
+    size_t len = node->end - node->begin, indent = 0;
     while (indent < len && (raw[indent] == ' ' || raw[indent] == '\t'))
         indent++;
-    AUTO_FREE char *text = apache_substitute(&emit->edit->model.tree, node->text, use);
-    buf_addf(emit->out, "%.*s%s\n", (int)indent, raw, text);
+    bool words = node->kind == APACHE_DIRECTIVE || node->kind == APACHE_OPEN;
+    AUTO_FREE char *text = NULL;
+    if (words && has_defined(tree, node->text))
+        text = line_in_effect(emit, file_index, node_index, use);
+    if (!text && node->text && use != APACHE_NONE)
+        text = apache_substitute(tree, node->text, use);
+    char *over_tls = words ? forwarded_over_tls(emit, text ? text : node->text) : NULL;
+    if (over_tls) {
+        free(text);
+        text = over_tls;
+    }
+    if (text) {
+        buf_addf(emit->out, "%.*s%s\n", (int)indent, raw, text);
+        return;
+    }
+    buf_add(emit->out, raw, len);
+    if (len && raw[len - 1] != '\n')
+        buf_addc(emit->out, '\n');
 }
 
 static void emit_nodes(struct emit *emit, size_t file_index, size_t from, size_t to, size_t use)
@@ -274,10 +331,10 @@ static void emit_nodes(struct emit *emit, size_t file_index, size_t from, size_t
             node->kind == APACHE_DIRECTIVE &&
             (apache_is(node, "Include") || apache_is(node, "Use") || apache_is(node, "IncludeOptional"));
         size_t line = brings ? find_line(emit, file_index, i, use) : APACHE_NONE;
-        if (line != APACHE_NONE && brings_dropped(emit, line))
+        if (line != APACHE_NONE && (apache_is(node, "Use") || brings_dropped(emit, line)))
             emit_inline(emit, line);
         else
-            emit_text(emit, file, node, use);
+            emit_text(emit, file_index, i, use);
     }
     free(fates);
 }
@@ -443,15 +500,27 @@ static void open_host(const struct apache_edit *edit, const struct apache_compan
         buf_addf(out, "    ServerAlias %s\n", names.v[i]);
 }
 
+static void add_indented(struct buf *out, const char *lines)
+{
+    while (*lines) {
+        size_t len = strcspn(lines, "\n");
+        buf_addf(out, "    %.*s\n", (int)len, lines);
+        lines += len + (lines[len] == '\n');
+    }
+}
+
 static void add_tls(const struct apache_edit *edit, const struct apache_companion *companion,
                     const struct apache_source *source, struct buf *out)
 {
     const struct apache_tree *tree = &edit->model.tree;
-    int version = edit->web->version_number;
+    AUTO_BUF lines = BUF_INIT;
     buf_adds(out, "    SSLEngine on\n");
-    apache_certificate_lines(out, "    ", companion->https);
-    buf_addf(out, "    SSLProtocol -all +TLSv1.2%s\n", !version || version >= TLS13_SINCE ? " +TLSv1.3" : "");
-    buf_adds(out, "    SSLCipherSuite " CIPHERS "\n    SSLHonorCipherOrder off\n    SSLSessionTickets off\n");
+    apache_certificate_lines(out, "    ", edit, companion->https);
+    buf_reset(&lines);
+    apache_profile_lines(&lines, edit, companion->https);
+    buf_adds(&lines, "SSLSessionTickets off\n");
+    apache_hsts_line(&lines, edit, source->host, companion->https);
+    add_indented(out, buf_str(&lines));
     if (apache_tree_has(tree, "http2_module") && !apache_tree_has(tree, "mpm_prefork_module") &&
         !apache_host_line(&edit->model, source->host, "Protocols"))
         buf_adds(out, "    Protocols h2 http/1.1\n");
@@ -540,9 +609,10 @@ static void companion_text(const struct apache_edit *edit, const struct apache_c
     AUTO_BUF text = BUF_INIT;
     buf_adds(&text,
              "# Written by tlsup. Edit the host on port 80 rather than this file, and run tlsup again.\n");
-    if (companion->ssl_module)
-        buf_addf(&text, "<IfModule !ssl_module>\nLoadModule ssl_module \"%s\"\n</IfModule>\n",
-                 companion->ssl_module);
+    const struct apache_modules *modules = companion->modules;
+    for (size_t i = 0; i < modules->symbols.n; i++)
+        buf_addf(&text, "<IfModule !%s>\nLoadModule %s \"%s\"\n</IfModule>\n", modules->symbols.v[i],
+                 modules->symbols.v[i], modules->paths.v[i]);
     if (!foreign_listen(edit))
         buf_adds(&text, "<IfDefine !TLSUP_LISTEN_443>\nDefine TLSUP_LISTEN_443\nListen 443\n</IfDefine>\n");
     for (size_t i = 0; i < companion->n_sources; i++) {
@@ -617,6 +687,18 @@ static bool keeps_defaults(const struct apache_edit *edit, const struct apache_c
     return true;
 }
 
+/* What is defined where the sources are may be asked for in their twins. */
+static bool comes_after_sources(const struct apache_edit *edit, const struct apache_companion *companion,
+                                const struct place *place)
+{
+    for (size_t i = 0; i < companion->n_sources; i++) {
+        const struct apache_host *host = companion->sources[i].host;
+        if (host->open != APACHE_NONE && !host_is_before(edit, host, place))
+            return false;
+    }
+    return true;
+}
+
 static char *safe_name(const char *name)
 {
     char *safe = mem_dup(name[0] == '*' && name[1] == '.' ? name + 2 : name);
@@ -665,9 +747,17 @@ static bool source_is_in(const struct apache_edit *edit, const struct apache_com
            host->open < edit->model.tree.lines[include].next;
 }
 
-static void consider(const struct apache_edit *edit, const struct apache_companion *companion, size_t include,
-                     struct place *best)
+/* Does a host in it ask what is defined? (Our own Listen does, before all hosts.) */
+static bool asks_definitions(const char *text)
 {
+    const char *hosts = strstr(text, "<VirtualHost");
+    return hosts && strcasestr(hosts, "<IfDefine");
+}
+
+static void consider(const struct apache_edit *edit, const struct apache_companion *companion, const char *text,
+                     size_t include, struct place *best)
+{
+    bool ordered = asks_definitions(text);
     AUTO_FREE char *dir = NULL;
     AUTO_FREE char *pattern = NULL;
     if (!include_dir(&edit->model.tree, include, &dir, &pattern))
@@ -685,6 +775,7 @@ static void consider(const struct apache_edit *edit, const struct apache_compani
         AUTO_FREE char *path = fs_join(dir, name);
         if (fnmatch(pattern, name, FNM_PERIOD) != 0 || txn_exists(edit->txn, path) ||
             !keeps_defaults(edit, companion, &place, 443) ||
+            (ordered && !comes_after_sources(edit, companion, &place)) ||
             (has_plain_twin(companion) && !keeps_defaults(edit, companion, &place, 80)))
             continue;
         if (best->dir && best->rank <= place.rank)
@@ -762,7 +853,7 @@ bool apache_companion_stage(struct apache_edit *edit, const struct apache_compan
     }
     struct place place = {0};
     for (size_t i = 0; i < edit->model.tree.n_lines; i++)
-        consider(edit, companion, i, &place);
+        consider(edit, companion, buf_str(&text), i, &place);
     if (!place.dir) {
         append_to_conf(edit, buf_str(&text));
         return true;

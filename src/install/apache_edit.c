@@ -15,6 +15,7 @@
 
 #include "tlsup/b64.h"
 #include "tlsup/fs.h"
+#include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
@@ -167,6 +168,17 @@ static bool reseal(const struct apache_file *before, struct buf *text, struct er
     return true;
 }
 
+/* Once for a file, although both edits may touch it. */
+static void warn_of_manager(const struct apache_file *file)
+{
+    static struct strlist warned;
+    const char *manager = web_file_manager(file->data, file->len);
+    if (!manager || strlist_has(&warned, file->real))
+        return;
+    strlist_add(&warned, file->real);
+    log_warn("%s says that %s writes it: what is changed here may be overwritten; put it there as well", file->path, manager);
+}
+
 bool apache_edit_stage(struct apache_edit *edit, struct err *err)
 {
     if (edit->n_splices)
@@ -176,6 +188,7 @@ bool apache_edit_stage(struct apache_edit *edit, struct err *err)
         for (end = first; end < edit->n_splices && edit->splices[end].file == edit->splices[first].file;)
             end++;
         AUTO_BUF text = BUF_INIT;
+        warn_of_manager(file);
         splice_file(edit, first, end, &text);
         if (!reseal(file, &text, err) ||
             !txn_write(edit->txn, file->path, buf_str(&text), text.len, 0644, err))
@@ -283,7 +296,7 @@ size_t apache_spot_top(const struct apache_edit *edit, const struct apache_spot 
     return spot->open == APACHE_NONE ? file->len : file->nodes[spot->open].end;
 }
 
-static size_t spot_bottom(const struct apache_edit *edit, const struct apache_spot *spot)
+size_t apache_spot_bottom(const struct apache_edit *edit, const struct apache_spot *spot)
 {
     const struct apache_file *file = edit->model.tree.files[spot->file];
     return spot->open == APACHE_NONE ? file->len : file->nodes[spot->close].begin;
@@ -327,102 +340,6 @@ bool apache_check_macro(const struct apache_edit *edit, const struct apache_host
                 edit->model.tree.uses[use].macro, params->v[i]);
         return err_advise(
             err, "Rename that parameter to a word with a leading $, or write the host without the macro.");
-    }
-    return true;
-}
-
-/* -- modules -- */
-
-/* The directory of Debian's links to modules, "" when there is none. The caller frees. */
-char *apache_mods_enabled(const struct apache_edit *edit)
-{
-    const struct apache_tree *tree = &edit->model.tree;
-    for (size_t i = 0; i < tree->n_lines; i++) {
-        const struct apache_line *line = &tree->lines[i];
-        if (strncasecmp(line->name, "Include", 7) != 0)
-            continue;
-        const char *args = line->args;
-        AUTO_FREE char *word = apache_word(&args);
-        AUTO_FREE char *path = apache_path(tree, word ? word : "");
-        AUTO_FREE char *dir = fs_dirname(path);
-        const char *slash = strrchr(dir, '/');
-        if (slash && strcmp(slash, "/mods-enabled") == 0 && fs_is_dir(dir))
-            return mem_dup(dir);
-    }
-    return mem_dup("");
-}
-
-/* The names behind "# Depends:" in a .load file. */
-static void dependencies(const char *path, struct strlist *out)
-{
-    AUTO_BUF text = BUF_INIT;
-    struct err ignored = ERR_INIT;
-    if (!fs_read(path, 1u << 16, &text, &ignored))
-        return;
-    const char *line = strstr(buf_str(&text), "# Depends:");
-    if (!line)
-        return;
-    line += strlen("# Depends:");
-    AUTO_FREE char *words = mem_ndup(line, strcspn(line, "\r\n"));
-    strlist_split(out, words, " \t,");
-}
-
-/* All that has to be linked for a module, what it depends on first. False: it is not installed. */
-bool apache_module_closure(const char *enabled, const char *module, unsigned depth, struct strlist *out)
-{
-    if (strlist_has(out, module) || depth > 8)
-        return true;
-    AUTO_FREE char *load = mem_fmt("%s/../mods-available/%s.load", enabled, module);
-    if (!fs_exists(load))
-        return false;
-    AUTO_STRLIST needs = STRLIST_INIT;
-    dependencies(load, &needs);
-    for (size_t i = 0; i < needs.n; i++) {
-        if (!apache_module_closure(enabled, needs.v[i], depth + 1, out))
-            return false;
-    }
-    strlist_add(out, module);
-    return true;
-}
-
-/* Does a module's configuration wait in an IfModule until the module is there? Distributions differ, and
- * change. */
-static bool waits_for_module(const char *path)
-{
-    AUTO_BUF text = BUF_INIT;
-    struct err ignored = ERR_INIT;
-    if (!fs_read(path, 1u << 20, &text, &ignored))
-        return false;
-    const char *line = buf_str(&text);
-    while (*(line += strspn(line, " \t\r\n")) == '#')
-        line += strcspn(line, "\n");
-    return strncasecmp(line, "<IfModule", strlen("<IfModule")) == 0;
-}
-
-/* Apache must accept its configuration between the two links. A module is complete with its configuration in
- * place first; where that does not wait for the module, the module has to be there before it. */
-static bool link_module(struct apache_edit *edit, const char *enabled, const char *module, struct err *err)
-{
-    static const char *const endings[] = {"conf", "load"};
-    AUTO_FREE char *conf = mem_fmt("%s/../mods-available/%s.conf", enabled, module);
-    bool conf_first = waits_for_module(conf);
-    for (size_t i = 0; i < COUNT_OF(endings); i++) {
-        const char *ending = endings[conf_first ? i : COUNT_OF(endings) - 1 - i];
-        AUTO_FREE char *link = mem_fmt("%s/%s.%s", enabled, module, ending);
-        AUTO_FREE char *target = mem_fmt("../mods-available/%s.%s", module, ending);
-        AUTO_FREE char *available = mem_fmt("%s/%s", enabled, target);
-        if (!txn_exists(edit->txn, link) && fs_exists(available) && !txn_symlink(edit->txn, link, target, err))
-            return false;
-    }
-    return true;
-}
-
-bool apache_link_modules(struct apache_edit *edit, const char *enabled, const struct strlist *modules,
-                         struct err *err)
-{
-    for (size_t i = 0; i < modules->n; i++) {
-        if (!link_module(edit, enabled, modules->v[i], err))
-            return false;
     }
     return true;
 }
@@ -477,10 +394,12 @@ static bool need_module(struct apache_edit *edit, const struct apache_host *host
     if (apache_tree_has(tree, "alias_module") ||
         (apache_tree_has(tree, "rewrite_module") && engine_is_on(&edit->model, host)))
         return true;
-    AUTO_FREE char *enabled = apache_mods_enabled(edit);
-    AUTO_STRLIST modules = STRLIST_INIT;
-    if (enabled[0] && apache_module_closure(enabled, "alias", 0, &modules))
-        return apache_link_modules(edit, enabled, &modules, err);
+    struct apache_modules plan = {0};
+    bool can = apache_modules_debian(edit, "alias", &plan);
+    bool ok = can && apache_modules_stage(edit, &plan, err);
+    apache_modules_clear(&plan);
+    if (can)
+        return ok;
     AUTO_FREE char *where = apache_host_where(&edit->model, host);
     err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
             "Apache can answer the challenge in %s only with mod_alias or mod_rewrite, and neither is loaded",
@@ -504,7 +423,7 @@ static bool challenge_in_host(struct apache_edit *edit, struct apache_host *host
     if (host->open == APACHE_NONE && !apache_spot_block(edit, &spot, "challenge", "rules"))
         (void)main_rules_spot(edit, &first, &at);
     apache_put_block(edit, &first, "challenge", "rules", at, buf_str(&rules));
-    apache_put_block(edit, &spot, "challenge", "answer", spot_bottom(edit, &spot), buf_str(&answer));
+    apache_put_block(edit, &spot, "challenge", "answer", apache_spot_bottom(edit, &spot), buf_str(&answer));
     return true;
 }
 

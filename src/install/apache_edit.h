@@ -44,8 +44,16 @@ void apache_splice(struct apache_edit *edit, size_t file, size_t at, size_t remo
 void apache_challenge_rules(struct buf *out);
 void apache_challenge_answer(struct buf *out, const char *thumbprint);
 void apache_redirect_rules(struct buf *out, const struct strlist *names);
+/* SSLProtocol and so on, by the profile that is asked for (apache_tls.c). Appends. */
+void apache_profile_lines(struct buf *out, const struct apache_edit *edit, const struct web_https *https);
+/* Strict-Transport-Security, where it is asked for and `host` (or the main server) does not send it already. Appends. */
+void apache_hsts_line(struct buf *out, const struct apache_edit *edit, const struct apache_host *host,
+                      const struct web_https *https);
+/* Can this server do what is asked for? */
+MUST_CHECK bool apache_check_profile(const struct web *web, const struct web_https *https, struct err *err);
 /* The certificate and its key; of both certificates, where there is a second. Appends. */
-void apache_certificate_lines(struct buf *out, const char *indent, const struct web_https *https);
+void apache_certificate_lines(struct buf *out, const char *indent, const struct apache_edit *edit,
+                              const struct web_https *https);
 
 /* Where a host's lines lie: nodes (open, close), or the whole main file. */
 struct apache_spot {
@@ -56,6 +64,7 @@ struct apache_spot {
 
 struct apache_spot apache_host_spot(const struct apache_edit *edit, const struct apache_host *host);
 size_t apache_spot_top(const struct apache_edit *edit, const struct apache_spot *spot);
+size_t apache_spot_bottom(const struct apache_edit *edit, const struct apache_spot *spot);
 /* The block of this kind and id (NULL: any) that lies there; NULL = none. */
 const struct apache_block *apache_spot_block(const struct apache_edit *edit, const struct apache_spot *spot,
                                              const char *kind, const char *id);
@@ -70,12 +79,20 @@ MUST_CHECK bool apache_check_macro(const struct apache_edit *edit, const struct 
 void apache_add_host(struct apache_host ***hosts, size_t *n,
                      struct apache_host *host); /* unless it is there */
 
-/* Debian's modules: the directory of links ("" = none; the caller frees), what a module needs (false: not
- * installed), the links. */
-char *apache_mods_enabled(const struct apache_edit *edit);
-bool apache_module_closure(const char *enabled, const char *module, unsigned depth, struct strlist *out);
-MUST_CHECK bool apache_link_modules(struct apache_edit *edit, const char *enabled,
-                                    const struct strlist *modules, struct err *err);
+/* Modules that have to be loaded for an edit (apache_modules.c). */
+struct apache_modules {
+    char *enabled;         /* Debian's mods-enabled, "" = there is none */
+    struct strlist links;  /* to be linked there, each after those that it needs */
+    struct strlist symbols; /* to be loaded by the companion itself, which comes after all that is there ... */
+    struct strlist paths;  /* ... each with its file */
+};
+
+/* Plan for "ssl", "headers": nothing when it is loaded already; `companion`: our own file may load it. False: it is not installed. */
+bool apache_modules_need(const struct apache_edit *edit, const char *module, bool companion, struct apache_modules *plan);
+/* The same where Debian's links are the only way, loaded or not. */
+bool apache_modules_debian(const struct apache_edit *edit, const char *module, struct apache_modules *plan);
+MUST_CHECK bool apache_modules_stage(struct apache_edit *edit, const struct apache_modules *plan, struct err *err);
+void apache_modules_clear(struct apache_modules *plan);
 
 /* One virtual host to be given a twin on 443. */
 struct apache_source {
@@ -88,7 +105,7 @@ struct apache_companion {
     const struct web_https *https;
     struct apache_source *sources;
     size_t n_sources;
-    const char *ssl_module; /* LoadModule's path when the file has to load mod_ssl itself, NULL = no */
+    const struct apache_modules *modules; /* those that it loads itself */
 };
 /* Stage the file with the :443 hosts, in the place where it makes no other site's name change its owner. The
  * enabling symlink, where there is one, goes to `link` and `target` (heap, NULL = none), to be staged last.

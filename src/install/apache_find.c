@@ -162,13 +162,14 @@ static bool same_file(const char *a, const char *b)
 static bool check_hints(const struct web_hints *hints, struct err *err)
 {
     if (hints->apache_ctl && !spawn_check_program(hints->apache_ctl, false, err))
-        return false;
+        return err_advise(err, "Give the path of apachectl, or of the server's own program, such as /usr/sbin/apache2.");
     if (!hints->apache_conf)
         return true;
     AUTO_BUF text = BUF_INIT;
     if (fs_read(hints->apache_conf, 16u << 20, &text, err))
         return true;
-    return err_context(err, "Apache's main file");
+    (void)err_context(err, "Apache's main file");
+    return err_advise(err, "Give the file that Apache is started with, such as /etc/apache2/apache2.conf.");
 }
 
 /* The program behind an apachectl: the one of its name, or its neighbour, with the same version. */

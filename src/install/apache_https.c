@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "apache_edit.h"
+#include "apache_server.h"
 #include "tlsup/cert.h"
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
@@ -18,85 +19,17 @@
 
 /* -- turning TLS on -- */
 
-struct tls_plan {
-    char *enabled;          /* Debian's mods-enabled, "" */
-    struct strlist modules; /* to link there */
-    char *ssl_module;       /* to load in the companion, NULL */
-};
-
-static void tls_plan_clear(struct tls_plan *plan)
-{
-    free(plan->enabled);
-    free(plan->ssl_module);
-    strlist_clear(&plan->modules);
-}
-
-/* mod_ssl.so beside the modules that are loaded; the caller frees. */
-static char *find_module_file(const struct apache_tree *tree)
-{
-    for (size_t i = 0; i < tree->n_lines; i++) {
-        if (strcasecmp(tree->lines[i].name, "LoadModule") != 0)
-            continue;
-        AUTO_STRLIST words = STRLIST_INIT;
-        apache_words(tree->lines[i].args, &words);
-        if (words.n < 2)
-            continue;
-        AUTO_FREE char *path = apache_path(tree, words.v[1]);
-        AUTO_FREE char *dir = fs_dirname(path);
-        char *ssl = fs_join(dir, "mod_ssl.so");
-        if (fs_exists(ssl))
-            return ssl;
-        free(ssl);
-    }
-    return NULL;
-}
-
-/* The path with which a companion of ours loads mod_ssl, when nothing else does; the caller frees. */
-static char *loaded_by_companion(const struct apache_tree *tree)
-{
-    for (size_t i = 0; i < tree->n_lines; i++) {
-        const struct apache_line *line = &tree->lines[i];
-        if (strcasecmp(line->name, "LoadModule") != 0 ||
-            !apache_block_around(tree->files[line->file], line->node, "companion"))
-            continue;
-        AUTO_STRLIST words = STRLIST_INIT;
-        apache_words(line->args, &words);
-        if (words.n == 2 && strcmp(words.v[0], "ssl_module") == 0)
-            return mem_dup(words.v[1]);
-    }
-    return NULL;
-}
-
-static bool plan_tls(const struct apache_edit *edit, struct tls_plan *plan, struct err *err)
-{
-    plan->ssl_module = loaded_by_companion(&edit->model.tree);
-    if (plan->ssl_module || apache_tree_has(&edit->model.tree, "ssl_module"))
-        return true;
-    plan->enabled = apache_mods_enabled(edit);
-    if (plan->enabled[0] && apache_module_closure(plan->enabled, "ssl", 0, &plan->modules))
-        return true;
-    strlist_clear(&plan->modules);
-    plan->ssl_module = find_module_file(&edit->model.tree);
-    if (plan->ssl_module)
-        return true;
-    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, edit->web->bin, "Apache's mod_ssl is not installed");
-    return err_advise(err, "Install it (Fedora and its kin: dnf install mod_ssl; Alpine: apk add "
-                           "apache2-ssl) and run the command again.");
-}
-
 /* The configuration as it will be with those modules. */
-static bool read_awake(struct apache_edit *edit, const struct tls_plan *plan, struct err *err)
+static bool read_awake(struct apache_edit *edit, const struct apache_modules *plan, struct err *err)
 {
-    if (!plan->modules.n && !plan->ssl_module)
+    /* A module that the companion loads comes after all that is there: nothing before it wakes. */
+    if (!plan->links.n)
         return true;
     AUTO_STRLIST assume = STRLIST_INIT;
-    for (size_t i = 0; i < plan->modules.n; i++) {
-        AUTO_FREE char *symbol = mem_fmt("%s_module", plan->modules.v[i]);
+    for (size_t i = 0; i < plan->links.n; i++) {
+        AUTO_FREE char *symbol = mem_fmt("%s_module", plan->links.v[i]);
         strlist_add(&assume, symbol);
     }
-    /* A module that the companion loads comes after all that is there: nothing before it wakes. */
-    if (!plan->modules.n)
-        return true;
     struct apache_edit awake;
     if (!apache_edit_begin(edit->web, edit->txn, &assume, &awake, err))
         return err_context(err, "with TLS turned on");
@@ -152,6 +85,7 @@ struct https_plan {
     struct apache_host **swaps;
     size_t n_swaps;
     struct apache_companion companion;
+    struct apache_modules modules;
 };
 
 static void https_plan_clear(struct https_plan *plan)
@@ -161,6 +95,7 @@ static void https_plan_clear(struct https_plan *plan)
     free(plan->companion.sources);
     free(plan->swaps);
     strlist_clear(&plan->names);
+    apache_modules_clear(&plan->modules);
 }
 
 static void add_covered(const struct apache_model *model, const char *wildcard, struct strlist *out)
@@ -288,6 +223,47 @@ static bool check_sleepers(const struct apache_model *before, const struct apach
     return true;
 }
 
+static bool is_v6(const char *address)
+{
+    return address[0] == '[';
+}
+
+/* Would the second of two sockets on one port be refused? "*" is both families; Apache itself minds 0.0.0.0 beside [::]. */
+static bool listens_collide(const struct apache_address *a, const struct apache_address *b)
+{
+    static const char *const any[] = {"*", "0.0.0.0", "[::]"};
+    if (a->port != b->port || strcmp(a->address, b->address) == 0)
+        return false; /* the very same is refused by the server's own test */
+    for (size_t i = 0; i < COUNT_OF(any); i++) {
+        bool a_any = strcmp(a->address, any[i]) == 0, b_any = strcmp(b->address, any[i]) == 0;
+        const char *other = a_any ? b->address : a->address;
+        if ((a_any || b_any) && (i == 0 || (i == 2) == is_v6(other)) && strcmp(other, "*") != 0 &&
+            (i == 0 ? strcmp(other, "0.0.0.0") != 0 && strcmp(other, "[::]") != 0 : true))
+            return true;
+    }
+    return false;
+}
+
+/* A Listen that waits for mod_ssl comes to life as well. */
+static bool check_listens(const struct apache_model *before, const struct apache_model *model, struct err *err)
+{
+    for (size_t i = 0; model->n_listens > before->n_listens && i < model->n_listens; i++) {
+        for (size_t k = i + 1; k < model->n_listens; k++) {
+            const struct apache_listen *a = &model->listens[i], *b = &model->listens[k];
+            if (!listens_collide(&a->at, &b->at))
+                continue;
+            const struct apache_file *file_a = model->tree.files[a->line->file];
+            const struct apache_file *file_b = model->tree.files[b->line->file];
+            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, file_b->path,
+                    "turning on TLS would wake two Listens that exclude each other: %s:%zu (Listen %s) and %s:%zu (Listen %s)",
+                    file_a->path, file_a->nodes[a->line->node].line, a->line->args, file_b->path,
+                    file_b->nodes[b->line->node].line, b->line->args);
+            return err_advise(err, "Take one of them out, and run the command again.");
+        }
+    }
+    return true;
+}
+
 /* -- the certificate of a host that is there -- */
 
 static void drop_block(struct apache_edit *edit, size_t file_index, const struct apache_block *block)
@@ -315,13 +291,36 @@ static void pair_lines(struct buf *out, const char *indent, const char *live_dir
     buf_addf(out, "%sSSLCertificateKeyFile \"%s/privkey%s.pem\"\n", indent, live_dir, suffix);
 }
 
-void apache_certificate_lines(struct buf *out, const char *indent, const struct web_https *https)
+static size_t main_lines_of(const struct apache_edit *edit, const char *name)
 {
+    const struct apache_model *model = &edit->model;
+    size_t n = 0;
+    for (size_t i = 0; i < model->n_main_lines; i++)
+        n += strcasecmp(model->tree.lines[model->main_lines[i]].name, name) == 0;
+    return n;
+}
+
+/* The server lays a host's certificates over those of the main server by their number: where that has more, its own would be served
+ * beside ours, or in their stead. So ours are repeated. Likewise its chain, which ours takes the place of. */
+void apache_certificate_lines(struct buf *out, const char *indent, const struct apache_edit *edit,
+                              const struct web_https *https)
+{
+    AUTO_FREE char *suffix = https->second ? mem_fmt("-%s", https->second) : NULL;
+    size_t covered = main_lines_of(edit, "SSLCertificateFile");
     pair_lines(out, indent, https->live_dir, "");
-    if (https->second) {
-        AUTO_FREE char *suffix = mem_fmt("-%s", https->second);
+    if (suffix)
         pair_lines(out, indent, https->live_dir, suffix);
-    }
+    for (size_t i = suffix ? 2 : 1; i < covered; i++)
+        pair_lines(out, indent, https->live_dir, suffix ? suffix : "");
+    if (main_lines_of(edit, "SSLCertificateChainFile"))
+        buf_addf(out, "%sSSLCertificateChainFile \"%s/fullchain.pem\"\n", indent, https->live_dir);
+}
+
+/* How many lines those are. */
+static size_t certificate_count(const struct apache_edit *edit, const struct web_https *https)
+{
+    size_t own = https->second ? 2 : 1, covered = main_lines_of(edit, "SSLCertificateFile");
+    return 2 * (own > covered ? own : covered) + (main_lines_of(edit, "SSLCertificateChainFile") > 0);
 }
 
 /* Is it one of the lines that we would write? */
@@ -432,15 +431,20 @@ static bool swap_certificate(struct apache_edit *edit, const struct https_plan *
             continue;
         is_ours(&tree->lines[i], plan->https) ? kept++ : foreign++;
     }
-    if (!foreign && kept == (plan->https->second ? 4 : 2))
+    if (!foreign && kept == certificate_count(edit, plan->https))
         return true;
     AUTO_FREE char *where = apache_host_where(&edit->model, host);
-    if (host->ssl == 0)
-        return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
-                       "%s answers on port 443 without TLS (SSLEngine off)", where);
-    if (apache_host_on(host, "*", 80) && !foreign && !kept)
-        return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
-                       "%s is one virtual host for port 80 and for port 443: split it in two", where);
+    if (host->ssl == 0) {
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+                "%s answers on port 443 without TLS (SSLEngine off)", where);
+        return err_advise(err, "Say SSLEngine on in it, or take port 443 from it, and run the command again.");
+    }
+    if (apache_host_on(host, "*", 80) && !foreign && !kept) {
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+                "%s is one virtual host for port 80 and for port 443", where);
+        return err_advise(err, "Split it in two, one <VirtualHost *:80> and one <VirtualHost *:443>, or take *:443 "
+                               "out of it, and run the command again.");
+    }
     if (tree->lines[host->open].use != APACHE_NONE) {
         err_set(
             err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
@@ -467,9 +471,29 @@ static bool swap_certificate(struct apache_edit *edit, const struct https_plan *
     AUTO_BUF content = BUF_INIT;
     if (host->ssl < 0 && apache_main(&edit->model)->ssl != 1)
         buf_adds(&content, "SSLEngine on\n");
-    apache_certificate_lines(&content, "", plan->https);
+    apache_certificate_lines(&content, "", edit, plan->https);
     apache_put_block(edit, &spot, "certificate", plan->https->cert_name, apache_spot_top(edit, &spot),
                      buf_str(&content));
+    return true;
+}
+
+/* What is said last in a host counts: behind its own lines and Includes. */
+static bool swap_tls(struct apache_edit *edit, const struct https_plan *plan, struct apache_host *host,
+                     struct err *err)
+{
+    struct apache_spot spot = apache_host_spot(edit, host);
+    const struct apache_block *old = apache_spot_block(edit, &spot, "tls", NULL);
+    AUTO_BUF content = BUF_INIT;
+    if (plan->https->profile != WEB_TLS_INTERMEDIATE)
+        apache_profile_lines(&content, edit, plan->https);
+    apache_hsts_line(&content, edit, host, plan->https);
+    if (old && (!content.len || strcmp(old->id, plan->https->cert_name) != 0))
+        drop_block(edit, spot.file, old);
+    if (!content.len)
+        return true;
+    if (!apache_check_macro(edit, host, buf_str(&content), err))
+        return false;
+    apache_put_block(edit, &spot, "tls", plan->https->cert_name, apache_spot_bottom(edit, &spot), buf_str(&content));
     return true;
 }
 
@@ -549,6 +573,14 @@ static bool plan_redirects(struct apache_edit *edit, const struct https_plan *pl
 
 static bool check_plan(const struct apache_edit *edit, const struct https_plan *plan, struct err *err)
 {
+    AUTO_STRLIST homeless = STRLIST_INIT;
+    for (size_t i = 0; i < plan->companion.n_sources; i++) {
+        const struct apache_source *source = &plan->companion.sources[i];
+        for (size_t k = 0; source->is_default && k < source->names.n; k++)
+            strlist_add(&homeless, source->names.v[k]);
+    }
+    if (homeless.n && !apache_refuse_disabled(edit->web, &edit->model, &homeless, err))
+        return false;
     for (size_t i = 0; i < plan->companion.n_sources; i++) {
         if (!apache_companion_check(edit, &plan->companion.sources[i], err))
             return false;
@@ -556,41 +588,55 @@ static bool check_plan(const struct apache_edit *edit, const struct https_plan *
     return true;
 }
 
-static bool stage_https(struct apache_edit *edit, struct https_plan *plan, const struct tls_plan *tls,
-                        struct err *err)
+static bool stage_https(struct apache_edit *edit, struct https_plan *plan, struct err *err)
 {
     AUTO_FREE char *link = NULL;
     AUTO_FREE char *target = NULL;
     bool ok = plan->companion.n_sources ? apache_companion_stage(edit, &plan->companion, &link, &target, err)
                                         : apache_companion_remove(edit, plan->https->cert_name, err);
     for (size_t i = 0; i < plan->n_swaps && ok; i++)
-        ok = swap_certificate(edit, plan, plan->swaps[i], err);
-    return ok && plan_redirects(edit, plan, err) &&
-           apache_link_modules(edit, tls->enabled ? tls->enabled : "", &tls->modules, err) &&
+        ok = swap_certificate(edit, plan, plan->swaps[i], err) && swap_tls(edit, plan, plan->swaps[i], err);
+    return ok && plan_redirects(edit, plan, err) && apache_modules_stage(edit, &plan->modules, err) &&
            apache_edit_stage(edit, err) && (!link || txn_symlink(edit->txn, link, target, err));
 }
 
-static bool edit_https(struct apache_edit *edit, struct https_plan *plan, struct tls_plan *tls,
-                       struct err *err)
+static bool plan_ssl(const struct apache_edit *edit, struct apache_modules *plan, struct err *err)
 {
-    if (!plan_tls(edit, tls, err))
+    if (apache_modules_need(edit, "ssl", true, plan))
+        return true;
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, edit->web->bin, "Apache's mod_ssl is not installed");
+    return err_advise(err, "Install it (Fedora and its kin: dnf install mod_ssl; Alpine: apk add "
+                           "apache2-ssl) and run the command again.");
+}
+
+/* Strict-Transport-Security is mod_headers' work. */
+static bool plan_headers(const struct apache_edit *edit, struct https_plan *plan, struct err *err)
+{
+    if (plan->https->hsts_s <= 0 ||
+        apache_modules_need(edit, "headers", plan->n_swaps == 0, &plan->modules))
+        return true;
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, edit->web->bin,
+            "Strict-Transport-Security needs Apache's mod_headers, which is not loaded");
+    return err_advise(err, "Add a line to %s: LoadModule headers_module modules/mod_headers.so; or leave --hsts out.",
+                      edit->web->conf);
+}
+
+static bool edit_https(struct apache_edit *edit, struct https_plan *plan, struct err *err)
+{
+    struct apache_edit asleep = {0};
+    if (!apache_check_profile(edit->web, plan->https, err) || !plan_ssl(edit, &plan->modules, err))
         return false;
-    struct apache_model before = {0};
-    bool wakes = tls->modules.n > 0;
-    if (wakes) {
-        struct apache_edit asleep;
-        if (!apache_edit_begin(edit->web, edit->txn, NULL, &asleep, err))
-            return false;
-        before = asleep.model;
-    }
-    plan->companion.ssl_module = tls->ssl_module;
-    bool ok = read_awake(edit, tls, err);
+    bool wakes = plan->modules.links.n > 0;
+    if (wakes && !apache_edit_begin(edit->web, edit->txn, NULL, &asleep, err))
+        return false;
+    plan->companion.modules = &plan->modules;
+    bool ok = read_awake(edit, &plan->modules, err);
     if (ok)
         plan_https(plan, &edit->model);
-    ok = ok && (!wakes || check_sleepers(&before, edit, plan, err)) && check_plan(edit, plan, err) &&
-         stage_https(edit, plan, tls, err);
-    if (wakes)
-        apache_model_clear(&before);
+    ok = ok && (!wakes || (check_sleepers(&asleep.model, edit, plan, err) &&
+                       check_listens(&asleep.model, &edit->model, err))) && check_plan(edit, plan, err) &&
+         plan_headers(edit, plan, err) && stage_https(edit, plan, err);
+    apache_edit_clear(&asleep);
     return ok;
 }
 
@@ -605,10 +651,8 @@ bool apache_edit_https(const struct web *web, const struct sites *sites, const s
     if (!apache_edit_begin(web, txn, NULL, &edit, err))
         return false;
     struct https_plan plan = {.https = https, .companion.https = https};
-    struct tls_plan tls = {0};
-    bool ok = edit_https(&edit, &plan, &tls, err);
+    bool ok = edit_https(&edit, &plan, err);
     https_plan_clear(&plan);
-    tls_plan_clear(&tls);
     apache_edit_clear(&edit);
     return ok;
 }

@@ -70,6 +70,65 @@ static struct apache_address parse_address(const char *word)
     return out;
 }
 
+/* -- host names as addresses -- */
+
+static const char *hosts_file(void)
+{
+    static struct buf text; /* read once */
+    static bool tried;
+    struct err ignored = ERR_INIT;
+    if (!tried)
+        (void)!fs_read("/etc/hosts", 1u << 20, &text, &ignored);
+    tried = true;
+    return buf_str(&text);
+}
+
+/* The server asks the resolver; we are not to use the network, so what /etc/hosts says must do. The name itself where it says nothing. */
+static void resolve(const char *name, struct strlist *out)
+{
+    AUTO_STRLIST lines = STRLIST_INIT;
+    size_t before = out->n;
+    strlist_split(&lines, hosts_file(), "\n");
+    for (size_t i = 0; i < lines.n; i++) {
+        AUTO_STRLIST words = STRLIST_INIT;
+        char address[64];
+        lines.v[i][strcspn(lines.v[i], "#")] = '\0';
+        strlist_split(&words, lines.v[i], " \t\r");
+        bool names_it = false;
+        for (size_t k = 1; k < words.n && !names_it; k++)
+            names_it = strcasecmp(words.v[k], name) == 0;
+        if (!names_it)
+            continue;
+        canonical(words.v[0], address);
+        if (!strlist_has(out, address))
+            strlist_add(out, address);
+    }
+    if (out->n == before)
+        strlist_add(out, strcmp(name, "localhost") == 0 ? "127.0.0.1" : name);
+}
+
+static bool is_host_name(const char *address)
+{
+    return address[0] != '[' && strcmp(address, "*") != 0 && strspn(address, "0123456789.") < strlen(address);
+}
+
+/* An address, or all those of a host name. The caller frees. */
+static struct apache_address *resolved(const char *word, size_t *n)
+{
+    struct apache_address at = parse_address(word);
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    if (is_host_name(at.address))
+        resolve(at.address, &addresses);
+    else
+        strlist_add(&addresses, at.address);
+    struct apache_address *list = mem_array(addresses.n, sizeof *list);
+    for (*n = 0; *n < addresses.n; ++*n) {
+        list[*n] = at;
+        snprintf(list[*n].address, sizeof list[*n].address, "%s", addresses.v[*n]);
+    }
+    return list;
+}
+
 static bool is_wildcard(const char *address)
 {
     return strcmp(address, "*") == 0 || strcmp(address, "0.0.0.0") == 0 || strcmp(address, "[::]") == 0;
@@ -260,7 +319,7 @@ const struct apache_block *apache_block_around(const struct apache_file *file, s
 bool apache_is_ours(const struct apache_file *file, size_t node)
 {
     return apache_block_around(file, node, "challenge") || apache_block_around(file, node, "redirect") ||
-           apache_block_around(file, node, "certificate");
+           apache_block_around(file, node, "certificate") || apache_block_around(file, node, "tls");
 }
 
 static const struct apache_block *line_block(const struct apache_tree *tree, const struct apache_line *line)
@@ -274,16 +333,17 @@ static void add_listen(struct apache_model *model, const struct apache_line *lin
     apache_words(line->args, &words);
     if (!words.n)
         return;
-    struct apache_listen listen = {.ours = line_block(&model->tree, line) != NULL};
-    if (all_digits(words.v[0])) {
-        snprintf(listen.at.address, sizeof listen.at.address, "*");
-        listen.at.port = port_of(words.v[0]);
-    } else {
-        listen.at = parse_address(words.v[0]);
+    AUTO_FREE char *any = all_digits(words.v[0]) ? mem_fmt("*:%s", words.v[0]) : mem_dup(words.v[0]);
+    size_t n;
+    struct apache_address *list = resolved(any, &n);
+    for (size_t i = 0; i < n; i++) {
+        struct apache_listen listen = {
+            .at = list[i], .line = line, .ours = line_block(&model->tree, line) != NULL};
+        listen.https = words.n > 1 ? strcasecmp(words.v[1], "https") == 0 : listen.at.port == 443;
+        model->listens = mem_resize(model->listens, model->n_listens + 1, sizeof *model->listens);
+        model->listens[model->n_listens++] = listen;
     }
-    listen.https = words.n > 1 ? strcasecmp(words.v[1], "https") == 0 : listen.at.port == 443;
-    model->listens = mem_resize(model->listens, model->n_listens + 1, sizeof *model->listens);
-    model->listens[model->n_listens++] = listen;
+    free(list);
 }
 
 /* `[scheme://]name[:port]` */
@@ -335,8 +395,12 @@ static void read_host(struct apache_model *model, size_t open)
     AUTO_STRLIST words = STRLIST_INIT;
     apache_words(tree->lines[open].args, &words);
     for (size_t i = 0; i < words.n; i++) {
-        host->addresses = mem_resize(host->addresses, host->n_addresses + 1, sizeof *host->addresses);
-        host->addresses[host->n_addresses++] = parse_address(words.v[i]);
+        size_t n;
+        struct apache_address *list = resolved(words.v[i], &n);
+        host->addresses = mem_resize(host->addresses, host->n_addresses + n, sizeof *host->addresses);
+        memcpy(host->addresses + host->n_addresses, list, n * sizeof *list);
+        host->n_addresses += n;
+        free(list);
     }
     for (size_t i = 0; i < host->n_addresses; i++) {
         if (is_wildcard(host->addresses[i].address))

@@ -29,7 +29,8 @@ struct apache_host {
 struct apache_listen {
     struct apache_address at; /* "*" = v4 and v6, "0.0.0.0" = v4 */
     bool https;               /* its protocol */
-    bool ours;                /* it lies in a block of ours */
+    const struct apache_line *line;
+    bool ours; /* it lies in a block of ours */
 };
 
 /* A host on one of its addresses. */

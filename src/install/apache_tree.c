@@ -3,6 +3,7 @@
  */
 #include <ctype.h>
 #include <fnmatch.h>
+#include <regex.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,17 +174,35 @@ static int version_of(const char *text)
     return part[0] * 1000000 + part[1] * 1000 + part[2];
 }
 
-/* `[[!]operator] version`; a regular expression (~ or /.../) is taken as not matching, as no distributor uses
- * one. */
+static bool version_matches(int version, const char *pattern)
+{
+    AUTO_FREE char *text = mem_fmt("%d.%d.%d", version / 1000000, version / 1000 % 1000, version % 1000);
+    regex_t regex;
+    if (regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
+        return false;
+    bool matches = regexec(&regex, text, 0, NULL, 0) == 0;
+    regfree(&regex);
+    return matches;
+}
+
+/* `[[!]operator] version`; the operator "~", or slashes around it, make it a regular expression. */
 static bool if_version(const struct apache_tree *tree, const struct strlist *words)
 {
     const char *op = words->n > 1 ? words->v[0] : "=";
     bool negate = op[0] == '!';
     op += negate;
-    int wanted = version_of(words->n ? words->v[words->n - 1] : "");
+    AUTO_FREE char *last = mem_dup(words->n ? words->v[words->n - 1] : "");
+    size_t len = strlen(last);
+    int wanted = version_of(last);
     int is = tree->version_number;
     bool result = false;
-    if (strcmp(op, "=") == 0 || strcmp(op, "==") == 0 || !*op)
+    bool equality = strcmp(op, "=") == 0 || strcmp(op, "==") == 0 || !*op;
+    if (equality && len > 1 && last[0] == '/' && last[len - 1] == '/') {
+        last[len - 1] = '\0';
+        result = version_matches(is, last + 1);
+    } else if (strcmp(op, "~") == 0)
+        result = version_matches(is, last);
+    else if (equality)
         result = is == wanted;
     else if (strcmp(op, ">") == 0)
         result = is > wanted;
@@ -283,6 +302,7 @@ struct walk {
     size_t parent; /* line of the section that we are in */
     size_t use;
     unsigned depth; /* of includes and macros */
+    bool optional;  /* what an IncludeOptional brings in, and is not there, is passed over: a link to nowhere */
 };
 
 static bool walk_file(struct walk *walk, const char *path, struct err *err);
@@ -355,9 +375,10 @@ static bool walk_path(struct walk *walk, const char *path, struct err *err)
     if (!txn_names(walk->tree->txn, path, &names, err))
         return err_context(err, "reading Apache's configuration");
     walk->depth++;
-    bool ok = true;
+    bool ok = true, optional = walk->optional;
     for (size_t i = 0; i < names.n && ok; i++) {
         AUTO_FREE char *inside = fs_join(path, names.v[i]);
+        walk->optional = optional;
         ok = walk_path(walk, inside, err);
     }
     walk->depth--;
@@ -385,8 +406,10 @@ static bool walk_include(struct walk *walk, size_t line, bool optional, struct e
         return apache_bad_line(err, from->path, at, "files include each other too deep: ", pattern);
     walk->depth++;
     bool ok = true;
-    for (size_t i = 0; i < paths.n && ok; i++)
+    for (size_t i = 0; i < paths.n && ok; i++) {
+        walk->optional = optional;
         ok = walk_path(walk, paths.v[i], err);
+    }
     walk->depth--;
     tree->lines[line].next = tree->n_lines;
     return ok;
@@ -601,6 +624,9 @@ static bool load_file(struct apache_tree *tree, const char *path, size_t *index,
 static bool walk_file(struct walk *walk, const char *path, struct err *err)
 {
     size_t file = 0;
+    AUTO_FREE char *there = walk->optional ? txn_real(walk->tree->txn, path) : NULL;
+    if (walk->optional && !there)
+        return true;
     if (!load_file(walk->tree, path, &file, err))
         return false;
     walk->tree->files[file]->times++;

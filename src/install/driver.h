@@ -19,7 +19,7 @@ struct web_driver {
                        struct txn *txn, struct err *err);
     int reload_signal;              /* SIGHUP, SIGUSR1 */
     const char *const *units;       /* NULL-terminated candidate service names: "nginx", "apache2", "httpd" */
-    /* The owner of a name on one address ("*", "[::]", "192.0.2.1", as in site_listen). May be NULL: then `owner` speaks for all addresses. */
+    /* The owner of a name on one address ("*", "[::]", "192.0.2.1", as in site_listen). */
     const struct site *(*owner_at)(const struct sites *sites, const char *name, const char *address, int port,
                                    bool explicit_only);
     /* The functions of web.h of these names. */

@@ -30,39 +30,39 @@ static const struct row {
     struct front_program program;
     bool common; /* it is on many machines for other reasons: of interest where it holds a port */
 } table[] = {
-    {{"nginx"}, NULL, {"nginx", "nginx", true, "stop that instance or move it to another port, or tell tlsup where its configuration is: --nginx-conf FILE"}},
-    {{"apache2", "httpd"}, NULL, {"apache", "Apache", true, "stop that instance or move it to another port, or tell tlsup where its configuration is: --apache-conf FILE"}},
+    {{"nginx"}, NULL, {"nginx", "nginx", true, "stop that instance or move it to another port, or tell tlsup where its configuration is: --nginx-conf FILE"}, false},
+    {{"apache2", "httpd"}, NULL, {"apache", "Apache", true, "stop that instance or move it to another port, or tell tlsup where its configuration is: --apache-conf FILE"}, false},
     {{"haproxy"}, NULL, {"haproxy", "HAProxy", false,
       "Have HAProxy pass /.well-known/acme-challenge/ on to a web server, and use " ISSUE_ROOT " with that one's root (or --dns). HAProxy wants one "
       "file with certificate and key: in a --deploy-hook, `cat $RENEWED_LINEAGE/fullchain.pem $RENEWED_LINEAGE/privkey.pem > /etc/haproxy/certs/NAME.pem`, "
-      "and then a reload of HAProxy."}},
+      "and then a reload of HAProxy."}, false},
     {{"lighttpd"}, NULL, {"lighttpd", "lighttpd", false,
       "Use " ISSUE_ROOT " with DIR its server.document-root, and set ssl.pemfile and ssl.privkey to fullchain.pem and privkey.pem in the directory "
-      "that tlsup names (before 1.4.53 one file with both, in ssl.pemfile). A --deploy-hook reloads it: `systemctl reload lighttpd`."}},
+      "that tlsup names (before 1.4.53 one file with both, in ssl.pemfile). A --deploy-hook reloads it: `systemctl reload lighttpd`."}, false},
     {{"caddy"}, NULL, {"caddy", "Caddy", false,
       "Caddy gets certificates and renews them by itself, so tlsup has nothing to do here. To use one of tlsup's all the same: "
-      "" ISSUE_ROOT " (or --dns), `tls FULLCHAIN PRIVKEY` in the Caddyfile, and `caddy reload` in a --deploy-hook."}},
+      "" ISSUE_ROOT " (or --dns), `tls FULLCHAIN PRIVKEY` in the Caddyfile, and `caddy reload` in a --deploy-hook."}, false},
     {{"traefik"}, NULL, {"traefik", "Traefik", false,
       "Traefik can get certificates by itself (certificatesResolvers). To use one of tlsup's: `tlsup issue --dns NAME`, and certFile and keyFile under "
-      "tls.certificates in a file of its file provider; a --deploy-hook touches that file, so that it is read again."}},
+      "tls.certificates in a file of its file provider; a --deploy-hook touches that file, so that it is read again."}, false},
     {{"envoy"}, NULL, {"envoy", "Envoy", false,
       "Route /.well-known/acme-challenge/ to a web server and use " ISSUE_ROOT " with that one's root (or --dns). Envoy reads fullchain.pem and privkey.pem "
-      "as certificate_chain and private_key of a file-based secret (SDS), and again when a --deploy-hook renames new ones into place."}},
+      "as certificate_chain and private_key of a file-based secret (SDS), and again when a --deploy-hook renames new ones into place."}, false},
     {{"varnishd", "cache-main"}, NULL, {"varnish", "Varnish", false,
       "Varnish passes requests to a web server behind it: use " ISSUE_ROOT " with that one's root, with return (pass) for /.well-known/acme-challenge/ in the VCL. "
-      "It speaks no TLS itself (but for some editions): port 443 is for nginx, Hitch or HAProxy in front of it."}},
+      "It speaks no TLS itself (but for some editions): port 443 is for nginx, Hitch or HAProxy in front of it."}, false},
     {{"hitch"}, NULL, {"hitch", "Hitch", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Hitch wants one file with key and certificate: in a --deploy-hook, "
-      "`cat $RENEWED_LINEAGE/privkey.pem $RENEWED_LINEAGE/fullchain.pem > /etc/hitch/NAME.pem`, and then a reload of Hitch."}},
+      "`cat $RENEWED_LINEAGE/privkey.pem $RENEWED_LINEAGE/fullchain.pem > /etc/hitch/NAME.pem`, and then a reload of Hitch."}, false},
     {{"stunnel", "stunnel4", "stunnel5"}, NULL, {"stunnel", "stunnel", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set cert and key to fullchain.pem and privkey.pem in the directory that tlsup names. "
-      "A --deploy-hook has it read them again: `systemctl reload stunnel4`."}},
+      "A --deploy-hook has it read them again: `systemctl reload stunnel4`."}, false},
     {{"squid", "squid3"}, NULL, {"squid", "Squid", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set tls-cert= and tls-key= of https_port to fullchain.pem and privkey.pem. "
-      "A --deploy-hook has Squid read them again: `squid -k reconfigure`."}},
+      "A --deploy-hook has Squid read them again: `squid -k reconfigure`."}, false},
     {{"pound"}, NULL, {"pound", "Pound", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Pound wants one file with key and certificate (Cert): a --deploy-hook writes it from privkey.pem and "
-      "fullchain.pem and restarts Pound."}},
+      "fullchain.pem and restarts Pound."}, false},
     {{"docker-proxy", "rootlessport", "conmon", "slirp4netns", "pasta"}, NULL, {"container", "a container's published port", false,
       "Run tlsup inside the container that answers there; or have the container publish the port on 127.0.0.1 under another number, with nginx or Apache of this machine in front of it. "
       "Or get the certificate here by `tlsup issue --dns NAME`, mount the directory it is in into the container, and restart that by a --deploy-hook."}, true},

@@ -367,7 +367,7 @@ static bool test(const struct web *web, struct err *err)
 
 static bool read_sites(const struct web *web, struct sites *out, struct err *err)
 {
-    return nginx_model_read(web, NULL, NULL, out, err);
+    return nginx_model_read(web, NULL, NULL, NULL, out, err);
 }
 
 static const char *const units[] = {"nginx", "openresty", NULL};

@@ -172,13 +172,12 @@ static bool new_challenge_server(struct nginx_editor *editor, const struct strli
 bool nginx_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
                           const char *thumbprint, struct txn *txn, struct err *err)
 {
-    (void)sites; /* read anew: the transaction may hold edits already */
     AUTO_NGINX_EDITOR editor = {.web = web, .txn = txn, .err = err};
     AUTO_STRLIST addresses = STRLIST_INIT, missing = STRLIST_INIT;
     if (!b64url_valid(thumbprint, THUMBPRINT_MAX)) {
         return err_set(err, ERR_INTERNAL, NEXT_NONE, "", "not a key thumbprint");
     }
-    if (!nginx_editor_open(&editor, NGINX_CHALLENGE_ID)) {
+    if (!nginx_editor_open(&editor, sites, NGINX_CHALLENGE_ID)) {
         return false;
     }
     nginx_public_addresses(&editor.sites, NGINX_HTTP_PORT, &addresses);

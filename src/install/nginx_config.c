@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tlsup/fs.h"
@@ -276,6 +277,9 @@ void nginx_index_clear(struct nginx_index *index)
 
 static void file_free(struct nginx_file *file)
 {
+    if (--file->users > 0) {
+        return;
+    }
     for (size_t i = 0; i < file->n_marks; i++) {
         free(file->marks[i].id);
     }
@@ -305,24 +309,28 @@ void nginx_config_clear(struct nginx_config *config)
 
 struct walk {
     struct nginx_config *config;
+    const struct nginx_config *known; /* an earlier walk, or NULL */
     const struct txn *txn;
     struct err *err;
-    char *dir, *real_dir;      /* the directory that was resolved last */
+    struct nginx_index dirs; /* directories, in real_dirs */
+    struct strlist real_dirs;
     struct nginx_index staged; /* what the transaction changes; all else is as it is on the disk */
 };
 
-static bool load_file(struct walk *walk, const char *path, size_t depth, bool maybe, size_t *index);
+static bool load_file(struct walk *walk, const char *path, const struct nginx_node *data, size_t depth,
+                      size_t *index);
 
-/* realpath(3) of a directory; of many files in one it is asked for once. */
+/* realpath(3) of a directory, "" when there is none; of many files in one it is asked for once. */
 static const char *resolve_dir(struct walk *walk, const char *dir)
 {
-    if (walk->dir == NULL || strcmp(walk->dir, dir) != 0) {
-        free(walk->dir);
-        free(walk->real_dir);
-        walk->dir = mem_dup(dir);
-        walk->real_dir = realpath(dir, NULL);
+    const size_t *known = nginx_index_get(&walk->dirs, dir);
+    if (known == NULL) {
+        AUTO_FREE char *real = realpath(dir, NULL);
+        nginx_index_put(&walk->dirs, dir, walk->real_dirs.n);
+        strlist_add(&walk->real_dirs, real != NULL ? real : "");
+        return walk->real_dirs.v[walk->real_dirs.n - 1];
     }
-    return walk->real_dir;
+    return walk->real_dirs.v[*known];
 }
 
 /* The path with its directory resolved, its last part as it is. NULL: no such directory, or it ends in "..". The
@@ -335,7 +343,7 @@ static char *resolve_parent(struct walk *walk, const char *path)
     }
     AUTO_FREE char *dir = base == path ? mem_dup("/") : mem_ndup(path, (size_t)(base - path));
     const char *real_dir = resolve_dir(walk, dir);
-    return real_dir != NULL ? fs_join(real_dir, base + 1) : NULL;
+    return real_dir[0] != '\0' ? fs_join(real_dir, base + 1) : NULL;
 }
 
 static void note_staged(struct walk *walk)
@@ -379,6 +387,11 @@ static bool has_wildcard(const char *path)
     return strpbrk(path, "*?[") != NULL;
 }
 
+static bool is_geo(const struct nginx_node *block)
+{
+    return block != NULL && nginx_is(block, "geo");
+}
+
 /* What an include brings. In a geo block nginx takes the text as it is. */
 static bool expand(struct walk *walk, const struct nginx_node *node, bool literal, struct strlist *paths)
 {
@@ -391,9 +404,10 @@ static bool expand(struct walk *walk, const struct nginx_node *node, bool litera
            err_context(walk->err, "%s:%zu", from, node->line);
 }
 
-static bool follow_include(struct walk *walk, struct nginx_node *node, size_t depth, bool geo)
+static bool follow_include(struct walk *walk, struct nginx_node *node, const struct nginx_node *data, size_t depth)
 {
     const char *from = walk->config->files[node->file]->path;
+    walk->config->files[node->file]->stable = false;
     if (node->n_args != 2 || node->block) {
         return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, from, "%s:%zu: an include takes one path",
                        from, node->line);
@@ -401,12 +415,12 @@ static bool follow_include(struct walk *walk, struct nginx_node *node, size_t de
     node->target =
         node->args[1][0] == '/' ? mem_dup(node->args[1]) : fs_join(walk->config->dir, node->args[1]);
     AUTO_STRLIST paths = STRLIST_INIT;
-    if (!expand(walk, node, geo, &paths)) {
+    if (!expand(walk, node, is_geo(data), &paths)) {
         return false;
     }
     node->included = paths.n > 0 ? mem_array(paths.n, sizeof node->included[0]) : NULL;
     for (size_t i = 0; i < paths.n; i++) {
-        if (!load_file(walk, paths.v[i], depth + 1, geo, &node->included[i])) {
+        if (!load_file(walk, paths.v[i], data, depth + 1, &node->included[i])) {
             return err_context(walk->err, "included from %s:%zu", from, node->line);
         }
         node->n_included++;
@@ -447,11 +461,14 @@ static bool follow_includes(struct walk *walk, struct nginx_node *block, const s
         struct nginx_node *node = &block->children[i];
         if (nginx_is(node, "include")) {
             bool entry = data != NULL && (node->n_args != 2 || node->block || !takes_include(data));
-            bool geo = data != NULL && nginx_is(data, "geo");
-            if (!entry && !follow_include(walk, node, depth, geo)) {
+            if (!entry && !follow_include(walk, node, data, depth)) {
                 return false;
             }
-        } else if (node->block && data == NULL &&
+        } else if (node->block && data != NULL) {
+            const char *path = walk->config->files[node->file]->path;
+            return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "%s:%zu: unexpected \"{\" in a %s block",
+                           path, node->line, data->args[0]);
+        } else if (node->block &&
                    !follow_includes(walk, node, is_data_block(node) ? node : NULL, depth)) {
             return false;
         }
@@ -459,17 +476,15 @@ static bool follow_includes(struct walk *walk, struct nginx_node *block, const s
     return true;
 }
 
-static size_t add_file(struct nginx_config *config, const char *path, char *real)
+static size_t add_file(struct nginx_config *config, struct nginx_file *file)
 {
-    struct nginx_file *file = mem_alloc(sizeof *file);
-    file->path = mem_dup(path);
-    file->real = real;
     if ((config->n_files & (config->n_files - 1)) == 0) {
         size_t room = config->n_files == 0 ? 1 : config->n_files * 2;
         config->files = mem_resize(config->files, room, sizeof(struct nginx_file *));
     }
+    file->users++;
     config->files[config->n_files] = file;
-    nginx_index_put(&config->by_real, real, config->n_files);
+    nginx_index_put(&config->by_real, file->real, config->n_files);
     return config->n_files++;
 }
 
@@ -497,59 +512,110 @@ static bool read_text(struct walk *walk, struct nginx_file *file)
 }
 
 /* Read and parse; the includes come later. */
-static bool open_file(struct walk *walk, const char *path, char *real, size_t *index)
+static bool open_file(struct walk *walk, const char *path, const char *real, size_t *index)
 {
-    struct nginx_config *config = walk->config;
-    *index = add_file(config, path, real);
-    struct nginx_file *file = config->files[*index];
+    struct nginx_file *file = mem_alloc(sizeof *file);
+    file->path = mem_dup(path);
+    file->real = mem_dup(real);
+    *index = add_file(walk->config, file);
+    file->stable = stat(path, &file->status) == 0; /* before it is read: a change meanwhile is a change */
     if (!read_text(walk, file) ||
         !nginx_parse(buf_str(&file->text), file->text.len, path, *index, &file->root, walk->err)) {
         return false;
     }
     find_marks(file);
+    file->stable &= file->n_marks == 0 && nginx_index_get(&walk->staged, real) == NULL;
     return true;
 }
 
-
-static bool load_file(struct walk *walk, const char *path, size_t depth, bool maybe, size_t *index)
+static bool same_time(const struct timespec *a, const struct timespec *b)
 {
-    struct nginx_config *config = walk->config;
-    AUTO_FREE char *real = resolve(walk, path, 0);
-    /* One file under two names (a link, a second include) is one entry: it has one set of bytes to edit. */
-    size_t *known = nginx_index_get(&config->by_real, real);
-    if (known != NULL) {
-        *index = *known;
-        note_load(config, path, *index, maybe);
-        return !config->files[*index]->loading ||
-               err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "%s includes itself", path);
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool is_unchanged(const struct nginx_file *file)
+{
+    const struct stat *then = &file->status;
+    struct stat now;
+    return stat(file->path, &now) == 0 && now.st_dev == then->st_dev && now.st_ino == then->st_ino &&
+           now.st_size == then->st_size && same_time(&now.st_mtim, &then->st_mtim) &&
+           same_time(&now.st_ctim, &then->st_ctim);
+}
+
+/* The same file from an earlier walk, when it has the same place in this one and need not be read again. */
+static struct nginx_file *find_known(struct walk *walk, const char *path)
+{
+    const size_t *index = walk->known != NULL ? nginx_index_get(&walk->known->by_path, path) : NULL;
+    if (index == NULL || *index != walk->config->n_files) {
+        return NULL;
     }
-    if (depth > INCLUDE_DEPTH_MAX || config->n_files >= FILES_MAX) {
+    struct nginx_file *file = walk->known->files[*index];
+    if (!file->stable || strcmp(file->path, path) != 0 ||
+        nginx_index_get(&walk->config->by_real, file->real) != NULL) {
+        return NULL;
+    }
+    if (walk->staged.n > 0) {
+        AUTO_FREE char *parent = resolve_parent(walk, path);
+        if (parent == NULL || nginx_index_get(&walk->staged, parent) != NULL ||
+            nginx_index_get(&walk->staged, file->real) != NULL) {
+            return NULL;
+        }
+    }
+    return is_unchanged(file) ? file : NULL;
+}
+
+static bool load_new(struct walk *walk, const char *path, const char *real, const struct nginx_node *data, size_t depth, size_t *index)
+{
+    if (depth > INCLUDE_DEPTH_MAX || walk->config->n_files >= FILES_MAX) {
         return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "too many nested includes at %s",
                        path);
     }
-    note_load(config, path, config->n_files, maybe);
-    if (!open_file(walk, path, mem_dup(real), index)) {
+    if (!open_file(walk, path, real, index)) {
         return false;
     }
-    struct nginx_file *file = config->files[*index];
+    struct nginx_file *file = walk->config->files[*index];
     file->loading = true;
-    if (!follow_includes(walk, &file->root, NULL, depth)) {
+    if (!follow_includes(walk, &file->root, data, depth)) {
         return false;
     }
     file->loading = false;
     return true;
 }
 
-bool nginx_config_load(struct nginx_config *config, const char *path, const struct txn *txn, struct err *err)
+/* `data`: the data block to which what is in it belongs, or NULL. */
+static bool load_file(struct walk *walk, const char *path, const struct nginx_node *data, size_t depth, size_t *index)
+{
+    bool maybe = is_geo(data);
+    struct nginx_config *config = walk->config;
+    struct nginx_file *same = find_known(walk, path);
+    if (same != NULL) {
+        note_load(config, path, config->n_files, maybe);
+        *index = add_file(config, same);
+        return true;
+    }
+    AUTO_FREE char *real = resolve(walk, path, 0);
+    /* One file under two names (a link, a second include) is one entry: it has one set of bytes to edit. */
+    const size_t *there = nginx_index_get(&config->by_real, real);
+    note_load(config, path, there != NULL ? *there : config->n_files, maybe);
+    if (there == NULL) {
+        return load_new(walk, path, real, data, depth, index);
+    }
+    *index = *there;
+    return !config->files[*index]->loading ||
+           err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "%s includes itself", path);
+}
+
+bool nginx_config_load(struct nginx_config *config, const char *path, const struct txn *txn,
+                       const struct nginx_config *known, struct err *err)
 {
     nginx_config_clear(config);
-    struct walk walk = {.config = config, .txn = txn, .err = err};
+    struct walk walk = {.config = config, .known = known, .txn = txn, .err = err};
     size_t index;
     config->dir = fs_dirname(path);
     note_staged(&walk);
-    bool done = load_file(&walk, path, 0, false, &index);
-    free(walk.dir);
-    free(walk.real_dir);
+    bool done = load_file(&walk, path, NULL, 0, &index);
+    nginx_index_clear(&walk.dirs);
+    strlist_clear(&walk.real_dirs);
     nginx_index_clear(&walk.staged);
     if (!done) {
         nginx_config_clear(config);
@@ -562,7 +628,7 @@ void nginx_config_add(struct nginx_config *config, const char *path)
     struct err ignored = ERR_INIT;
     struct walk walk = {.config = config, .err = &ignored};
     size_t index;
-    if (!open_file(&walk, path, mem_dup(path), &index)) {
+    if (!open_file(&walk, path, path, &index)) {
         log_debug("left out: %s", ignored.text);
     }
 }

@@ -31,9 +31,9 @@ const struct nginx_file *nginx_file_of(const struct nginx_editor *editor, const 
     return nginx_config_of(editor)->files[node->file];
 }
 
-bool nginx_editor_open(struct nginx_editor *editor, const char *ignore)
+bool nginx_editor_open(struct nginx_editor *editor, const struct sites *known, const char *ignore)
 {
-    if (!nginx_model_read(editor->web, editor->txn, ignore, &editor->sites, editor->err)) {
+    if (!nginx_model_read(editor->web, editor->txn, known, ignore, &editor->sites, editor->err)) {
         return false;
     }
     if (nginx_model_of(&editor->sites)->http == NULL) {
@@ -88,12 +88,31 @@ static bool is_repeated(const struct nginx_edit *edit, const struct nginx_edit *
     return edit->at == before->at && edit->remove == before->remove && strcmp(edit->text, before->text) == 0;
 }
 
+/* Say once who else writes a file: the next run of a configuration manager would take our lines out again. */
+static void warn_of_manager(const struct nginx_editor *editor, const struct nginx_file *file)
+{
+    const char *manager = web_file_manager(buf_str(&file->text), file->text.len);
+    AUTO_STRLIST staged = STRLIST_INIT;
+    txn_paths(editor->txn, &staged);
+    if (manager != NULL && !strlist_has(&staged, file->path)) {
+        log_warn("%s says that %s writes it: put the same lines there too, else its next run takes them out", file->path,
+                 manager);
+    }
+}
+
 /* The edits [first, last) all belong to one file. */
 static bool stage_file(struct nginx_editor *editor, size_t first, size_t last)
 {
     const struct nginx_file *file = nginx_config_of(editor)->files[editor->edits[first].file];
-    AUTO_BUF out = BUF_INIT;
+    AUTO_BUF out = BUF_INIT, now = BUF_INIT;
     size_t at = 0;
+    if (!txn_read(editor->txn, file->path, NGINX_FILE_LIMIT_BYTES, &now, editor->err)) {
+        return false;
+    }
+    if (now.len != file->text.len || memcmp(buf_str(&now), buf_str(&file->text), now.len) != 0) {
+        err_set(editor->err, ERR_MISMATCH, NEXT_RETRY_NOW, file->path, "somebody changes %s just now", file->path);
+        return err_advise(editor->err, "Wait until that is done, then try again.");
+    }
     for (size_t i = first; i < last; i++) {
         const struct nginx_edit *edit = &editor->edits[i];
         if (i > first && is_repeated(edit, edit - 1)) {
@@ -107,6 +126,7 @@ static bool stage_file(struct nginx_editor *editor, size_t first, size_t last)
         at = edit->at + edit->remove;
     }
     buf_add(&out, buf_str(&file->text) + at, file->text.len - at);
+    warn_of_manager(editor, file);
     return txn_write(editor->txn, file->path, buf_str(&out), out.len, NGINX_NEW_FILE_MODE, editor->err);
 }
 

@@ -36,8 +36,9 @@ struct nginx_editor {
     size_t n_edits;
 };
 
-/* Read the configuration through the transaction. `ignore`: the id of marks that do not count. */
-MUST_CHECK bool nginx_editor_open(struct nginx_editor *editor, const char *ignore);
+/* Read the configuration through the transaction. `known`: what was read of it before, or NULL; `ignore`: the id of
+ * marks that do not count. */
+MUST_CHECK bool nginx_editor_open(struct nginx_editor *editor, const struct sites *known, const char *ignore);
 void nginx_editor_close(struct nginx_editor *editor);
 #define AUTO_NGINX_EDITOR CLEANUP(nginx_editor_close) struct nginx_editor
 const struct nginx_config *nginx_config_of(const struct nginx_editor *editor);
@@ -111,6 +112,8 @@ struct nginx_plan {
     struct nginx_item *items; /* one for each site */
     size_t n_items;
     struct strlist unowned; /* names that only a default server would answer */
+    struct sites disabled;  /* read when a name is nowhere else */
+    bool disabled_read;
 };
 
 MUST_CHECK bool nginx_plan_make(struct nginx_plan *plan);
@@ -132,12 +135,25 @@ MUST_CHECK bool nginx_listen_lines(const struct nginx_plan *plan, const struct n
 
 /* -- nginx_https.c -- */
 
+void nginx_certificate_lines(const struct nginx_plan *plan, struct nginx_lines *lines);
+bool nginx_is_certificate_line(const struct nginx_node *node);
+
+/* -- nginx_tls.c -- */
+
 /* Is the directive said in the server, or for all of http? */
 bool nginx_said(const struct nginx_plan *plan, const struct nginx_node *server, const char *directive);
-void nginx_certificate_lines(const struct nginx_plan *plan, struct nginx_lines *lines);
-void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *server,
+/* The lines of the profile that are due in this server, and (`whole`) those of the session cache. */
+void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *server, bool whole,
                      struct nginx_lines *lines);
-bool nginx_is_certificate_line(const struct nginx_node *node);
+/* Must this line of a server give way to the profile's? */
+bool nginx_tls_replaces(const struct nginx_plan *plan, const struct nginx_node *node);
+/* Refuses where such a line is in an included file. */
+MUST_CHECK bool nginx_tls_check(const struct nginx_plan *plan, const struct site *site);
+/* Warn of default servers that decide the protocols. */
+void nginx_tls_warn(const struct nginx_plan *plan);
+/* Strict-Transport-Security, where it was asked for and is not there. `opens`: the server has a plain port too. */
+void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *server, bool opens,
+                      struct nginx_lines *lines);
 
 /* -- nginx_site.c -- */
 

@@ -1,5 +1,5 @@
 /*
- * nginx_https.c - the lines of 443: certificates, the settings of TLS, the redirect.
+ * nginx_https.c - the lines of 443: certificates and the redirect, and what must go for them.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -17,30 +17,6 @@
 #include "tlsup/name.h"
 
 /* ---- certificates and settings ---- */
-
-bool nginx_said(const struct nginx_plan *plan, const struct nginx_node *server, const char *directive)
-{
-    const struct nginx_config *config = nginx_config_of(plan->editor);
-    return nginx_child(config, server, directive) != NULL ||
-           nginx_child(config, nginx_model_of(&plan->editor->sites)->http, directive) != NULL;
-}
-
-/* Distributions ship an http level that still allows TLS 1.0 and 1.1: inheriting those would be no favour. */
-static bool allows_old_protocols(const struct nginx_plan *plan)
-{
-    static const char *const old[] = {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"};
-    const struct nginx_config *config = nginx_config_of(plan->editor);
-    const struct nginx_node *node =
-        nginx_child(config, nginx_model_of(&plan->editor->sites)->http, "ssl_protocols");
-    for (size_t i = 1; node != NULL && i < node->n_args; i++) {
-        for (size_t k = 0; k < COUNT_OF(old); k++) {
-            if (strcasecmp(node->args[i], old[k]) == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
 
 static void certificate_line(const char *directive, const char *path, struct nginx_lines *lines)
 {
@@ -63,31 +39,6 @@ void nginx_certificate_lines(const struct nginx_plan *plan, struct nginx_lines *
     if (plan->https->second != NULL) {
         AUTO_FREE char *suffix = mem_fmt("-%s", plan->https->second);
         pair_lines(plan->https->live_dir, suffix, lines);
-    }
-}
-
-void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *server,
-                     struct nginx_lines *lines)
-{
-    static const struct {
-        const char *directive, *value;
-    } table[] = {
-        {"ssl_protocols", "TLSv1.2 TLSv1.3"},
-        {"ssl_ciphers",
-         "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
-         "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"},
-        {"ssl_prefer_server_ciphers", "off"},
-        /* The size is in the zone's name: one zone with two sizes is an error that stops nginx. */
-        {"ssl_session_cache", "shared:tlsup_2m:2m"},
-        {"ssl_session_timeout", "1d"},
-        {"ssl_session_tickets", "off"},
-    };
-    for (size_t i = 0; i < COUNT_OF(table); i++) {
-        bool in_block = nginx_child(nginx_config_of(plan->editor), server, table[i].directive) != NULL;
-        bool replace = i == 0 && !in_block && allows_old_protocols(plan);
-        if (replace || !nginx_said(plan, server, table[i].directive)) {
-            nginx_line(lines, "%s %s;", table[i].directive, table[i].value);
-        }
     }
 }
 
@@ -208,6 +159,12 @@ static const struct site *other_user(const struct nginx_plan *plan, const struct
     return NULL;
 }
 
+static bool in_ignored_mark(const struct nginx_plan *plan, const struct nginx_node *node)
+{
+    const struct nginx_mark *mark = nginx_mark_around(nginx_config_of(plan->editor), node);
+    return mark != NULL && mark->ignored;
+}
+
 static bool cut_certificates(struct nginx_plan *plan, const struct site *site)
 {
     const struct nginx_node *server = nginx_server_of(site)->node;
@@ -233,6 +190,19 @@ static bool cut_certificates(struct nginx_plan *plan, const struct site *site)
     return true;
 }
 
+/* Settings of the server itself that the profile replaces: twice would be an error. */
+static void cut_settings(struct nginx_plan *plan, const struct nginx_node *server)
+{
+    for (size_t i = 0; i < server->n_children; i++) {
+        const struct nginx_node *node = &server->children[i];
+        size_t at, length;
+        if (nginx_tls_replaces(plan, node) && !in_ignored_mark(plan, node)) {
+            cut_range(nginx_file_of(plan->editor, node), node, &at, &length);
+            nginx_edit_add(plan->editor, node->file, at, length, "");
+        }
+    }
+}
+
 /* The blocks of ours that give way to this one. */
 static void cut_superseded(struct nginx_plan *plan, const struct nginx_node *server)
 {
@@ -248,6 +218,13 @@ static void cut_superseded(struct nginx_plan *plan, const struct nginx_node *ser
 
 /* ---- one server ---- */
 
+/* Did a former run set the protocols of a server that had its 443 already? Then its own lines are gone. */
+static bool tls_is_ours(const struct nginx_plan *plan, const struct nginx_node *server)
+{
+    const struct nginx_mark *mark = nginx_mark_in(nginx_config_of(plan->editor), server, plan->id);
+    return mark != NULL && nginx_mark_has(nginx_file_of(plan->editor, server), mark, "ssl_protocols");
+}
+
 static bool https_lines(struct nginx_plan *plan, const struct site *site, const struct nginx_item *item,
                         struct nginx_lines *lines)
 {
@@ -258,8 +235,9 @@ static bool https_lines(struct nginx_plan *plan, const struct site *site, const 
     if (item->certificate) {
         nginx_certificate_lines(plan, lines);
     }
-    if (item->full) {
-        nginx_tls_lines(plan, server->node, lines);
+    if (item->certificate) {
+        nginx_tls_lines(plan, server->node, item->full || tls_is_ours(plan, server->node), lines);
+        nginx_hsts_lines(plan, server, item->full, lines);
     }
     if (item->redirect) {
         redirect_lines(plan, site, item, lines);
@@ -293,6 +271,9 @@ static bool edit_server(struct nginx_plan *plan, size_t index)
     if (!item->certificate && !item->redirect && !stale) {
         return true; /* nothing to do, or a certificate in use by a name that is not asked for now */
     }
+    if (item->certificate && !nginx_tls_check(plan, site)) {
+        return false;
+    }
     nginx_lines_for(nginx_file_of(plan->editor, server), server, &lines);
     if (!https_lines(plan, site, item, &lines) || !put_https(plan, item, server, &lines, &kept)) {
         return false;
@@ -301,6 +282,7 @@ static bool edit_server(struct nginx_plan *plan, size_t index)
         return true;
     }
     cut_superseded(plan, server);
+    cut_settings(plan, server);
     return cut_certificates(plan, site);
 }
 
@@ -338,14 +320,13 @@ static bool check_request(const struct web *web, const struct web_https *https, 
 bool nginx_edit_https(const struct web *web, const struct sites *sites, const struct web_https *https,
                       struct txn *txn, struct err *err)
 {
-    (void)sites; /* read anew: the transaction may hold edits already */
     AUTO_NGINX_EDITOR editor = {.web = web, .txn = txn, .err = err};
     AUTO_NGINX_PLAN plan = {.editor = &editor, .https = https};
     if (!check_request(web, https, err)) {
         return false;
     }
     plan.id = mem_fmt(NGINX_CERT_ID_PREFIX "%s", https->cert_name);
-    if (!nginx_editor_open(&editor, plan.id) ||
+    if (!nginx_editor_open(&editor, sites, plan.id) ||
         !nginx_plan_make(&plan)) {
         return false;
     }
@@ -354,5 +335,6 @@ bool nginx_edit_https(const struct web *web, const struct sites *sites, const st
             return false;
         }
     }
+    nginx_tls_warn(&plan);
     return (plan.unowned.n == 0 || nginx_site_new(&plan)) && nginx_edit_stage(&editor);
 }

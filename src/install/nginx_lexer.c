@@ -12,7 +12,10 @@
 
 #include "tlsup/mem.h"
 
-enum { BLOCK_DEPTH_MAX = 100 };
+enum {
+    BLOCK_DEPTH_MAX = 100,
+    TOKEN_MAX_BYTES = 4096, /* with the byte that ends it: what nginx reads at once */
+};
 
 /* ---- tokens ---- */
 
@@ -193,6 +196,10 @@ static void word(struct nginx_lexer *lexer, struct nginx_token *token)
         return;
     }
     end = end > lexer->len ? lexer->len : end;
+    if (end - lexer->pos >= TOKEN_MAX_BYTES + (size_t)lexer->after_quote) {
+        refuse(lexer, token, "a parameter is too long for nginx");
+        return;
+    }
     if (lexer->words == 0) {
         lexer->lua_name = is_lua_name(lexer->data + lexer->pos, end - lexer->pos);
     }
@@ -227,7 +234,12 @@ static bool lua(struct nginx_lexer *lexer, struct nginx_token *token)
 static void comment(struct nginx_lexer *lexer, struct nginx_token *token)
 {
     const char *feed = memchr(lexer->data + lexer->pos, '\n', lexer->len - lexer->pos);
-    finish(lexer, token, NGINX_COMMENT, feed != NULL ? (size_t)(feed - lexer->data) : lexer->len);
+    size_t end = feed != NULL ? (size_t)(feed - lexer->data) : lexer->len;
+    if (end - lexer->pos >= TOKEN_MAX_BYTES) {
+        refuse(lexer, token, "a comment is too long for nginx");
+        return;
+    }
+    finish(lexer, token, NGINX_COMMENT, end);
 }
 
 bool nginx_lexer_next(struct nginx_lexer *lexer, struct nginx_token *token)

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
 #include "tlsup/buf.h"
 #include "tlsup/err.h"
@@ -87,6 +88,9 @@ struct nginx_file {
     struct nginx_mark *marks;
     size_t n_marks;
     bool loading;
+    size_t users;       /* configurations that have it */
+    bool stable;        /* without includes and marks: another walk may have it too */
+    struct stat status; /* when it was read */
 };
 
 /* Texts and a number for each, found at once. */
@@ -122,9 +126,9 @@ struct nginx_config {
 
 /* Read `path` and all it includes, by nginx's own rules, as they will be after what is staged in `txn` (NULL:
  * as they are). An unreadable or malformed file is ERR_WEBSERVER with file and line. On failure the config is
- * cleared. */
+ * cleared. `known`: an earlier walk (NULL = none), whose files are taken over where they did not change. */
 MUST_CHECK bool nginx_config_load(struct nginx_config *config, const char *path, const struct txn *txn,
-                                  struct err *err);
+                                  const struct nginx_config *known, struct err *err);
 /* One more file, which nothing includes; its own includes are not followed. When it cannot be read or parsed, it is
  * there without directives. */
 void nginx_config_add(struct nginx_config *config, const char *path);

@@ -323,14 +323,14 @@ static void free_servers(struct nginx_model *model)
     free(model->servers);
     free(model->sockets);
     free(model->named);
-    free(model->patterned);
+    free(model->regexes);
     nginx_index_clear(&model->by_socket);
     nginx_index_clear(&model->by_name);
     model->servers = NULL;
     model->sockets = NULL;
     model->named = NULL;
-    model->patterned = NULL;
-    model->n_servers = model->n_sockets = model->n_named = model->n_patterned = 0;
+    model->regexes = NULL;
+    model->n_servers = model->n_sockets = model->n_named = model->n_regexes = 0;
 }
 
 static void free_model(void *priv)
@@ -413,11 +413,12 @@ static void ignore_marks(struct nginx_config *config, const char *id)
     }
 }
 
-bool nginx_model_read(const struct web *web, const struct txn *txn, const char *ignore,
+bool nginx_model_read(const struct web *web, const struct txn *txn, const struct sites *known, const char *ignore,
                       struct sites *out, struct err *err)
 {
     struct nginx_config config = NGINX_CONFIG_INIT;
-    if (!nginx_config_load(&config, web->conf, txn, err)) {
+    const struct nginx_config *before = known != NULL && known->priv != NULL ? &nginx_model_of(known)->config : NULL;
+    if (!nginx_config_load(&config, web->conf, txn, before, err)) {
         return false;
     }
     if (ignore != NULL) {

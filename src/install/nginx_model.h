@@ -53,10 +53,13 @@ struct nginx_socket {
     size_t default_server; /* the site that answers for names that nobody has */
 };
 
-/* A site that has a name, and the next one that has it. */
+/* Who has a name on one socket. */
 struct nginx_named {
-    size_t site, next; /* next: index + 1, 0 = none */
+    size_t socket;
+    size_t site; /* NGINX_NOBODY: the name is noted, but nginx ignores it where it is said */
+    size_t next; /* the next one of this name: index + 1, 0 = none */
 };
+#define NGINX_NOBODY ((size_t)-1)
 
 /* What sites.priv points to. */
 struct nginx_model {
@@ -67,11 +70,12 @@ struct nginx_model {
     size_t n_servers;
     struct nginx_socket *sockets; /* in order of appearance */
     size_t n_sockets;
-    struct nginx_index by_socket, by_name; /* "80 *": in sockets; a name without wildcards: in named */
+    struct nginx_index by_socket; /* "80 *": in sockets */
+    struct nginx_index by_name;   /* a name, a wildcard: the first of its chain in named */
     struct nginx_named *named;
     size_t n_named;
-    size_t *patterned; /* sites with a wildcard or a regex among their names */
-    size_t n_patterned;
+    size_t *regexes; /* sites with a regex among their names */
+    size_t n_regexes;
     struct strlist enablers; /* of disabled sites: the patterns of the includes that would bring them */
 };
 
@@ -86,9 +90,9 @@ static inline const struct nginx_model *nginx_model_of(const struct sites *sites
 
 /* -- nginx_model.c -- */
 
-/* Read the configuration into the model. Directives inside marks with an id of `ignore` (NULL = none) do not
+/* Read the configuration into the model; `known` may be what was read of it before, or NULL. Directives inside marks with an id of `ignore` (NULL = none) do not
  * count. */
-MUST_CHECK bool nginx_model_read(const struct web *web, const struct txn *txn, const char *ignore,
+MUST_CHECK bool nginx_model_read(const struct web *web, const struct txn *txn, const struct sites *known, const char *ignore,
                                  struct sites *out, struct err *err);
 /* Fill the sites anew from the same parse, after marks were set ignored. */
 void nginx_model_refresh(const struct web *web, struct sites *sites);

@@ -127,91 +127,133 @@ int nginx_site_fit(const struct site *site, const char *name)
 
 /* ---- the index ---- */
 
-static void add_named(struct nginx_model *model, const char *name, size_t site)
+/* A name, once it is noted for a socket, is a conflict for all that come later there: nginx warns, and ignores those.
+ * So a server may say a name and not have it. */
+
+static struct nginx_named *find_named(const struct nginx_model *model, const char *key, size_t socket)
 {
-    size_t *first = nginx_index_get(&model->by_name, name);
+    const size_t *first = nginx_index_get(&model->by_name, key);
+    for (size_t at = first != NULL ? *first + 1 : 0; at > 0; at = model->named[at - 1].next) {
+        if (model->named[at - 1].socket == socket) {
+            return &model->named[at - 1];
+        }
+    }
+    return NULL;
+}
+
+/* False: it was noted before. */
+static bool note_name(struct nginx_model *model, const char *key, size_t socket, size_t site)
+{
+    if (find_named(model, key, socket) != NULL) {
+        return false;
+    }
+    const size_t *first = nginx_index_get(&model->by_name, key);
     if ((model->n_named & (model->n_named - 1)) == 0) {
         size_t room = model->n_named == 0 ? 1 : model->n_named * 2;
         model->named = mem_resize(model->named, room, sizeof model->named[0]);
     }
-    /* The last site comes first in the chain: the sites are gone through backwards. */
-    model->named[model->n_named] = (struct nginx_named){.site = site, .next = first != NULL ? *first + 1 : 0};
-    nginx_index_put(&model->by_name, name, model->n_named++);
+    model->named[model->n_named] =
+        (struct nginx_named){.socket = socket, .site = site, .next = first != NULL ? *first + 1 : 0};
+    nginx_index_put(&model->by_name, key, model->n_named++);
+    return true;
 }
 
-static void add_pattern(struct nginx_model *model, size_t site)
+/* ".x": both x and *.x, or neither. */
+static void note_both(struct nginx_model *model, const char *name, size_t socket, size_t site)
 {
-    if (model->n_patterned > 0 && model->patterned[model->n_patterned - 1] == site) {
-        return;
+    AUTO_FREE char *wildcard = mem_fmt("*%s", name);
+    if (note_name(model, name + 1, socket, site) && !note_name(model, wildcard, socket, site)) {
+        find_named(model, name + 1, socket)->site = NGINX_NOBODY;
     }
-    if ((model->n_patterned & (model->n_patterned - 1)) == 0) {
-        size_t room = model->n_patterned == 0 ? 1 : model->n_patterned * 2;
-        model->patterned = mem_resize(model->patterned, room, sizeof model->patterned[0]);
-    }
-    model->patterned[model->n_patterned++] = site;
 }
 
-static void index_name(struct nginx_model *model, const char *name, size_t site)
+static void index_names(struct nginx_model *model, const struct site *site, size_t index, size_t socket)
 {
-    size_t len = strlen(name);
-    char host[256];
-    if (strcmp(name, "$hostname") == 0) {
-        host_name(host, sizeof host);
-        name = host;
+    for (size_t i = 0; i < site->names.n; i++) {
+        const char *name = site->names.v[i];
+        char host[256];
+        if (strcmp(name, "$hostname") == 0) {
+            host_name(host, sizeof host);
+            name = host;
+        }
+        if (name[0] == '.') {
+            note_both(model, name, socket, index);
+        } else if (name[0] != '~') {
+            note_name(model, name, socket, index);
+        }
     }
-    add_named(model, name, site);
-    if (name[0] == '.') {
-        AUTO_FREE char *wildcard = mem_fmt("*%s", name);
-        add_named(model, name + 1, site);
-        add_named(model, wildcard, site);
+}
+
+static bool has_regex(const struct site *site)
+{
+    for (size_t i = 0; i < site->names.n; i++) {
+        if (site->names.v[i][0] == '~') {
+            return true;
+        }
     }
-    if (strchr("~.*", name[0]) != NULL || (len > 2 && strcmp(name + len - 2, ".*") == 0)) {
-        add_pattern(model, site);
-    }
+    return false;
 }
 
 void nginx_names_index(struct sites *sites)
 {
     struct nginx_model *model = sites->priv;
-    for (size_t i = sites->n; i-- > 0;) {
-        for (size_t k = 0; k < sites->v[i].names.n; k++) {
-            index_name(model, sites->v[i].names.v[k], i);
+    for (size_t i = 0; i < sites->n; i++) {
+        const struct site *site = &sites->v[i];
+        for (size_t k = 0; k < site->n_listens; k++) {
+            const struct nginx_socket *socket = nginx_socket_at(sites, site->listens[k].address, site->listens[k].port);
+            index_names(model, site, i, (size_t)(socket - model->sockets));
+        }
+        if (has_regex(site)) {
+            model->regexes = mem_resize(model->regexes, model->n_regexes + 1, sizeof model->regexes[0]);
+            model->regexes[model->n_regexes++] = i;
         }
     }
 }
 
 /* ---- the owner ---- */
 
-/* The first site with exactly this name. */
-static const struct site *exact_owner(const struct sites *sites, const char *name, const char *address, int port)
+static const struct site *named_site(const struct sites *sites, const char *key, size_t socket)
+{
+    const struct nginx_named *named = find_named(nginx_model_of(sites), key, socket);
+    return named != NULL && named->site != NGINX_NOBODY ? &sites->v[named->site] : NULL;
+}
+
+/* The longest "*.x" that fits. */
+static const struct site *leading_owner(const struct sites *sites, const char *name, size_t socket)
+{
+    const struct site *site = NULL;
+    for (const char *dot = strchr(name, '.'); dot != NULL && site == NULL; dot = strchr(dot + 1, '.')) {
+        AUTO_FREE char *key = mem_fmt("*%s", dot);
+        site = named_site(sites, key, socket);
+    }
+    return site;
+}
+
+/* The longest "x.*" that fits. */
+static const struct site *trailing_owner(const struct sites *sites, const char *name, size_t socket)
+{
+    const struct site *site = NULL;
+    for (size_t n = strlen(name); n > 0 && site == NULL; n--) {
+        if (name[n - 1] == '.') {
+            AUTO_FREE char *key = mem_fmt("%.*s*", (int)n, name);
+            site = named_site(sites, key, socket);
+        }
+    }
+    return site;
+}
+
+static const struct site *regex_owner(const struct sites *sites, const char *name, const char *address, int port)
 {
     const struct nginx_model *model = nginx_model_of(sites);
-    const size_t *first = nginx_index_get(&model->by_name, name);
-    for (size_t at = first != NULL ? *first + 1 : 0; at > 0; at = model->named[at - 1].next) {
-        const struct site *site = &sites->v[model->named[at - 1].site];
-        if (site_listens_at(site, address, port)) {
-            return site;
+    for (size_t i = 0; i < model->n_regexes; i++) {
+        const struct site *site = &sites->v[model->regexes[i]];
+        for (size_t k = 0; site_listens_at(site, address, port) && k < site->names.n; k++) {
+            if (fit(site->names.v[k], name) == FIT_REGEX) {
+                return site;
+            }
         }
     }
     return NULL;
-}
-
-/* The site whose wildcard or regex fits best; of several, the first. */
-static const struct site *pattern_owner(const struct sites *sites, const char *name, const char *address,
-                                        int port)
-{
-    const struct nginx_model *model = nginx_model_of(sites);
-    const struct site *best = NULL;
-    int best_fit = 0;
-    for (size_t i = model->n_patterned; i-- > 0;) {
-        const struct site *site = &sites->v[model->patterned[i]];
-        int value = site_listens_at(site, address, port) ? nginx_site_fit(site, name) : 0;
-        if (value > best_fit) {
-            best = site;
-            best_fit = value;
-        }
-    }
-    return best;
 }
 
 const struct site *nginx_owner_at(const struct sites *sites, const char *name, const char *address, int port,
@@ -221,9 +263,12 @@ const struct site *nginx_owner_at(const struct sites *sites, const char *name, c
     if (socket == NULL) {
         return NULL;
     }
-    const struct site *site = exact_owner(sites, name, address, port);
-    if (site == NULL) {
-        site = pattern_owner(sites, name, address, port);
+    size_t number = (size_t)(socket - nginx_model_of(sites)->sockets);
+    const struct site *site = named_site(sites, name, number);
+    if (site == NULL && name[0] != '*') {
+        site = leading_owner(sites, name, number);
+        site = site != NULL ? site : trailing_owner(sites, name, number);
+        site = site != NULL ? site : regex_owner(sites, name, address, port);
     }
     return site != NULL || explicit_only ? site : &sites->v[socket->default_server];
 }

@@ -32,6 +32,7 @@ static void plan_reset(struct nginx_plan *plan)
 void nginx_plan_clear(struct nginx_plan *plan)
 {
     plan_reset(plan);
+    sites_clear(&plan->disabled);
     free(plan->id);
 }
 
@@ -242,6 +243,28 @@ static bool plan_wildcard(struct nginx_plan *plan, const char *name, bool *any)
     return true;
 }
 
+/* A site that only waits to be enabled: a second one for the same name would be a surprise later. */
+static bool check_disabled(struct nginx_plan *plan, const char *name)
+{
+    const struct nginx_editor *editor = plan->editor;
+    if (!plan->disabled_read &&
+        !nginx_read_disabled(editor->web, &editor->sites, &plan->disabled, editor->err)) {
+        return false;
+    }
+    plan->disabled_read = true;
+    for (size_t i = 0; i < plan->disabled.n; i++) {
+        const struct site *site = &plan->disabled.v[i];
+        if (nginx_site_fit(site, name) <= NGINX_FIT_REGEX || !txn_exists(editor->txn, site->file)) {
+            continue;
+        }
+        AUTO_FREE char *command = nginx_enable_command(editor->web, site);
+        err_set(editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "%s is in %s (line %zu), which is not enabled",
+                name, site->file, site->line);
+        return err_advise(editor->err, "Enable it, then try again: %s", command);
+    }
+    return true;
+}
+
 static bool plan_name(struct nginx_plan *plan, const char *name)
 {
     bool (*const ways[])(struct nginx_plan *, const char *, bool *) = {plan_swap, plan_port80,
@@ -259,6 +282,9 @@ static bool plan_name(struct nginx_plan *plan, const char *name)
         if (any) {
             return true;
         }
+        if (!check_disabled(plan, name)) {
+            return false;
+        }
         err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
                 "no nginx server has the name %s, nor one below it", name);
         return err_advise(
@@ -268,6 +294,7 @@ static bool plan_name(struct nginx_plan *plan, const char *name)
     }
     if (!any) {
         strlist_add(&plan->unowned, name);
+        return check_disabled(plan, name);
     }
     return true;
 }

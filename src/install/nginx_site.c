@@ -76,7 +76,8 @@ static bool copy_body(const struct nginx_plan *plan, const struct site *site, st
     const struct nginx_file *file = config->files[server->file];
     for (size_t i = 0; i < server->n_children; i++) {
         const struct nginx_node *node = &server->children[i];
-        if (belongs_to_listener(node) || nginx_mark_around(config, node) != NULL) {
+        if (belongs_to_listener(node) || nginx_tls_replaces(plan, node) ||
+            nginx_mark_around(config, node) != NULL) {
             continue;
         }
         for (size_t f = 0; f < node->n_included; f++) {
@@ -156,7 +157,8 @@ static bool new_server_text(struct nginx_plan *plan, const struct site *site, co
         return false;
     }
     nginx_certificate_lines(plan, &block);
-    nginx_tls_lines(plan, node, &block);
+    nginx_tls_lines(plan, node, true, &block);
+    nginx_hsts_lines(plan, nginx_server_of(site), true, &block);
     if (plan->https->redirect && plan->editor->web->has_rewrite) {
         nginx_line(&block, "if ($scheme = http) { return 301 https://$host$request_uri; }");
     }
@@ -270,7 +272,7 @@ bool nginx_site_new(struct nginx_plan *plan)
     if (site == NULL) {
         return no_site(plan, "none answers on port 80");
     }
-    if (!check_default(plan, site) || !new_site_file(plan, site, &done)) {
+    if (!check_default(plan, site) || !nginx_tls_check(plan, site) || !new_site_file(plan, site, &done)) {
         return false;
     }
     return done || new_site_inline(plan, site);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "nginx_edit.h"
+#include "tlsup/log.h"
 #include "tlsup/mem.h"
 
 enum { HTTP2_DIRECTIVE_SINCE = 1025001 };
@@ -61,13 +62,20 @@ static const struct site *site_at(const struct nginx_plan *plan, const char *add
  * not notice), so ours joins those. */
 static bool join_narrow(const struct nginx_plan *plan, const struct strlist *narrow, struct strlist *out)
 {
-    size_t before = out->n;
+    bool any = false;
     for (size_t i = 0; i < narrow->n; i++) {
         if (!site_address_is_loopback(narrow->v[i])) {
             add_once(out, narrow->v[i]);
+            any = true;
         }
     }
-    return out->n > before ||
+    if (any) {
+        const struct site *site = site_at(plan, narrow->v[0]);
+        log_warn("https is opened on %s only, where %s:%zu has port 443: nginx cannot open it on all addresses while "
+                 "it runs. For the others change that line to \"listen 443 ssl;\" and restart nginx",
+                 narrow->v[0], site->file, site->line);
+    }
+    return any ||
            nginx_refuse_at(
                plan, site_at(plan, narrow->v[0]),
                "Let that server listen on plain 443 or on another port, restart nginx, and try again.",

@@ -37,6 +37,7 @@
 #define CHUNK_LINE_LIMIT ((size_t)1024)
 #define FIRST_BYTES 24
 #define HTTP_BAD_REQUEST 400
+#define PROXIED_MS 3000
 
 struct conn {
     int fd;
@@ -190,6 +191,12 @@ static bool conn_open_by(enum way way, struct conn *conn, const char *address, i
 {
     return conn_open(conn, address, port, name, timeout_ms, err) &&
            (way == WAY_PLAIN || send_proxy_line(conn, address, port, err));
+}
+
+/* It has shown that it is there and quick: no long second wait. */
+static int proxied_ms(int timeout_ms)
+{
+    return timeout_ms < PROXIED_MS ? timeout_ms : PROXIED_MS;
 }
 
 /* It closed at once: perhaps it waited for a line of the PROXY protocol. */
@@ -440,7 +447,8 @@ bool probe_tls_kind(const char *address, int port, const char *name, enum probe_
     struct err first = ERR_INIT, second = ERR_INIT;
     bool shut_out;
     if (tls_by(WAY_PLAIN, address, port, name, kind, timeout_ms, out, &shut_out, &first) ||
-        (shut_out && tls_by(WAY_PROXIED, address, port, name, kind, timeout_ms, out, &shut_out, &second)))
+        (shut_out &&
+         tls_by(WAY_PROXIED, address, port, name, kind, proxied_ms(timeout_ms), out, &shut_out, &second)))
         return true;
     *err = first;
     return false;
@@ -763,6 +771,7 @@ bool probe_http(const char *address, int port, bool tls, const char *name, const
     bool ok = http_by(WAY_PLAIN, &ask, &result, &shut_out, &first);
     if (!ok && shut_out) {
         result = (struct probe_http){0};
+        ask.timeout_ms = proxied_ms(timeout_ms);
         /* a server that closes by its own choice takes that line for a bad request */
         ok = http_by(WAY_PROXIED, &ask, &result, &shut_out, &second) && result.status != HTTP_BAD_REQUEST;
     }

@@ -39,6 +39,10 @@ bool txn_begin(const char *journal_dir, const char *owner, const char *title, st
                struct err *err)
 {
     AUTO_FREE char *real = realpath(journal_dir, NULL);
+    if (real == NULL && errno == ENOENT) { /* for a look ahead, before the first run has made it */
+        *out = txn_alloc(journal_dir, owner, title);
+        return true;
+    }
     if (real == NULL)
         return err_errno(err, errno, journal_dir, "cannot use the journal directory %s", journal_dir);
     if (!fs_is_dir(real))

@@ -74,7 +74,7 @@ static bool check_op(const struct op *op, char **checked, struct err *err)
     bool there = lstat(op->real, &st) == 0;
     if (there && is_immutable(op->real, &st))
         return refuse_immutable(op->path, err);
-    if (there && op->new.thing == THING_FILE && file_is_pinned(op->real))
+    if (there && op->new.thing == THING_FILE &&file_is_pinned(op->real))
         return faccessat(AT_FDCWD, op->real, W_OK, AT_EACCESS) == 0 ||
                err_errno(err, errno, op->path, "cannot write %s", op->path);
     if (there && !check_sticky(dir, op->path, &st, err))
@@ -88,10 +88,22 @@ static bool check_op(const struct op *op, char **checked, struct err *err)
     return true;
 }
 
+/* What is made at the first run: can it be? */
+static bool check_journal(const char *journal_dir, struct err *err)
+{
+    AUTO_FREE char *dir = mem_dup(journal_dir);
+    while (!fs_exists(dir) && strcmp(dir, "/") != 0 && strcmp(dir, ".") != 0) {
+        char *above = fs_dirname(dir);
+        free(dir);
+        dir = above;
+    }
+    return check_dir(dir, journal_dir, err);
+}
+
 bool txn_check(const struct txn *txn, struct err *err)
 {
     AUTO_FREE char *checked = NULL; /* the last directory: neighbours come together */
-    if (txn_count(txn) > 0 && !check_dir(txn->journal_dir, txn->journal_dir, err))
+    if (txn_count(txn) > 0 && !check_journal(txn->journal_dir, err))
         return false;
     for (size_t n = 0; n < txn->n_ops; n++)
         if (!txn->ops[n].dropped && !check_op(&txn->ops[n], &checked, err))

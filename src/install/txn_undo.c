@@ -2,12 +2,13 @@
  * txn_undo.c - committed transactions taken back, in whatever order people ask for it.
  *
  * What came after the edits of this owner may rest on them, with or without touching the same files: a block
- * that took the place of one of theirs, a module that they turned on, an answer that they put into the default
- * server. So all that came after is taken back as well, newest first, which is always clear, and made anew
- * without them. It happens in the staging alone: what comes out as it was is not touched.
+ * that took the place of one of theirs, a module that they turned on, an answer that they put into the
+ * default server. So all that came after is taken back as well, newest first, which is always clear, and made
+ * anew without them. It happens in the staging alone: what comes out as it was is not touched.
  *
  * An owner of later edits is left out, and its edits stay as they are, when they cannot be taken back to the
- * byte (a person changed or removed them) or cannot be made anew.
+ * byte (a person changed or removed them), or cannot be made anew: they may rest on those of this owner;
+ * where that shows, nothing is undone.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -23,8 +24,11 @@
 
 struct undo {
     struct txn *txn;
-    struct past past;   /* of all owners, from the first one to take back on */
-    struct strlist left; /* other owners whose edits stay as they are */
+    struct past past;     /* of all owners, from the first one to take back on */
+    struct strlist left;  /* other owners whose edits stay as they are */
+    struct strlist stuck; /* those of them whose edits could not be made anew, and in `why` the reasons */
+    struct strlist why;
+    struct strlist last; /* owners that could not be made anew before the others were */
     const struct txn_redo *redo;
 };
 
@@ -32,6 +36,9 @@ static void undo_clear(struct undo *undo)
 {
     past_clear(&undo->past);
     strlist_clear(&undo->left);
+    strlist_clear(&undo->stuck);
+    strlist_clear(&undo->why);
+    strlist_clear(&undo->last);
 }
 
 /* -- one operation -------------------------------------------------------------------------------------- */
@@ -111,12 +118,31 @@ static void say_merged(struct strlist *messages, const struct op *op)
         strlist_add(messages, text);
 }
 
-static bool take_back_own(struct txn *txn, struct txn *past, struct strlist *messages, struct err *err)
+/* Is it an edit of somebody who cannot do without this owner's that is in the way? */
+static bool check_stuck(const struct undo *undo, const struct op *op, struct err *err)
+{
+    for (size_t i = 0; i < undo->past.n; i++) {
+        const struct txn *past = undo->past.v[i];
+        for (size_t k = 0; k < undo->stuck.n; k++) {
+            if (strcmp(past->owner, undo->stuck.v[k]) != 0 || txn_find(past, op->real) == NULL)
+                continue;
+            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, undo->txn->owner,
+                    "what was done for %s cannot be undone now: %s rests on it, in %s (without it: %s)",
+                    undo->txn->owner, past->owner, op->path, undo->why.v[k]);
+            return err_advise(err, "Undo %s first.", past->owner);
+        }
+    }
+    return true;
+}
+
+static bool take_back_own(struct undo *undo, struct txn *past, struct strlist *messages, struct err *err)
 {
     for (size_t n = past->n_ops; n-- > 0;) {
         AUTO_SNAPSHOT live = {0};
         enum taken taken;
-        if (!take_back(txn, past, n, &taken, &live, err))
+        if (!take_back(undo->txn, past, n, &taken, &live, err))
+            return false;
+        if (taken == TAKEN_NOT && !check_stuck(undo, &past->ops[n], err))
             return false;
         if (taken == TAKEN_NOT)
             say_left(messages, past, n, &live);
@@ -169,15 +195,23 @@ static bool is_own(const struct undo *undo, const struct txn *past)
     return strcmp(past->owner, undo->txn->owner) == 0;
 }
 
-/* Who has edits that are taken back and made anew, in the order of their installation. */
+/* Who has edits that are taken back and made anew, in the order of their last ones: of two that want the same
+ * place the later has it. */
 static void owners_to_redo(const struct undo *undo, struct strlist *out)
 {
-    for (size_t i = 0; undo->redo != NULL && i < undo->past.n; i++) {
+    AUTO_STRLIST newest_first = STRLIST_INIT;
+    for (size_t i = undo->past.n; undo->redo != NULL && i-- > 0;) {
         const struct txn *past = undo->past.v[i];
-        if (!is_own(undo, past) && !only_switches(past) && !strlist_has(out, past->owner) &&
+        if (!is_own(undo, past) && !only_switches(past) && !strlist_has(&newest_first, past->owner) &&
             !strlist_has(&undo->left, past->owner) && undo->redo->concerns(undo->redo->ctx, past->owner))
-            strlist_add(out, past->owner);
+            strlist_add(&newest_first, past->owner);
     }
+    for (size_t i = newest_first.n; i-- > 0;)
+        if (!strlist_has(&undo->last, newest_first.v[i]))
+            strlist_add(out, newest_first.v[i]);
+    for (size_t i = 0; i < undo->last.n; i++)
+        if (strlist_has(&newest_first, undo->last.v[i]))
+            strlist_add(out, undo->last.v[i]);
 }
 
 static void leave(struct undo *undo, const char *owner, const char *why, struct strlist *messages)
@@ -256,9 +290,9 @@ static bool take_all_back(struct undo *undo, const struct strlist *others, bool 
     for (size_t i = undo->past.n; i-- > 0 && !*again;) {
         struct txn *past = undo->past.v[i];
         bool whole = true;
-        if (is_own(undo, past) ? !take_back_own(undo->txn, past, own_messages, err)
-                               : strlist_has(others, past->owner) &&
-                                     !take_back_others(undo->txn, past, &whole, err))
+        if (is_own(undo, past)
+                ? !take_back_own(undo, past, own_messages, err)
+                : strlist_has(others, past->owner) && !take_back_others(undo->txn, past, &whole, err))
             return false;
         if (!whole) {
             leave(undo, past->owner, "they were changed by hand since.", messages);
@@ -272,10 +306,16 @@ static void redo_all(struct undo *undo, const struct strlist *others, bool *agai
 {
     for (size_t i = 0; i < others->n && !*again; i++) {
         struct err err = ERR_INIT;
-        if (!make_anew(undo, others->v[i], &err)) {
-            leave(undo, others->v[i], err.text, messages);
-            *again = true;
+        if (make_anew(undo, others->v[i], &err))
+            continue;
+        *again = true;
+        if (i + 1 < others->n && !strlist_has(&undo->last, others->v[i])) {
+            strlist_add(&undo->last, others->v[i]);
+            return;
         }
+        strlist_add(&undo->stuck, others->v[i]);
+        strlist_add(&undo->why, err.text);
+        leave(undo, others->v[i], err.text, messages);
     }
 }
 

@@ -454,6 +454,12 @@ const struct site *sites_owner(const struct web *web, const struct sites *sites,
     return driver_of(web->kind)->owner(sites, name, port, explicit_only);
 }
 
+const struct site *sites_owner_at(const struct web *web, const struct sites *sites, const char *name,
+                                  const char *address, int port, bool explicit_only)
+{
+    return driver_of(web->kind)->owner_at(sites, name, address, port, explicit_only);
+}
+
 bool web_compare(const struct web *web, const struct sites *sites, struct err *err)
 {
     return driver_of(web->kind)->compare(web, sites, err);
@@ -737,17 +743,6 @@ static void add_numeric(const struct sites *sites, const char *address, int port
     }
 }
 
-/* Who answers for the name on this address? NULL: nobody that counts. */
-static const struct site *answers_at(const struct web_driver *driver, const struct sites *sites,
-                                     const char *name, const char *address, int port, bool explicit_only)
-{
-    if (driver->owner_at != NULL) {
-        return driver->owner_at(sites, name, address, port, explicit_only);
-    }
-    const struct site *site = driver->owner(sites, name, port, explicit_only);
-    return site != NULL && site_listens_at(site, address, port) ? site : NULL;
-}
-
 /* On plain ports every address counts: a visitor and the CA may come over any of them, and a default server
  * answers too. With TLS only the servers that have the name serve its certificate. */
 bool web_probe_addresses(const struct web *web, const struct sites *sites, const char *name, int port,
@@ -766,7 +761,7 @@ bool web_probe_addresses(const struct web *web, const struct sites *sites, const
     for (int loopback = 0; loopback < 2 && addresses->n == before; loopback++) {
         for (size_t i = 0; i < all.n; i++) {
             if (site_address_is_loopback(all.v[i]) == (loopback == 1) &&
-                answers_at(driver, sites, name, all.v[i], port, named) != NULL) {
+                driver->owner_at(sites, name, all.v[i], port, named) != NULL) {
                 add_numeric(sites, all.v[i], port, addresses);
             }
         }

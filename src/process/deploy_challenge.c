@@ -15,7 +15,7 @@
 #include "tlsup/mem.h"
 #include "tlsup/roles.h"
 
-enum { ANSWER_MS = 20000 };
+enum { ANSWER_MS = 10000 };
 
 static void random_token(char out[44])
 {
@@ -34,7 +34,12 @@ static bool fetch_token(const char *name, const char *address, const char *token
     AUTO_FREE char *path = mem_fmt("/.well-known/acme-challenge/%s", token);
     AUTO_FREE char *expected = mem_fmt("%s.%s", token, thumbprint);
     if (!role_probe_http(address, 80, false, name, path, DEPLOY_PROBE_MS, &answer, err))
-        return err_context(err, "a test of the challenge's answer on %s", address);
+        return err_context(err, "a test of the challenge's answer on %s", address),
+               err_advise(
+                   err,
+                   "the CA will ask for http://%s%s and must get an answer: see what stands before the "
+                   "web server on port 80, and its error log",
+                   name, path);
     size_t len = strcspn(answer.body, "\r\n");
     if (answer.status == 200 && len == strlen(expected) && strncmp(answer.body, expected, len) == 0)
         return true;

@@ -12,7 +12,7 @@
 #include "tlsup/roles.h"
 
 enum {
-    PROOF_MS = 20000,
+    PROOF_MS = 10000,
     REFUSAL_MS = 3000,
     PAGE_MS = 6000, /* for a page to be answered as before: a program behind the web server may blink */
     HTTP_PORT = 80,

@@ -27,19 +27,33 @@ static bool concerns(void *ctx, const char *cert_name)
     return ours;
 }
 
-/* An account that is not known here yet, or no longer, has no renewals that need an answer. */
+static bool listens_on(const struct sites *sites, int port)
+{
+    for (size_t i = 0; i < sites->n; i++)
+        for (size_t k = 0; k < sites->v[i].n_listens; k++)
+            if (sites->v[i].listens[k].port == port)
+                return true;
+    return false;
+}
+
+/* An account that is not known here yet, or no longer, has no renewals that need an answer. Where the web
+ * server cannot give it and other ways are left, it is but one way less, as when the certificate was got. */
 static bool redo_challenge(struct deploy *deploy, const struct cert_config *config, struct txn *txn,
                            struct err *err)
 {
     struct account_record account;
-    const char *ca_url;
-    if (!cert_config_has_challenge(config, CHALLENGE_VIA_WEB_SERVER) || !deploy_listens_on_80(deploy))
+    if (!cert_config_has_challenge(config, CHALLENGE_VIA_WEB_SERVER) || !listens_on(&deploy->sites, 80))
         return true;
-    if (!config_ca_url(config->ca, &ca_url, err) ||
-        !store_account_load(deploy->store, ca_url, config->account, &account, err))
+    if (!store_account_load(deploy->store, config->server, config->account, &account, err))
         return false;
-    return account.thumbprint[0] == '\0' || web_edit_challenge(&deploy->web, &deploy->sites, &config->names,
-                                                               account.thumbprint, txn, err);
+    if (account.thumbprint[0] == '\0' ||
+        web_edit_challenge(&deploy->web, &deploy->sites, &config->names, account.thumbprint, txn, err))
+        return true;
+    if (config->n_challenges == 1)
+        return false;
+    log_warn("%s: the web server cannot answer for it: %s", config->name, err->text);
+    err_clear(err);
+    return true;
 }
 
 static bool redo_https(struct deploy *deploy, const struct cert_config *config, struct txn *txn,
@@ -81,36 +95,26 @@ static bool prove_one(struct deploy *deploy, const char *cert_name, struct err *
     return ok;
 }
 
-static bool listens_on(const struct sites *sites, int port)
-{
-    for (size_t i = 0; i < sites->n; i++)
-        for (size_t k = 0; k < sites->v[i].n_listens; k++)
-            if (sites->v[i].listens[k].port == port)
-                return true;
-    return false;
-}
-
 /* Old workers hold the port for a while after a reload: whoever comes next must not find it taken. */
 static void wait_until_let_go(struct deploy *deploy)
 {
     struct patience patience = deploy_patience(LET_GO_MS);
     char holder[PORT_HOLDER_BYTES];
     pid_t pid;
-    if (listens_on(&deploy->sites, 443))
-        return;
     while (port_holder(443, holder, &pid) && deploy_wait(deploy, &patience))
         ;
 }
 
 /* Those whose edits were made anew are still served, and the server lives. */
-static bool prove(struct deploy *deploy, const struct strlist *others, struct err *err)
+static bool prove(struct deploy *deploy, const struct strlist *others, bool had_443, struct err *err)
 {
     if (deploy->web.master_pid == 0)
         return true;
     for (size_t i = 0; i < others->n; i++)
         if (!prove_one(deploy, others->v[i], err))
             return err_context(err, "%s, which rests on the same configuration", others->v[i]);
-    wait_until_let_go(deploy);
+    if (had_443 && !listens_on(&deploy->sites, 443))
+        wait_until_let_go(deploy);
     return web_alive(&deploy->web, others->n == 0, err);
 }
 
@@ -129,8 +133,10 @@ static bool stage_undo(struct deploy *deploy, const char *cert_name, struct txn 
 static bool carry_out(struct deploy *deploy, struct txn *txn, struct err *err)
 {
     AUTO_STRLIST others = STRLIST_INIT;
+    bool had_443 = listens_on(&deploy->sites, 443);
     txn_redone(txn, &others);
-    if (deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) && prove(deploy, &others, err))
+    if (deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) &&
+        prove(deploy, &others, had_443, err))
         return true;
     deploy_put_back(deploy, txn, err);
     return false;

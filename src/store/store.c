@@ -99,6 +99,7 @@ static bool ensure_layout(const struct store *store, struct err *err)
         if (!store_ensure_dir(path, state_dirs[i].mode, true, err))
             return false;
     }
+    store_label(store);
     /* configuration managers bring modes of their own: each file is checked when it is read */
     return store_ensure_dir(store->config_dir, 0755, false, err) &&
            store_ensure_dir(certs_d, 0755, false, err);

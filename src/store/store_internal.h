@@ -39,6 +39,13 @@ MUST_CHECK bool store_key_uri_write(const char *path, const char *uri, struct er
 /* The text of an error of the crypto layer gets the path, which is its subject. Returns false. */
 bool store_in_file(const char *path, struct err *err);
 
+/* -- SELinux (store_label.c) -- */
+/* Where SELinux is on: certificates and challenge answers get the types that web servers may read, where nobody has
+ * given them another. What cannot be labelled is left. */
+void store_label(const struct store *store);
+/* Tests: SELinux is on when this path exists. Not copied. */
+void store_label_set_switch(const char *path);
+
 /* -- certificates (store_version.c) -- */
 char *store_cert_dir(const struct store *store, const char *name);
 char *store_live_link(const struct store *store, const char *name);

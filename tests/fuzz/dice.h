@@ -20,11 +20,6 @@ struct dice {
     uint64_t state;
 };
 
-DICE_FUNCTION struct dice dice_seeded(uint64_t seed)
-{
-    return (struct dice){.state = seed * 0x9e3779b97f4a7c15U + 1};
-}
-
 DICE_FUNCTION struct dice dice_from(const uint8_t *data, size_t len)
 {
     struct dice dice = {.data = data, .len = len, .state = len + 1};
@@ -40,6 +35,14 @@ DICE_FUNCTION uint64_t dice_bits(struct dice *dice)
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
     return z ^ (z >> 31);
+}
+
+/* Mixed first: from seeds that follow each other, sequences would be the same but for one throw. */
+DICE_FUNCTION struct dice dice_seeded(uint64_t seed)
+{
+    struct dice dice = {.state = seed};
+    dice.state = dice_bits(&dice);
+    return dice;
 }
 
 /* 0 .. below-1 */

@@ -20,7 +20,6 @@
 #include "web_bed.h"
 
 #include "../../src/install/apache_edit.h"
-#include "../../src/install/nginx_lexer.h"
 #include "../fuzz/grammar_apache.h"
 
 enum {
@@ -44,6 +43,17 @@ static void want_server(enum web_kind kind)
         print_message("no %s to ask: skipped\n", web_kind_name(kind));
         skip();
     }
+}
+
+/* The words of a server that did not start. */
+static void too_choosy(size_t unwanted, size_t wanted)
+{
+    AUTO_BUF said = BUF_INIT;
+    if (unwanted < 100 + 4 * wanted)
+        return;
+    AUTO_FREE char *log = mem_fmt("%s/server.log", bed_base);
+    bed_slurp(log, &said);
+    fail_msg("%zu configurations are not wanted, the last with: %s", unwanted, buf_str(&said));
 }
 
 static bool more(size_t done, size_t usual, int64_t since_ms)
@@ -111,21 +121,21 @@ static void nginx_reads_the_same(void **state)
     (void)state;
     struct opinions opinions = {.kind = WEB_NGINX};
     AUTO_BED bed;
-    AUTO_FREE char *conf = mem_fmt("%s/by-chance.conf", bed_base);
     int64_t since_ms = clock_mono_ms();
     want_server(WEB_NGINX);
     bed_open(&bed);
+    bed_nginx_web(&bed);
     for (uint64_t seed = dice_seed(1); more(opinions.n, NGINX_TEXTS, since_ms); seed++) {
         AUTO_BUF text = BUF_INIT, said = BUF_INIT;
         struct dice dice = dice_seeded(seed);
-        struct nginx_config config = NGINX_CONFIG_INIT;
+        struct sites sites = SITES_INIT;
         struct err err = ERR_INIT;
         grammar_nginx(&dice, &text);
-        bed_put(bed_base, "by-chance.conf", buf_str(&text), text.len);
-        enum verdict verdict = judge_nginx(conf, bed.root, &said);
-        bool accepted = nginx_config_load(&config, conf, NULL, &err);
+        bed_put(bed.root, "nginx.conf", buf_str(&text), text.len);
+        enum verdict verdict = judge_nginx(bed.web.conf, bed.root, &said);
+        bool accepted = web_read(&bed.web, &sites, &err);
         weigh(&opinions, seed, verdict, buf_str(&said), accepted ? NULL : err.text, &text);
-        nginx_config_clear(&config);
+        sites_clear(&sites);
     }
     same_opinions(&opinions);
 }
@@ -147,6 +157,8 @@ static void apache_reads_the_same(void **state)
         struct sites sites = SITES_INIT;
         struct err err = ERR_INIT;
         grammar_apache(&dice, &text);
+        if (memchr(buf_str(&text), '\0', text.len) != NULL)
+            continue; /* the server's line ends there; we refuse such a file rather than edit it */
         buf_add(&whole, buf_str(&head), head.len);
         buf_add(&whole, buf_str(&text), text.len);
         bed_put(bed.root, "apache2.conf", buf_str(&whole), whole.len);
@@ -167,7 +179,7 @@ struct place {
     const char *any;     /* the wildcard above it */
 };
 static const struct place places[] = {
-    {"127.0.0.1", "127.0.0.1", "*"}, {"127.0.0.2", "127.0.0.2", "*"}, {"192.0.2.1", "192.0.2.1", "*"}, {"::1", "[::1]", "[::]"}, {"2001:db8::1", "[2001:db8::1]", "[::]"}, {"2001:db8::2", "[2001:db8::2]", "[::]"},
+    {"127.0.0.1", "127.0.0.1", "*"}, {"127.0.0.2", "127.0.0.2", "*"}, {"127.0.0.3", "127.0.0.3", "*"}, {"192.0.2.1", "192.0.2.1", "*"}, {"::1", "[::1]", "[::]"}, {"2001:db8::1", "[2001:db8::1]", "[::]"}, {"2001:db8::2", "[2001:db8::2]", "[::]"},
 };
 static const int ports[] = {80, 8080};
 
@@ -364,8 +376,8 @@ static const char *const nginx_listens[] = {"80", "*:80", "0.0.0.0:80", "127.0.0
 static void nginx_name(struct dice *dice, struct buf *out, struct strlist *written)
 {
     static const char *const regexes[] = {"~^(www|a)\\.", "~^(?<sub>.+)\\.example\\.org$", "~ORG$", "\"~^a\\.{1}\"", "~^\\w+\\.b\\.", "~^[ab]\\.[a-z]+\\.", "~\\.example$", "~^(?P<x>b)\\.",
-                                          "~^(?!www)[a-z]+\\.org$", "~.", "~^a", "\"~ex{0,1}ample\\.org\"", "~^(?:a|b)\\.test$", "~^www\\.\\S+?\\.test$", "~^(.*)\\.A\\.", "~*x"};
-    static const char *const odd[] = {"_", "\"\"", "$hostname", "localhost", "-", "--", "!", "example.org.", "xn--bcher-kva.example"};
+                                          "~^(?!www)[a-z]+\\.org$", "~.", "~^a", "\"~ex{0,1}ample\\.org\"", "~^(?:a|b)\\.test$", "~^www\\.\\S+?\\.test$", "~^(.*)\\.A\\."};
+    static const char *const odd[] = {"_", "\"\"", "$hostname", "localhost", "-", "example.org.", "xn--bcher-kva.example"};
     AUTO_BUF name = BUF_INIT;
     size_t kind = dice_throw(dice, 12);
     if (kind == 0) {
@@ -480,7 +492,7 @@ static void nginx_owner_answers(void **state)
         if (nginx_contest(seed, &bed, &contest))
             configurations++;
         else
-            unwanted++;
+            too_choosy(++unwanted, configurations);
         wrong += contest.wrong > before;
         contest.wrong = wrong < DIFFERENCES_SHOWN ? 0 : contest.wrong;
     }
@@ -491,7 +503,7 @@ static void nginx_owner_answers(void **state)
 
 /* -- Apache: who answers -- */
 
-static const char *const apache_addresses_written[] = {"*:80", "*:80", "*:80", "*:8080", "127.0.0.2:80", "127.0.0.2", "192.0.2.1:80", "*", "_default_:80", "_default_", "*:*", "[::1]:80", "[2001:db8::1]:80", "[::]:80", "127.0.0.2:*", "0.0.0.0:80", "192.0.2.1:8080", "_default_:*", "localhost:80"};
+static const char *const apache_addresses_written[] = {"*:80", "*:80", "*:80", "*:8080", "127.0.0.2:80", "127.0.0.2", "192.0.2.1:80", "*", "_default_:80", "_default_", "*:*", "[::1]:80", "[2001:db8::1]:80", "[::]:80", "127.0.0.2:*", "0.0.0.0:80", "192.0.2.1:8080", "_default_:*"};
 
 static void apache_alias(struct dice *dice, struct buf *out, struct strlist *written)
 {
@@ -565,7 +577,7 @@ static bool apache_contest(uint64_t seed, struct bed *bed, struct contest *conte
     struct sites sites = SITES_INIT;
     bed_apache_head(bed, &text);
     buf_addf(&text,
-             "LoadModule mpm_prefork_module %s/mod_mpm_prefork.so\nLoadModule authz_core_module %s/mod_authz_core.so\nListen 80\nListen 8080\nServerName main.example\n"
+             "LoadModule mpm_event_module %s/mod_mpm_event.so\nLoadModule authz_core_module %s/mod_authz_core.so\nListen 80\nListen 8080\nServerName main.example\n"
              "KeepAlive On\nDocumentRoot ${WWW}\nErrorDocument 404 \"block 0;\"\nErrorDocument 403 \"block 0;\"\n",
              apache_modules(), apache_modules());
     size_t from = text.len;
@@ -600,7 +612,7 @@ static void apache_owner_answers(void **state)
         if (apache_contest(seed, &bed, &contest))
             configurations++;
         else
-            unwanted++;
+            too_choosy(++unwanted, configurations);
         wrong += contest.wrong > before;
         contest.wrong = wrong < DIFFERENCES_SHOWN ? 0 : contest.wrong;
     }

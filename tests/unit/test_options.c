@@ -148,8 +148,9 @@ static void test_options_of_the_web_server(void **state)
 {
     struct request request;
     (void)state;
-    assert_parses("enable --all --hsts-max-age 1d --tls-profile old --with nginx --nginx-bin /bin/true --plan",
-                  &request);
+    assert_parses(
+        "enable --all --hsts-max-age 1d --tls-profile old --with nginx --nginx-bin /bin/true --plan",
+        &request);
     assert_true(request.all && request.plan);
     assert_int_equal(request.hsts, CHOICE_YES);
     assert_int_equal(request.hsts_s, 86400);
@@ -926,7 +927,8 @@ static void test_mistakes_are_answered_with_the_way_out(void **state)
         {"recover now", "takes no 'now'", "recover --help"},
         {"renew --redirect", "belongs to enable and install", "renew --help"},
         {"issue example.org --redirect", "no option --redirect", "issue --help"},
-        {"enable example.org --json", "belongs to sites, check, status, account show and account list", "enable --help"},
+        {"enable example.org --json", "belongs to sites, check, status, account show and account list",
+         "enable --help"},
         {"enable https://example.org/", "URL", "example.org"},
     };
     (void)state;

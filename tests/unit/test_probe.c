@@ -35,7 +35,7 @@
 #define PATIENT_MS 20000 /* for what must succeed, on a busy machine too */
 #define SHORT_MS 150     /* for what must run out */
 
-/* -- servers: one connection each, in a thread ---------------------------------------------------------- */
+/* -- servers, one connection at a time, in a thread ----------------------------------------------------- */
 
 struct server {
     int listener;
@@ -158,6 +158,29 @@ static void serve_tls(struct server *server, int fd)
     drain(fd);
 }
 
+/* Behind a load balancer: a line of the PROXY protocol, or nothing. */
+static bool proxy_line(const struct server *server, int fd)
+{
+    char line[128] = "", wanted[128];
+    size_t len = 0;
+    snprintf(wanted, sizeof(wanted), "PROXY TCP4 127.0.0.1 127.0.0.1 50000 %d\r\n", server->port);
+    while (len < strlen(wanted) && strncmp(line, wanted, len) == 0 && recv(fd, line + len, 1, 0) == 1)
+        len++;
+    return strcmp(line, wanted) == 0;
+}
+
+static void answer_through_proxy(struct server *server, int fd)
+{
+    if (proxy_line(server, fd))
+        answer_and_close(server, fd);
+}
+
+static void serve_tls_through_proxy(struct server *server, int fd)
+{
+    if (proxy_line(server, fd))
+        serve_tls(server, fd);
+}
+
 static void *run(void *arg)
 {
     struct server *server = arg;
@@ -165,11 +188,8 @@ static void *run(void *arg)
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, NULL); /* here alone: the probe's thread must live without */
-    int fd = accept(server->listener, NULL, NULL);
-    if (fd >= 0) {
+    for (int fd; (fd = accept(server->listener, NULL, NULL)) >= 0; close(fd))
         server->serve(server, fd);
-        close(fd);
-    }
     return NULL;
 }
 
@@ -701,6 +721,39 @@ static void http_answers_that_are_none(void **state)
     }
 }
 
+/* A port that expects the PROXY protocol closes on anything else. */
+static void ports_behind_a_load_balancer(void **state)
+{
+    (void)state;
+    char sha256[65];
+    struct server server = {.serve = answer_through_proxy, .answer = "HTTP/1.1 204 No\r\n\r\n"};
+    struct probe_http out;
+    struct probe_tls tls;
+    struct err err = ERR_INIT;
+    server_start(&server);
+    assert_true(probe_http("127.0.0.1", server.port, false, NAME, "/", PATIENT_MS, &out, &err));
+    server_stop(&server);
+    assert_int_equal(out.status, 204);
+    server = (struct server){.serve = serve_tls_through_proxy, .tls = new_tls(sha256)};
+    server_start(&server);
+    assert_true(probe_tls("127.0.0.1", server.port, NAME, PATIENT_MS, &tls, &err));
+    server_stop(&server);
+    assert_string_equal(tls.sha256, sha256);
+}
+
+/* A server that closes by its own choice, and takes the line for a bad request. */
+static void a_server_that_closes_is_no_load_balancers(void **state)
+{
+    (void)state;
+    struct server server = {.serve = answer_through_proxy, .answer = "HTTP/1.1 400 Bad Request\r\n\r\n"};
+    struct probe_http out;
+    struct err err = ERR_INIT;
+    server_start(&server);
+    assert_false(probe_http("127.0.0.1", server.port, false, NAME, "/", PATIENT_MS, &out, &err));
+    server_stop(&server);
+    says(&err, ERR_NETWORK, "closed the connection without an answer");
+}
+
 static void endless_body_is_cut(void **state)
 {
     (void)state;
@@ -808,6 +861,8 @@ int main(void)
         cmocka_unit_test(v6_with_brackets_in_host),
         cmocka_unit_test(http_answers),
         cmocka_unit_test(http_answers_that_are_none),
+        cmocka_unit_test(ports_behind_a_load_balancer),
+        cmocka_unit_test(a_server_that_closes_is_no_load_balancers),
         cmocka_unit_test(endless_body_is_cut),
         cmocka_unit_test(http_inside_tls),
         cmocka_unit_test(http_inside_tls_refused),

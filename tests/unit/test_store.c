@@ -20,10 +20,12 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "../../src/store/store_internal.h"
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
 #include "tlsup/log.h"
@@ -256,6 +258,52 @@ static void writing_makes_the_layout_whatever_the_umask(void **state)
         MUST(fs_remove_tree(state_dir, &err));
         MUST(fs_remove_tree(config_dir, &err));
     }
+}
+
+static bool set_label(const char *path, const char *label)
+{
+    return lsetxattr(path, "security.selinux", label, strlen(label) + 1, 0) == 0;
+}
+
+static void assert_label(const char *path, const char *label)
+{
+    char got[256] = "";
+    ssize_t n = lgetxattr(path, "security.selinux", got, sizeof got - 1);
+    assert_true(n > 0);
+    assert_string_equal(got, label);
+}
+
+/* With SELinux a confined web server reads certificates by their type, or not at all. */
+static void certificates_get_the_type_that_web_servers_read(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    (void)state;
+    AUTO_FREE char *certs = fs_join(state_dir, "certs");
+    AUTO_FREE char *live = fs_join(state_dir, "live");
+    AUTO_FREE char *old = fs_join(certs, "old");
+    AUTO_FREE char *mine = fs_join(certs, "mine");
+    AUTO_FREE char *link = fs_join(live, "old");
+    store_close(store);
+    MUST(fs_mkdirs(old, 0700, &err));
+    MUST(fs_mkdirs(mine, 0700, &err));
+    assert_int_equal(symlink("../certs/old", link), 0);
+    if (!set_label(old, "system_u:object_r:var_lib_t:s0") ||
+        !set_label(mine, "system_u:object_r:my_own_t:s0")) {
+        print_message("skipped: this file system takes no security labels from us\n");
+        skip();
+    }
+    store_label_set_switch("/does/not/exist");
+    store_close(open_store(STORE_WRITE));
+    assert_label(old, "system_u:object_r:var_lib_t:s0"); /* SELinux is off */
+    store_label_set_switch("/");
+    store_close(open_store(STORE_WRITE));
+    store_label_set_switch("/does/not/exist");
+    assert_label(certs, "system_u:object_r:cert_t:s0");
+    assert_label(old, "system_u:object_r:cert_t:s0");
+    assert_label(link, "system_u:object_r:cert_t:s0");
+    assert_label(mine, "system_u:object_r:my_own_t:s0"); /* somebody's choice */
+    AUTO_FREE char *challenges = fs_join(state_dir, "challenges");
+    assert_label(challenges, "system_u:object_r:httpd_sys_content_t:s0");
 }
 
 static void reading_needs_nothing_and_makes_nothing(void **state)
@@ -1938,6 +1986,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(writing_makes_the_layout_whatever_the_umask),
+        TEST(certificates_get_the_type_that_web_servers_read),
         TEST(reading_needs_nothing_and_makes_nothing),
         TEST(directories_are_absolute_without_final_slash),
         TEST(no_path_is_made_of_a_bad_name),

@@ -51,6 +51,8 @@ static const char systemctl[] =
     "  [ -f $root/masked ] && { echo \"Failed to enable unit: Unit file $3 is masked.\"; exit 1; }\n"
     "  for unit; do :; done\n"
     "  [ -f $root/lame ] || : >$root/enabled-$unit;;\n"
+    "disable)\n"
+    "  rm -f $root/enabled-$3;;\n"
     "esac\n";
 
 static char root[64];
@@ -232,6 +234,48 @@ static void test_a_unit_recovers_before_the_web_servers_start(void **state)
     assert_has(&text, "enable tlsup-recover.service\n"); /* not --now: nothing is interrupted here */
     ensure(&timer, &changed);
     assert_false(changed);
+}
+
+static void off(bool expected)
+{
+    bool changed;
+    struct err err = ERR_INIT;
+    if (!timer_off(TLSUP_CONFIG_DIR, TLSUP_STATE_DIR, &changed, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(changed, expected);
+}
+
+static void test_off_and_on_again(void **state)
+{
+    struct timer timer;
+    bool changed;
+    (void)state;
+    with_systemd();
+    off(false);
+    ensure(&timer, &changed);
+    off(true);
+    timer_look(&timer);
+    assert_false(timer.active);
+    off(false);
+    ensure(&timer, &changed);
+    assert_true(changed && timer.active);
+}
+
+static void test_cron_off(void **state)
+{
+    struct timer timer;
+    bool changed;
+    struct err err = ERR_INIT;
+    (void)state;
+    with_cron(true);
+    ensure(&timer, &changed);
+    assert_true(has("/etc/cron.d/tlsup"));
+    off(true);
+    assert_false(has("/etc/cron.d/tlsup"));
+    put("/etc/cron.d/tlsup", "5 5,17 * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", 0644);
+    assert_false(timer_off(TLSUP_CONFIG_DIR, TLSUP_STATE_DIR, &changed, &err));
+    assert_non_null(strstr(err.text, "/etc/cron.d/tlsup"));
+    assert_true(has("/etc/cron.d/tlsup"));
 }
 
 static void test_units_of_the_administrator_are_kept(void **state)
@@ -511,6 +555,8 @@ int main(void)
         TEST(test_installed_units_are_enabled_and_left_alone),
         TEST(test_units_are_written_where_there_are_none),
         TEST(test_a_unit_recovers_before_the_web_servers_start),
+        TEST(test_off_and_on_again),
+        TEST(test_cron_off),
         TEST(test_units_of_the_administrator_are_kept),
         TEST(test_systemd_that_refuses),
         TEST(test_never_two_timers),

@@ -385,7 +385,7 @@ static void refuses_what_is_no_file(void **state)
     assert_int_equal(err.code, ERR_EXISTS);
     err_clear(&err);
     struct txn *none = NULL;
-    assert_false(txn_begin(p(&w, "nowhere"), OWNER, "t", &none, &err));
+    assert_false(txn_begin(p(&w, "file"), OWNER, "t", &none, &err));
     assert_int_equal(err.code, ERR_NOT_FOUND);
     assert_int_equal(txn_count(txn), 0);
 }

@@ -95,8 +95,7 @@ static bool has_text(const char *path, const char *text)
 {
     AUTO_BUF content = BUF_INIT;
     struct err err = ERR_INIT;
-    return fs_read(path, 1 << 20, &content, &err) &&
-           strstr(buf_str(&content), text) != NULL;
+    return fs_read(path, 1 << 20, &content, &err) && strstr(buf_str(&content), text) != NULL;
 }
 
 static void wait_text(const char *path, const char *text)
@@ -348,7 +347,7 @@ static void test_master_that_takes_no_signal(void **state)
     web.master_pid = start(argv);
     AUTO_FREE char *title = mem_fmt("/proc/%ld/cmdline", (long)web.master_pid);
     wait_text(title, argv[0]);
-    assert_false(web_reload(&web, &why));
+    assert_false(web_reload(&web, &why) && web_alive(&web, true, &why));
     assert_int_equal(why.code, ERR_WEBSERVER);
     assert_non_null(strstr(why.text, "still starting"));
     assert_int_equal(waitpid(web.master_pid, NULL, WNOHANG), 0);

@@ -215,12 +215,13 @@ struct bed {
     struct web web;
 };
 
+static unsigned bed_count; /* the number of the next */
+
 BED_FUNCTION void bed_open(struct bed *bed)
 {
-    static unsigned count;
     *bed = (struct bed){0};
-    snprintf(bed->root, sizeof bed->root, "%s/%u", bed_base, count);
-    snprintf(bed->journal, sizeof bed->journal, "%s/%u-journal", bed_base, count++);
+    snprintf(bed->root, sizeof bed->root, "%s/%u", bed_base, bed_count);
+    snprintf(bed->journal, sizeof bed->journal, "%s/%u-journal", bed_base, bed_count++);
     snprintf(bed->live, sizeof bed->live, "%s/live/example.org", bed_base);
     if (!fs_is_dir(bed->live)) {
         bed_put_pair(bed->live, 2, "fullchain.pem", "privkey.pem");
@@ -295,10 +296,24 @@ BED_FUNCTION void bed_nginx_directive(struct bed *bed, const char *line, char **
     }
 }
 
+/* nginx takes a relative name of a Unix socket from its working directory, which is none of ours. */
+BED_FUNCTION void bed_name_sockets(const struct bed *bed, const struct buf *part, struct buf *out)
+{
+    static const char word[] = "listen unix:";
+    const char *data = buf_str(part), *at = strstr(data, word);
+    size_t head = at != NULL ? (size_t)(at - data) + strlen(word) : 0;
+    buf_add(out, data, head);
+    if (at != NULL && data[head] != '/')
+        buf_addf(out, "%s/", bed->root);
+    buf_add(out, data + head, part->len - head);
+}
+
 BED_FUNCTION void bed_part(struct bed *bed, const char *file, struct buf *part)
 {
     if (part->len > 0) {
-        bed_put(bed->root, file, buf_str(part), part->len);
+        AUTO_BUF text = BUF_INIT;
+        bed_name_sockets(bed, part, &text);
+        bed_put(bed->root, file, buf_str(&text), text.len);
         strlist_add(&bed->edited, file);
         buf_reset(part);
     }
@@ -502,37 +517,53 @@ BED_FUNCTION bool bed_stage(const struct bed *bed, bool redirect, struct txn *tx
 
 /* -- what a tree looks like: every path with its kind, mode, owner, links, target or content -- */
 
-static struct buf *bed_seen;
-static const char *bed_seen_root;
+static struct strlist *bed_found;
+static const char *bed_found_root;
 
-BED_FUNCTION int bed_see(const char *path, const struct stat *st, int type, struct FTW *ftw)
+BED_FUNCTION int bed_find(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
+    static const char *const servers_own[] = {"/run", "/t1", "/t2", "/t3", "/t4", "/t5", "/nginx.pid"};
+    (void)st;
     (void)type;
     (void)ftw;
-    const char *name = path + strlen(bed_seen_root);
-    static const char *const servers_own[] = {"/run", "/t1", "/t2", "/t3", "/t4", "/t5", "/nginx.pid"};
     for (size_t i = 0; i < COUNT_OF(servers_own); i++) {
-        if (bed_starts(name, servers_own[i]))
+        if (bed_starts(path + strlen(bed_found_root), servers_own[i]))
             return 0;
     }
-    buf_addf(bed_seen, "%s %o %d:%d %d ", name, (unsigned)st->st_mode, (int)st->st_uid, (int)st->st_gid, S_ISDIR(st->st_mode) ? 0 : (int)st->st_nlink);
-    if (S_ISLNK(st->st_mode)) {
+    strlist_add(bed_found, path);
+    return 0;
+}
+
+BED_FUNCTION int bed_by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+BED_FUNCTION void bed_describe(const struct bed *bed, const char *path, struct buf *out)
+{
+    struct stat st;
+    assert_int_equal(lstat(path, &st), 0);
+    buf_addf(out, "%s %o %d:%d %d ", path + strlen(bed->root), (unsigned)st.st_mode, (int)st.st_uid, (int)st.st_gid, S_ISDIR(st.st_mode) ? 0 : (int)st.st_nlink);
+    if (S_ISLNK(st.st_mode)) {
         char target[512];
         ssize_t n = readlink(path, target, sizeof target);
-        buf_add(bed_seen, target, n > 0 ? (size_t)n : 0);
-    } else if (S_ISREG(st->st_mode)) {
-        bed_slurp(path, bed_seen);
+        buf_add(out, target, n > 0 ? (size_t)n : 0);
+    } else if (S_ISREG(st.st_mode)) {
+        bed_slurp(path, out);
     }
-    buf_addc(bed_seen, '\n');
-    return 0;
+    buf_addc(out, '\n');
 }
 
 BED_FUNCTION void bed_look(const struct bed *bed, struct buf *out)
 {
+    AUTO_STRLIST paths = STRLIST_INIT;
+    bed_found = &paths;
+    bed_found_root = bed->root;
+    assert_int_equal(nftw(bed->root, bed_find, 16, FTW_PHYS), 0);
+    qsort(paths.v, paths.n, sizeof paths.v[0], bed_by_bytes);
     buf_reset(out);
-    bed_seen = out;
-    bed_seen_root = bed->root;
-    assert_int_equal(nftw(bed->root, bed_see, 16, FTW_PHYS), 0);
+    for (size_t i = 0; i < paths.n; i++)
+        bed_describe(bed, paths.v[i], out);
 }
 
 BED_FUNCTION bool bed_same(const struct buf *a, const struct buf *b)

@@ -213,6 +213,80 @@ HTTPD_MODULES = {"00-base.conf": "access_compat alias authn_core authz_core auth
                  "00-mpm.conf": "mpm_event", "00-ssl.conf": "ssl", "10-h2.conf": "http2"}
 
 
+ALPINE_HTTPD = """ServerTokens OS
+ServerRoot /var/www
+ServerSignature On
+PidFile /run/apache2/httpd.pid
+Listen 80
+{modules}
+<IfModule unixd_module>
+User www-data
+Group www-data
+</IfModule>
+ServerAdmin you@example.com
+ServerName e2e.test
+<Directory />
+    AllowOverride none
+    Require all denied
+</Directory>
+DocumentRoot "/var/www/html"
+<Directory "/var/www">
+    Options Indexes FollowSymLinks
+    AllowOverride None
+    Require all granted
+</Directory>
+<IfModule dir_module>
+    DirectoryIndex index.html
+</IfModule>
+ErrorLog /var/log/apache2/error.log
+LogLevel warn
+<IfModule mime_module>
+    TypesConfig /etc/mime.types
+</IfModule>
+IncludeOptional /etc/apache2/conf.d/*.conf
+"""
+
+FREEBSD_HTTPD = """ServerRoot "/usr/local"
+Listen 80
+PidFile /run/apache2/httpd.pid
+{modules}
+#LoadModule socache_shmcb_module /usr/lib/apache2/modules/mod_socache_shmcb.so
+#LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
+#LoadModule http2_module /usr/lib/apache2/modules/mod_http2.so
+<IfModule unixd_module>
+User www-data
+Group www-data
+</IfModule>
+ServerAdmin you@example.com
+ServerName e2e.test
+<Directory />
+    AllowOverride none
+    Require all denied
+</Directory>
+DocumentRoot "/var/www/html"
+<Directory "/var/www">
+    AllowOverride None
+    Require all granted
+</Directory>
+<IfModule dir_module>
+    DirectoryIndex index.html
+</IfModule>
+ErrorLog "/var/log/apache2/error.log"
+<IfModule mime_module>
+    TypesConfig /etc/mime.types
+</IfModule>
+#Include etc/apache24/extra/httpd-ssl.conf
+<IfModule ssl_module>
+SSLRandomSeed startup builtin
+SSLRandomSeed connect builtin
+</IfModule>
+Include etc/apache24/Includes/*.conf
+"""
+
+COMMON_MODULES = ("access_compat alias authn_core authz_core authz_host authz_user auth_basic autoindex dir env headers mime setenvif status "
+                  "mpm_event").split()
+
+
 class NginxAt(web.Nginx):
     """A tree of its own, served with these arguments; new sites are written below `sites`."""
 
@@ -232,8 +306,10 @@ class NginxAt(web.Nginx):
 
 
 class Httpd(web.Apache):
-    tree, pid_file = "/etc/httpd", "/run/httpd/httpd.pid"
-    arguments = ["-d", "/etc/httpd", "-f", "conf/httpd.conf"]
+    """Debian's program on another system's tree."""
+
+    def __init__(self, tree, sites, arguments, pid_file):
+        self.tree, self.sites, self.arguments, self.pid_file = str(tree), pathlib.Path(sites), arguments, pid_file
 
     def control(self, verb):
         return machine.run("/usr/sbin/apache2", *self.arguments, "-k", "graceful" if verb == "reload" else verb)
@@ -242,7 +318,7 @@ class Httpd(web.Apache):
         return subprocess.run(["/usr/sbin/apache2", *self.arguments, "-t"], capture_output=True, text=True)
 
     def add_site(self, title, text):
-        path = pathlib.Path("/etc/httpd/conf.d") / f"{title}.conf"
+        path = self.sites / f"{title}.conf"
         path.write_text(text.replace("    ErrorLog ${APACHE_LOG_DIR}/error.log\n", ""))
         return path
 
@@ -308,4 +384,35 @@ def httpd(certificate, key):
         lines = "".join(f"LoadModule {each}_module modules/mod_{each}.so\n" for each in modules.split())
         pathlib.Path("/etc/httpd/conf.modules.d", name).write_text(lines)
     pathlib.Path("/etc/httpd/conf.d/ssl.conf").write_text(HTTPD_SSL.format(certificate=certificate, key=key))
-    return Httpd()
+    return Httpd("/etc/httpd", "/etc/httpd/conf.d", ["-d", "/etc/httpd", "-f", "conf/httpd.conf"], "/run/httpd/httpd.pid")
+
+
+def load_modules(directory, names):
+    return "".join(f"LoadModule {each}_module {directory}/mod_{each}.so\n" for each in names)
+
+
+def alpine_httpd(ssl=None):
+    """Alpine's Apache; `ssl`: (certificate, key) of what its package apache2-ssl brings, None when that is not installed."""
+    emptied("/etc/apache2")
+    for path in ("/etc/apache2/conf.d", "/etc/apache2/modules", "/run/apache2"):
+        pathlib.Path(path).mkdir(exist_ok=True)
+    installed = COMMON_MODULES + (["ssl", "socache_shmcb"] if ssl else [])
+    for each in installed:
+        pathlib.Path(f"/etc/apache2/modules/mod_{each}.so").symlink_to(f"/usr/lib/apache2/modules/mod_{each}.so")
+    pathlib.Path("/etc/apache2/httpd.conf").write_text(ALPINE_HTTPD.format(modules=load_modules("/etc/apache2/modules", COMMON_MODULES)))
+    if ssl:
+        text = load_modules("/etc/apache2/modules", ["ssl", "socache_shmcb"]) + HTTPD_SSL.format(certificate=ssl[0], key=ssl[1])
+        text = text.replace("443 https", "443").replace("logs/", "/var/log/apache2/").replace("/run/httpd", "/run/apache2")
+        pathlib.Path("/etc/apache2/conf.d/ssl.conf").write_text(text)
+    return Httpd("/etc/apache2", "/etc/apache2/conf.d", ["-f", "/etc/apache2/httpd.conf"], "/run/apache2/httpd.pid")
+
+
+def freebsd_httpd():
+    """FreeBSD's Apache: ssl is a line that is commented out. /usr/local/etc must be writable."""
+    place = pathlib.Path("/usr/local/etc/apache24")
+    (place / "Includes").mkdir(parents=True)
+    pathlib.Path("/run/apache2").mkdir(exist_ok=True)
+    (place / "Includes/no-accf.conf").write_text("<IfDefine NOHTTPACCEPT>\n   AcceptFilter http none\n   AcceptFilter https none\n</IfDefine>\n")
+    (place / "httpd.conf").write_text(FREEBSD_HTTPD.format(modules=load_modules("/usr/lib/apache2/modules", COMMON_MODULES)))
+    emptied("/etc/apache2")
+    return Httpd(place, place / "Includes", ["-d", "/usr/local", "-f", str(place / "httpd.conf")], "/run/apache2/httpd.pid")

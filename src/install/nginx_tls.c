@@ -1,0 +1,326 @@
+/*
+ * nginx_tls.c - how TLS is spoken: protocols and ciphers of the profile, session cache, HSTS.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <string.h>
+#include <strings.h>
+
+#include "nginx_edit.h"
+#include "tls_profile.h"
+#include "tlsup/log.h"
+#include "tlsup/mem.h"
+
+enum {
+    TLS13_BY_DEFAULT_SINCE = 1023004,
+    TLS10_NOT_BY_DEFAULT_SINCE = 1027003,
+    PROTOCOLS_BY_NAME_SINCE = 1029002, /* before, the default server of a socket decides for all of them */
+};
+
+#define HSTS_FIELD "Strict-Transport-Security"
+
+static const struct nginx_node *http_of(const struct nginx_plan *plan)
+{
+    return nginx_model_of(&plan->editor->sites)->http;
+}
+
+static const struct tls_profile *profile_of(const struct nginx_plan *plan)
+{
+    return tls_profile_of(plan->https->profile, plan->editor->web->openssl_number);
+}
+
+/* ---- protocols and ciphers ---- */
+
+/* What the profile says of a directive; NULL = nothing. */
+static const char *profile_value(const struct nginx_plan *plan, const char *directive)
+{
+    const struct tls_profile *profile = profile_of(plan);
+    if (strcmp(directive, "ssl_protocols") == 0) {
+        return profile->nginx_protocols;
+    }
+    if (strcmp(directive, "ssl_ciphers") == 0) {
+        return profile->ciphers;
+    }
+    if (strcmp(directive, "ssl_prefer_server_ciphers") == 0) {
+        return profile->server_order ? "on" : "off";
+    }
+    return NULL;
+}
+
+/* Was a profile asked for that comes before what people wrote? */
+static bool profile_insists(const struct nginx_plan *plan)
+{
+    return plan->https->profile != WEB_TLS_INTERMEDIATE;
+}
+
+bool nginx_tls_replaces(const struct nginx_plan *plan, const struct nginx_node *node)
+{
+    return profile_insists(plan) && profile_value(plan, node->args[0]) != NULL;
+}
+
+bool nginx_tls_check(const struct nginx_plan *plan, const struct site *site)
+{
+    const struct nginx_node *server = nginx_server_of(site)->node;
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(plan->editor), server, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        const struct nginx_node *node = body.v[i];
+        if (node->file != server->file && nginx_tls_replaces(plan, node)) {
+            return nginx_refuse_at(plan, site,
+                                   "Take that line out of the included file, or leave the profile to it: --tls-profile "
+                                   "intermediate changes nothing that is set already.",
+                                   "the profile \"%s\" cannot be set here, since %s is set in %s (line %zu), which this "
+                                   "server includes",
+                                   web_tls_profile_name(plan->https->profile), node->args[0],
+                                   nginx_file_of(plan->editor, node)->path, node->line);
+        }
+    }
+    return true;
+}
+
+bool nginx_said(const struct nginx_plan *plan, const struct nginx_node *server, const char *directive)
+{
+    const struct nginx_config *config = nginx_config_of(plan->editor);
+    return nginx_child(config, server, directive) != NULL ||
+           nginx_child(config, http_of(plan), directive) != NULL;
+}
+
+/* Distributions ship an http level that still allows TLS 1.0 and 1.1: inheriting those would be no favour. */
+static bool allows_old_protocols(const struct nginx_plan *plan)
+{
+    static const char *const old[] = {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"};
+    const struct nginx_node *node = nginx_child(nginx_config_of(plan->editor), http_of(plan), "ssl_protocols");
+    for (size_t i = 1; node != NULL && i < node->n_args; i++) {
+        for (size_t k = 0; k < COUNT_OF(old); k++) {
+            if (strcasecmp(node->args[i], old[k]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Must the line stand in our block? */
+static bool is_due(const struct nginx_plan *plan, const struct nginx_node *server, const char *directive)
+{
+    bool protocols = strcmp(directive, "ssl_protocols") == 0;
+    if (profile_insists(plan) && profile_value(plan, directive) != NULL) {
+        return true;
+    }
+    return !nginx_said(plan, server, directive) ||
+           (protocols && allows_old_protocols(plan) &&
+            nginx_child(nginx_config_of(plan->editor), server, directive) == NULL);
+}
+
+void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *server, bool whole,
+                     struct nginx_lines *lines)
+{
+    static const struct {
+        const char *directive, *value; /* value NULL: the profile's */
+    } table[] = {
+        {"ssl_protocols", NULL},
+        {"ssl_ciphers", NULL},
+        {"ssl_prefer_server_ciphers", NULL},
+        /* The size is in the zone's name: one zone with two sizes is an error that stops nginx. */
+        {"ssl_session_cache", "shared:tlsup_2m:2m"},
+        {"ssl_session_timeout", "1d"},
+        {"ssl_session_tickets", "off"},
+    };
+    if (!whole && !profile_insists(plan)) {
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        const char *value =
+            table[i].value != NULL ? table[i].value : profile_value(plan, table[i].directive);
+        if (value != NULL && (whole || table[i].value == NULL) && is_due(plan, server, table[i].directive)) {
+            nginx_line(lines, "%s %s;", table[i].directive, value);
+        }
+    }
+}
+
+/* ---- whose protocols count ---- */
+
+/* What a server says of the protocols, for itself or by the http level, or what nginx does without that. */
+static void protocols_of(const struct nginx_plan *plan, const struct nginx_node *server, struct strlist *out)
+{
+    const struct nginx_config *config = nginx_config_of(plan->editor);
+    int version = plan->editor->web->version_number;
+    const struct nginx_node *node = nginx_child(config, server, "ssl_protocols");
+    node = node != NULL ? node : nginx_child(config, http_of(plan), "ssl_protocols");
+    for (size_t i = 1; node != NULL && i < node->n_args; i++) {
+        if (!strlist_has(out, node->args[i])) {
+            strlist_add(out, node->args[i]);
+        }
+    }
+    if (node == NULL) {
+        strlist_split(out,
+                      version >= TLS10_NOT_BY_DEFAULT_SINCE ? "TLSv1.2 TLSv1.3"
+                      : version >= TLS13_BY_DEFAULT_SINCE   ? "TLSv1 TLSv1.1 TLSv1.2 TLSv1.3"
+                                                            : "TLSv1 TLSv1.1 TLSv1.2",
+                      " ");
+    }
+}
+
+static bool sets_protocols(const struct nginx_plan *plan, size_t index)
+{
+    const struct nginx_item *item = &plan->items[index];
+    const struct nginx_node *server = nginx_server_of(&plan->editor->sites.v[index])->node;
+    return item->certificate && (item->full || profile_insists(plan)) && is_due(plan, server, "ssl_protocols");
+}
+
+static void warn_of_default(const struct nginx_plan *plan, size_t index, const char *address)
+{
+    const struct sites *sites = &plan->editor->sites;
+    const struct nginx_socket *socket = nginx_socket_at(sites, address, NGINX_HTTPS_PORT);
+    if (socket == NULL || socket->default_server == index || sets_protocols(plan, socket->default_server)) {
+        return;
+    }
+    const struct site *decides = &sites->v[socket->default_server];
+    AUTO_STRLIST asked = STRLIST_INIT, there = STRLIST_INIT;
+    strlist_split(&asked, profile_of(plan)->nginx_protocols, " ");
+    protocols_of(plan, nginx_server_of(decides)->node, &there);
+    if (!strlist_same_set(&asked, &there)) {
+        AUTO_FREE char *is = strlist_join(&there, " ");
+        log_warn("%s:%zu is the default server of %s:%d, whose protocols (%s) nginx %s uses for all servers there: "
+                 "\"ssl_protocols %s;\" has its effect only when that server says it too",
+                 decides->file, decides->line, address, NGINX_HTTPS_PORT, is, plan->editor->web->version,
+                 profile_of(plan)->nginx_protocols);
+    }
+}
+
+void nginx_tls_warn(const struct nginx_plan *plan)
+{
+    const struct sites *sites = &plan->editor->sites;
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    nginx_addresses(sites, NGINX_HTTPS_PORT, &addresses);
+    if (plan->editor->web->version_number >= PROTOCOLS_BY_NAME_SINCE) {
+        return;
+    }
+    for (size_t k = 0; k < addresses.n; k++) {
+        for (size_t i = 0; i < plan->n_items; i++) {
+            bool there = nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTPS_PORT) != NULL ||
+                         (plan->items[i].full &&
+                          nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTP_PORT) != NULL);
+            if (there && sets_protocols(plan, i)) {
+                warn_of_default(plan, i, addresses.v[k]);
+                break; /* once for each socket */
+            }
+        }
+    }
+}
+
+/* ---- HSTS ---- */
+
+static bool is_header(const struct nginx_node *node)
+{
+    return nginx_is(node, "add_header") && node->n_args >= 3;
+}
+
+/* "add_header Strict-Transport-Security ..." or the like of the headers-more module. */
+static bool sets_hsts(const struct nginx_node *node)
+{
+    if (is_header(node)) {
+        return strcasecmp(node->args[1], HSTS_FIELD) == 0;
+    }
+    for (size_t i = 1; nginx_is(node, "more_set_headers") && i < node->n_args; i++) {
+        if (strncasecmp(node->args[i], HSTS_FIELD, sizeof HSTS_FIELD - 1) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct headers {
+    bool any, hsts, merged;
+};
+
+static struct headers headers_of(const struct nginx_nodes *body)
+{
+    struct headers headers = {0};
+    for (size_t i = 0; i < body->n; i++) {
+        const struct nginx_node *node = body->v[i];
+        headers.any |= is_header(node);
+        headers.hsts |= sets_hsts(node);
+        headers.merged |=
+            nginx_is(node, "add_header_inherit") && node->n_args == 2 && strcmp(node->args[1], "merge") == 0;
+    }
+    return headers;
+}
+
+/* A block below the server with add_header lines of its own inherits none of the server's. */
+static void warn_of_locations(const struct nginx_plan *plan, const struct nginx_node *block)
+{
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(plan->editor), block, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        const struct nginx_node *node = body.v[i];
+        if (!node->block || (!nginx_is(node, "location") && !nginx_is(node, "if"))) {
+            continue;
+        }
+        AUTO_NODES inner = {0};
+        nginx_children(nginx_config_of(plan->editor), node, false, &inner);
+        struct headers headers = headers_of(&inner);
+        if (headers.any && !headers.hsts && !headers.merged) {
+            log_warn("%s:%zu has add_header lines of its own, so that its answers go without " HSTS_FIELD
+                     ": repeat the line of the server there",
+                     nginx_file_of(plan->editor, node)->path, node->line);
+        }
+        warn_of_locations(plan, node);
+    }
+}
+
+/* Ours would end the inheritance of the http level's lines: they are said again. */
+static void repeat_headers(const struct nginx_plan *plan, const struct nginx_nodes *http, struct nginx_lines *lines)
+{
+    for (size_t i = 0; i < http->n; i++) {
+        const struct nginx_node *node = http->v[i];
+        if (is_header(node)) {
+            const struct nginx_file *file = nginx_file_of(plan->editor, node);
+            buf_adds(&lines->text, lines->indent);
+            buf_add(&lines->text, buf_str(&file->text) + node->begin, node->end - node->begin);
+            buf_adds(&lines->text, lines->eol);
+        }
+    }
+}
+
+static bool has_plain_port(const struct nginx_server *server)
+{
+    for (size_t i = 0; i < server->n_listens; i++) {
+        if (!server->listens[i].ssl) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *server, bool opens,
+                      struct nginx_lines *lines)
+{
+    const struct nginx_config *config = nginx_config_of(plan->editor);
+    AUTO_NODES body = {0}, http = {0};
+    if (plan->https->hsts_s <= 0) {
+        return;
+    }
+    nginx_children(config, server->node, false, &body);
+    nginx_children(config, http_of(plan), false, &http);
+    struct headers own = headers_of(&body), above = headers_of(&http);
+    bool inherits = !own.any || own.merged;
+    if (own.hsts || (above.hsts && inherits)) {
+        return;
+    }
+    if (!own.any && !own.merged && !above.merged) {
+        repeat_headers(plan, &http, lines);
+    }
+    bool plain = opens || has_plain_port(server);
+    if (plain && plan->editor->web->has_rewrite) {
+        /* An empty value sends no field: answers over http must not have it. */
+        nginx_line(lines, "set $tlsup_hsts \"\";");
+        nginx_line(lines, "if ($scheme = https) { set $tlsup_hsts \"max-age=%ld\"; }", plan->https->hsts_s);
+        nginx_line(lines, "add_header " HSTS_FIELD " $tlsup_hsts always;");
+    } else {
+        nginx_line(lines, "add_header " HSTS_FIELD " \"max-age=%ld\" always;", plan->https->hsts_s);
+    }
+    warn_of_locations(plan, server->node);
+}
