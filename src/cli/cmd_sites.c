@@ -17,7 +17,7 @@
 #include "tlsup/name.h"
 #include "tlsup/store.h"
 
-enum { LABEL_COLUMNS = 14, PLACE_LEAST_COLUMNS = 24 };
+enum { LABEL_COLUMNS = 14, ALIKE_MAX = 20 /* problems of one kind */ };
 
 static void close_store(struct store **store)
 {
@@ -108,10 +108,15 @@ static void add_doubts(struct buf *out, const struct view *view)
 static void add_problems(struct buf *out, const struct site_problems *problems, bool disabled)
 {
     bool first = true;
+    size_t told[SITE_PROBLEM_KINDS] = {0}, left_out = 0;
     for (size_t i = 0; i < problems->n; i++) {
         const struct site_problem *problem = &problems->v[i];
         if ((problem->kind == SITE_DISABLED) != disabled)
             continue;
+        if (!disabled && told[problem->kind]++ >= ALIKE_MAX) {
+            left_out++;
+            continue;
+        }
         if (first)
             add_title(out, disabled ? "Not enabled" : "Problems");
         first = false;
@@ -122,6 +127,8 @@ static void add_problems(struct buf *out, const struct site_problems *problems, 
             add_warning(out, problem->text, problem->advice);
         }
     }
+    if (left_out > 0)
+        buf_addf(out, "  and %zu more like these: tlsup sites --json has all\n", left_out);
 }
 
 /* -- sites ---------------------------------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ struct index {
     const struct sites *sites;
     struct ref *refs; /* by name, then by site */
     size_t n_refs;
-    struct ref *odd; /* regular expressions, and wildcards of other forms than "*.x": by site */
+    struct ref *odd; /* Apache's wildcards of other forms than "*.x": by site */
     size_t n_odd;
     struct group *groups; /* by port and address */
     size_t n_groups;
@@ -66,10 +66,8 @@ static int compare_groups(const void *a, const void *b)
 
 static bool is_odd(enum web_kind kind, const char *name)
 {
-    if (kind == WEB_NGINX)
-        return name[0] == '~';
     size_t plain = strncmp(name, "*.", 2) == 0 ? 2 : 0;
-    return strpbrk(name + plain, "*?") != NULL;
+    return kind == WEB_APACHE && strpbrk(name + plain, "*?") != NULL;
 }
 
 static void index_names(struct index *index)
@@ -176,32 +174,11 @@ static size_t first_of(size_t a, size_t b)
     return a < b ? a : b; /* NO_SITE is above all */
 }
 
-/* What a regular expression means is the server's own to say. */
-static size_t nginx_regex(const struct index *index, const char *name, const struct group *group)
-{
-    const struct site *owner =
-        index->n_odd > 0 ? sites_owner(index->web, index->sites, name, group->port, true) : NULL;
-    return owner != NULL && site_has_listen(owner, group->address, group->port)
-               ? (size_t)(owner - index->sites->v)
-               : NO_SITE;
-}
-
-/* Exact, then the longest "*.x" or ".x", then the longest "x.*", then the first regular expression. */
+/* nginx's own look-up is an index already. */
 static size_t nginx_owner(const struct index *index, const char *name, const struct group *group)
 {
-    bool wildcard = strncmp(name, "*.", 2) == 0;
-    size_t site = first_of(site_with(index, "", name, group), wildcard ? site_with(index, "", name + 1, group)
-                                                                       : site_with(index, ".", name, group));
-    if (wildcard || name[0] == '.')
-        return site;
-    for (const char *dot = strchr(name, '.'); site == NO_SITE && dot != NULL; dot = strchr(dot + 1, '.'))
-        site = first_of(site_with(index, "*", dot, group), site_with(index, "", dot, group));
-    AUTO_FREE char *head = mem_dup(name);
-    for (char *dot; site == NO_SITE && (dot = strrchr(head, '.')) != NULL;) {
-        *dot = '\0';
-        site = site_with(index, head, ".*", group);
-    }
-    return site != NO_SITE ? site : nginx_regex(index, name, group);
+    const struct site *site = sites_owner_at(index->web, index->sites, name, group->address, group->port, true);
+    return site != NULL ? (size_t)(site - index->sites->v) : NO_SITE;
 }
 
 /* The first host that has it, by name or by a wildcard. */
@@ -245,6 +222,15 @@ static void add_owner(struct owned_name *to, const struct index *index, const st
     to->v[to->n++] = (struct owner){group->address, group->port, site, by_default};
 }
 
+/* Where a site of the name's own listens on that port. */
+static void add_own(struct owned_name *name, const struct index *index, size_t site, int port)
+{
+    const struct site *own = &index->sites->v[site];
+    for (size_t k = 0; k < own->n_listens; k++)
+        if (own->listens[k].port == port)
+            add_owner(name, index, find_group(index, own->listens[k].address, port));
+}
+
 static void find_owners(const struct index *index, struct owned_name *name)
 {
     static const char *const wildcards[] = {"*", "[::]"};
@@ -254,11 +240,13 @@ static void find_owners(const struct index *index, struct owned_name *name)
             if (group != NULL)
                 add_owner(name, index, group);
         }
-        for (size_t i = 0; i < name->n_sites; i++) {
-            const struct site *site = &index->sites->v[name->sites[i]];
-            for (size_t k = 0; k < site->n_listens; k++)
-                if (site->listens[k].port == ports[p])
-                    add_owner(name, index, find_group(index, site->listens[k].address, ports[p]));
+        for (size_t i = 0; i < name->n_sites; i++)
+            add_own(name, index, name->sites[i], ports[p]);
+        /* nginx's ".x" has x as well */
+        for (size_t i = first_ref(index, ".", name->name); i < index->n_refs && index->refs[i].name[0] == '.'; i++) {
+            if (strcmp(index->refs[i].name + 1, name->name) != 0)
+                break;
+            add_own(name, index, index->refs[i].site, ports[p]);
         }
     }
 }

@@ -125,7 +125,6 @@ void plan_end(void)
 
 static void diff_new_file(const char *path, const struct buf *text, struct buf *out)
 {
-    AUTO_STRLIST lines = STRLIST_INIT;
     size_t n = 0;
     for (size_t i = 0; i < text->len; i++)
         n += text->data[i] == '\n';

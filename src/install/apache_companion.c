@@ -495,9 +495,18 @@ static void open_host(const struct apache_edit *edit, const struct apache_compan
     buf_adds(out, "<VirtualHost");
     for (size_t i = 0; i < addresses.n; i++)
         buf_addf(out, " %s:%d", addresses.v[i], port);
-    buf_addf(out, ">\n    ServerName %s\n", names.v[0]);
-    for (size_t i = 1; i < names.n; i++)
-        buf_addf(out, "    ServerAlias %s\n", names.v[i]);
+    /* A wildcard may be an alias only. */
+    size_t first = 0;
+    while (first < names.n && strpbrk(names.v[first], "*?"))
+        first++;
+    if (first < names.n)
+        buf_addf(out, ">\n    ServerName %s\n", names.v[first]);
+    else
+        buf_addf(out, ">\n    ServerName any%s\n", names.v[0] + strspn(names.v[0], "*?"));
+    for (size_t i = 0; i < names.n; i++) {
+        if (i != first)
+            buf_addf(out, "    ServerAlias %s\n", names.v[i]);
+    }
 }
 
 static void add_indented(struct buf *out, const char *lines)
@@ -603,10 +612,12 @@ static bool foreign_listen(const struct apache_edit *edit)
     return false;
 }
 
-static void companion_text(const struct apache_edit *edit, const struct apache_companion *companion,
+/* `asleep`: it is put into a file that is read already, and has to wait there until mod_ssl is linked. */
+static void companion_text(const struct apache_edit *edit, const struct apache_companion *companion, bool asleep,
                            struct buf *out)
 {
     AUTO_BUF text = BUF_INIT;
+    buf_adds(&text, asleep ? "<IfModule ssl_module>\n" : "");
     buf_adds(&text,
              "# Written by tlsup. Edit the host on port 80 rather than this file, and run tlsup again.\n");
     const struct apache_modules *modules = companion->modules;
@@ -624,6 +635,7 @@ static void companion_text(const struct apache_edit *edit, const struct apache_c
         if (is_plain_twin(source))
             add_plain_twin(edit, companion, source, &text);
     }
+    buf_adds(&text, asleep ? "</IfModule>\n" : "");
     apache_block_write(out, "companion", companion->https->cert_name, "", "\n", buf_str(&text));
 }
 
@@ -839,7 +851,7 @@ bool apache_companion_stage(struct apache_edit *edit, const struct apache_compan
 {
     *link = *target = NULL;
     AUTO_BUF text = BUF_INIT;
-    companion_text(edit, companion, &text);
+    bool debian = apache_has_mods_enabled(edit);
     size_t index;
     const struct apache_block *old = old_companion(edit, companion->https->cert_name, &index);
     if (old) {
@@ -847,14 +859,18 @@ bool apache_companion_stage(struct apache_edit *edit, const struct apache_compan
         if (!old->intact)
             return refuse_edited(file->path, err);
         size_t begin = file->nodes[old->first].begin, end = file->nodes[old->last].end;
+        companion_text(edit, companion, debian && (begin > 0 || end < file->len), &text);
         if (end - begin != text.len || memcmp(file->data + begin, text.data, text.len) != 0)
             apache_splice(edit, index, begin, end - begin, buf_str(&text));
         return true;
     }
     struct place place = {0};
+    companion_text(edit, companion, false, &text);
     for (size_t i = 0; i < edit->model.tree.n_lines; i++)
         consider(edit, companion, buf_str(&text), i, &place);
     if (!place.dir) {
+        buf_reset(&text);
+        companion_text(edit, companion, debian, &text);
         append_to_conf(edit, buf_str(&text));
         return true;
     }

@@ -7,6 +7,7 @@
  * in the way of mod_alias.
  */
 #include "apache_edit.h"
+#include "driver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,17 +169,6 @@ static bool reseal(const struct apache_file *before, struct buf *text, struct er
     return true;
 }
 
-/* Once for a file, although both edits may touch it. */
-static void warn_of_manager(const struct apache_file *file)
-{
-    static struct strlist warned;
-    const char *manager = web_file_manager(file->data, file->len);
-    if (!manager || strlist_has(&warned, file->real))
-        return;
-    strlist_add(&warned, file->real);
-    log_warn("%s says that %s writes it: what is changed here may be overwritten; put it there as well", file->path, manager);
-}
-
 bool apache_edit_stage(struct apache_edit *edit, struct err *err)
 {
     if (edit->n_splices)
@@ -188,7 +178,7 @@ bool apache_edit_stage(struct apache_edit *edit, struct err *err)
         for (end = first; end < edit->n_splices && edit->splices[end].file == edit->splices[first].file;)
             end++;
         AUTO_BUF text = BUF_INIT;
-        warn_of_manager(file);
+        site_warn_of_manager((file)->real, (file)->data, (file)->len);
         splice_file(edit, first, end, &text);
         if (!reseal(file, &text, err) ||
             !txn_write(edit->txn, file->path, buf_str(&text), text.len, 0644, err))
@@ -396,7 +386,7 @@ static bool need_module(struct apache_edit *edit, const struct apache_host *host
         return true;
     struct apache_modules plan = {0};
     bool can = apache_modules_debian(edit, "alias", &plan);
-    bool ok = can && apache_modules_stage(edit, &plan, err);
+    bool ok = can && apache_modules_stage(edit, &plan, false, err);
     apache_modules_clear(&plan);
     if (can)
         return ok;

@@ -91,7 +91,11 @@ struct apache_modules {
 bool apache_modules_need(const struct apache_edit *edit, const char *module, bool companion, struct apache_modules *plan);
 /* The same where Debian's links are the only way, loaded or not. */
 bool apache_modules_debian(const struct apache_edit *edit, const char *module, struct apache_modules *plan);
-MUST_CHECK bool apache_modules_stage(struct apache_edit *edit, const struct apache_modules *plan, struct err *err);
+/* Stage the links: that of mod_ssl, which wakes what waits for it, or all the others. */
+MUST_CHECK bool apache_modules_stage(struct apache_edit *edit, const struct apache_modules *plan, bool ssl,
+                                     struct err *err);
+/* Are modules turned on by links here, as Debian has it? */
+bool apache_has_mods_enabled(const struct apache_edit *edit);
 void apache_modules_clear(struct apache_modules *plan);
 
 /* One virtual host to be given a twin on 443. */

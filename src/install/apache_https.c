@@ -19,12 +19,11 @@
 
 /* -- turning TLS on -- */
 
-/* The configuration as it will be with those modules. */
-static bool read_awake(struct apache_edit *edit, const struct apache_modules *plan, struct err *err)
+/* The configuration as it will be with the modules that are linked; what it was is put aside. (One that the companion loads comes
+ * after all that is there: nothing before it wakes.) */
+static bool read_awake(struct apache_edit *edit, const struct apache_modules *plan, struct apache_model *before,
+                       struct err *err)
 {
-    /* A module that the companion loads comes after all that is there: nothing before it wakes. */
-    if (!plan->links.n)
-        return true;
     AUTO_STRLIST assume = STRLIST_INIT;
     for (size_t i = 0; i < plan->links.n; i++) {
         AUTO_FREE char *symbol = mem_fmt("%s_module", plan->links.v[i]);
@@ -33,7 +32,7 @@ static bool read_awake(struct apache_edit *edit, const struct apache_modules *pl
     struct apache_edit awake;
     if (!apache_edit_begin(edit->web, edit->txn, &assume, &awake, err))
         return err_context(err, "with TLS turned on");
-    apache_model_clear(&edit->model);
+    *before = edit->model;
     edit->model = awake.model;
     return true;
 }
@@ -592,12 +591,15 @@ static bool stage_https(struct apache_edit *edit, struct https_plan *plan, struc
 {
     AUTO_FREE char *link = NULL;
     AUTO_FREE char *target = NULL;
-    bool ok = plan->companion.n_sources ? apache_companion_stage(edit, &plan->companion, &link, &target, err)
-                                        : apache_companion_remove(edit, plan->https->cert_name, err);
+    /* Apache must accept every step: what our lines need comes before them, and mod_ssl, which wakes hosts that
+     * wait for it, after their certificates. */
+    bool ok = apache_modules_stage(edit, &plan->modules, false, err);
+    ok = ok && (plan->companion.n_sources ? apache_companion_stage(edit, &plan->companion, &link, &target, err)
+                                        : apache_companion_remove(edit, plan->https->cert_name, err));
     for (size_t i = 0; i < plan->n_swaps && ok; i++)
         ok = swap_certificate(edit, plan, plan->swaps[i], err) && swap_tls(edit, plan, plan->swaps[i], err);
-    return ok && plan_redirects(edit, plan, err) && apache_modules_stage(edit, &plan->modules, err) &&
-           apache_edit_stage(edit, err) && (!link || txn_symlink(edit->txn, link, target, err));
+    return ok && plan_redirects(edit, plan, err) && apache_edit_stage(edit, err) &&
+           apache_modules_stage(edit, &plan->modules, true, err) && (!link || txn_symlink(edit->txn, link, target, err));
 }
 
 static bool plan_ssl(const struct apache_edit *edit, struct apache_modules *plan, struct err *err)
@@ -623,20 +625,17 @@ static bool plan_headers(const struct apache_edit *edit, struct https_plan *plan
 
 static bool edit_https(struct apache_edit *edit, struct https_plan *plan, struct err *err)
 {
-    struct apache_edit asleep = {0};
+    struct apache_model before = {0};
     if (!apache_check_profile(edit->web, plan->https, err) || !plan_ssl(edit, &plan->modules, err))
         return false;
     bool wakes = plan->modules.links.n > 0;
-    if (wakes && !apache_edit_begin(edit->web, edit->txn, NULL, &asleep, err))
+    if (wakes && !read_awake(edit, &plan->modules, &before, err))
         return false;
     plan->companion.modules = &plan->modules;
-    bool ok = read_awake(edit, &plan->modules, err);
-    if (ok)
-        plan_https(plan, &edit->model);
-    ok = ok && (!wakes || (check_sleepers(&asleep.model, edit, plan, err) &&
-                       check_listens(&asleep.model, &edit->model, err))) && check_plan(edit, plan, err) &&
-         plan_headers(edit, plan, err) && stage_https(edit, plan, err);
-    apache_edit_clear(&asleep);
+    plan_https(plan, &edit->model);
+    bool ok = (!wakes || (check_sleepers(&before, edit, plan, err) && check_listens(&before, &edit->model, err))) &&
+              check_plan(edit, plan, err) && plan_headers(edit, plan, err) && stage_https(edit, plan, err);
+    apache_model_clear(&before);
     return ok;
 }
 

@@ -108,10 +108,17 @@ static bool link_module(struct apache_edit *edit, const char *enabled, const cha
     return true;
 }
 
-bool apache_modules_stage(struct apache_edit *edit, const struct apache_modules *plan, struct err *err)
+bool apache_has_mods_enabled(const struct apache_edit *edit)
+{
+    AUTO_FREE char *dir = mods_enabled(edit);
+    return dir[0] != '\0';
+}
+
+bool apache_modules_stage(struct apache_edit *edit, const struct apache_modules *plan, bool ssl, struct err *err)
 {
     for (size_t i = 0; i < plan->links.n; i++) {
-        if (!link_module(edit, plan->enabled, plan->links.v[i], err))
+        bool is_ssl = strcmp(plan->links.v[i], "ssl") == 0;
+        if (is_ssl == ssl && !link_module(edit, plan->enabled, plan->links.v[i], err))
             return false;
     }
     return true;

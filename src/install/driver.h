@@ -46,6 +46,8 @@ bool site_listens_on(const struct site *site, int port);
 bool site_listens_at(const struct site *site, const char *address, int port);
 /* The different addresses that any site listens on at `port`: "*" first, then "[::]", then the others in order of appearance. Appends. */
 void sites_addresses(const struct sites *sites, int port, struct strlist *addresses);
+/* Say, once a run for each file, who else writes it: what is edited there may be overwritten. */
+void site_warn_of_manager(const char *path, const char *data, size_t len);
 /* "127.x.y.z", "[::1]", "localhost": never asked from outside. */
 bool site_address_is_loopback(const char *address);
 

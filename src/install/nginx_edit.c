@@ -88,18 +88,6 @@ static bool is_repeated(const struct nginx_edit *edit, const struct nginx_edit *
     return edit->at == before->at && edit->remove == before->remove && strcmp(edit->text, before->text) == 0;
 }
 
-/* Say once who else writes a file: the next run of a configuration manager would take our lines out again. */
-static void warn_of_manager(const struct nginx_editor *editor, const struct nginx_file *file)
-{
-    const char *manager = web_file_manager(buf_str(&file->text), file->text.len);
-    AUTO_STRLIST staged = STRLIST_INIT;
-    txn_paths(editor->txn, &staged);
-    if (manager != NULL && !strlist_has(&staged, file->path)) {
-        log_warn("%s says that %s writes it: put the same lines there too, else its next run takes them out", file->path,
-                 manager);
-    }
-}
-
 /* The edits [first, last) all belong to one file. */
 static bool stage_file(struct nginx_editor *editor, size_t first, size_t last)
 {
@@ -126,7 +114,7 @@ static bool stage_file(struct nginx_editor *editor, size_t first, size_t last)
         at = edit->at + edit->remove;
     }
     buf_add(&out, buf_str(&file->text) + at, file->text.len - at);
-    warn_of_manager(editor, file);
+    site_warn_of_manager(file->path, buf_str(&file->text), file->text.len);
     return txn_write(editor->txn, file->path, buf_str(&out), out.len, NGINX_NEW_FILE_MODE, editor->err);
 }
 

@@ -306,11 +306,32 @@ static bool failed(const char *const *words, const struct spawn_result *result, 
                    result->status, colon, said);
 }
 
+/* What the manager wants, and the way to the network, which the clean environment of children does not have.
+ */
+static const char **make_env(const char *const *wanted, struct strlist *storage)
+{
+    static const char *const passed_on[] = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy",
+                                            "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"};
+    for (size_t i = 0; wanted != NULL && wanted[i] != NULL; i++)
+        strlist_add(storage, wanted[i]);
+    for (size_t i = 0; i < COUNT_OF(passed_on); i++) {
+        const char *value = getenv(passed_on[i]);
+        AUTO_FREE char *entry = value != NULL ? mem_fmt("%s=%s", passed_on[i], value) : NULL;
+        if (entry != NULL)
+            strlist_add(storage, entry);
+    }
+    const char **env = mem_array(storage->n + 1, sizeof *env);
+    for (size_t i = 0; i < storage->n; i++)
+        env[i] = storage->v[i];
+    return env;
+}
+
 /* One command: its words with the service's name put in, and those of `more` behind them. */
 static bool run(const char *const *words, const char *service, const char *more, int64_t timeout_ms,
-                const char *const *env, package_tick_fn *tick, void *ctx, struct err *err)
+                const char *const *wanted_env, package_tick_fn *tick, void *ctx, struct err *err)
 {
-    AUTO_STRLIST line = STRLIST_INIT;
+    AUTO_STRLIST line = STRLIST_INIT, storage = STRLIST_INIT;
+    AUTO_FREE const char **env = make_env(wanted_env, &storage);
     const char *argv[WORDS_MAX + 4] = {NULL};
     struct spawn_options options = {.timeout_ms = timeout_ms, .env = env, .output_limit = OUTPUT_BYTES};
     struct spawn_result result = {0};

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "driver.h"
+#include "tlsup/log.h"
 #include "tlsup/mem.h"
 
 enum { HEAD_BYTES = 4096 };
@@ -135,6 +136,17 @@ const char *web_file_manager(const char *data, size_t len)
                 return managers[i].name;
     }
     return NULL;
+}
+
+void site_warn_of_manager(const char *path, const char *data, size_t len)
+{
+    static struct strlist warned;
+    const char *manager = web_file_manager(data, len);
+    if (manager == NULL || strlist_has(&warned, path))
+        return;
+    strlist_add(&warned, path);
+    log_warn("%s says that %s writes it: put the same lines there too, else its next run takes them out",
+             path, manager);
 }
 
 void sites_clear(struct sites *sites)

@@ -725,6 +725,19 @@ static void add_loopback4(const struct sites *sites, int port, struct strlist *o
     }
 }
 
+/* "[::]" that nobody listens on, though the port is open: Apache's `Listen 80` is IPv4 alone on a machine
+ * whose only IPv6 address is that of loopback. */
+static bool is_without_v6(const char *address, int port)
+{
+    AUTO_STRLIST v4 = STRLIST_INIT, v6 = STRLIST_INIT;
+    if (strcmp(address, "[::]") != 0) {
+        return false;
+    }
+    listening_sockets("/proc/net/tcp", port, &v4);
+    listening_sockets("/proc/net/tcp6", port, &v6);
+    return v4.n > 0 && v6.n == 0;
+}
+
 static void add_numeric(const struct sites *sites, const char *address, int port, struct strlist *out)
 {
     size_t len = strlen(address);
@@ -761,7 +774,8 @@ bool web_probe_addresses(const struct web *web, const struct sites *sites, const
     for (int loopback = 0; loopback < 2 && addresses->n == before; loopback++) {
         for (size_t i = 0; i < all.n; i++) {
             if (site_address_is_loopback(all.v[i]) == (loopback == 1) &&
-                driver->owner_at(sites, name, all.v[i], port, named) != NULL) {
+                driver->owner_at(sites, name, all.v[i], port, named) != NULL &&
+                !(web->kind == WEB_APACHE && is_without_v6(all.v[i], port))) {
                 add_numeric(sites, all.v[i], port, addresses);
             }
         }

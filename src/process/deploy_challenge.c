@@ -65,6 +65,8 @@ static bool prove_challenge(struct deploy *deploy, const struct strlist *names, 
             while (!fetch_token(names->v[i], addresses.v[j], token, thumbprint, &failed)) {
                 if (signals_interrupted(err))
                     return false;
+                if (!web_alive(&deploy->web, false, err))
+                    return false;
                 if (!deploy_wait(deploy, &patience)) {
                     *err = failed;
                     return false;

@@ -15,6 +15,24 @@ enum { KEPT_JOURNALS = 3 };
 
 /* -- which leaves --------------------------------------------------------------------------------------- */
 
+/* nginx's test finds a key of another certificate; Apache ends of it at the reload. */
+static bool check_key(struct deploy *deploy, const char *cert_name, int version, int part, const char *spki,
+                      struct err *err)
+{
+    AUTO_KEY *key = NULL;
+    char own[KEY_SPKI_BYTES];
+    if (!store_version_key(deploy->store, cert_name, version, part, &key, err) ||
+        !key_spki_sha256(key, own, err))
+        return false;
+    if (strcmp(own, spki) == 0)
+        return true;
+    err_set(err, ERR_MISMATCH, NEXT_FIX_CONFIG, cert_name,
+            "the key of %s (version %d) does not belong to its certificate: somebody has changed one of the "
+            "files",
+            cert_name, version);
+    return err_advise(err, "get a new certificate: tlsup renew --force-renewal %s", cert_name);
+}
+
 static bool read_leaf(struct deploy *deploy, const char *cert_name, int version, int part, struct leaf *out,
                       struct err *err)
 {
@@ -22,6 +40,7 @@ static bool read_leaf(struct deploy *deploy, const char *cert_name, int version,
     struct cert_info info = CERT_INFO_INIT;
     bool ok = store_version_chain(deploy->store, cert_name, version, part, &chain, err) &&
               cert_chain_info(chain, &info, err);
+    ok = ok && check_key(deploy, cert_name, version, part, info.spki, err);
     if (ok) {
         memcpy(out->sha256, info.sha256, sizeof info.sha256);
         out->kind = strncmp(info.key_type, "rsa", 3) == 0 ? PROBE_RSA : PROBE_ECDSA;

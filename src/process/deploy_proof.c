@@ -95,6 +95,8 @@ static bool prove_kind(struct deploy *deploy, struct proof *proof, const char *n
             proof->refused[kind] = true;
             return true;
         }
+        if (!web_alive(&deploy->web, false, err))
+            return false;
         if (!deploy_wait(deploy, &proof->patience)) {
             *err = failed;
             return err_context(err, "the web server was reloaded, but does not serve the new certificate");
@@ -217,6 +219,8 @@ bool deploy_prove_fronts(struct deploy *deploy, const struct fronts *before, boo
             continue;
         while (!front_is_fine(&before->v[i], redirect, &failed)) {
             if (signals_interrupted(err))
+                return false;
+            if (!web_alive(&deploy->web, false, err))
                 return false;
             if (!deploy_wait(deploy, &patience)) {
                 *err = failed;

@@ -127,6 +127,23 @@ def test_one_failure_does_not_stop_the_others(tlsup, ca, nginx, dns, new_name):
         assert pathlib.Path(path).read_bytes() == content, path
 
 
+@pytest.mark.parametrize("first_fails", [True, False])
+def test_neighbours_in_one_file(tlsup, ca, nginx, dns, new_name, first_fails):
+    """What is taken back of one moves the lines of the other."""
+    names = [new_name(), new_name()]
+    bad, good = names if first_fails else reversed(names)
+    text = "".join(f"server {{\n    listen 80;\n    server_name {each};\n    root /var/www/html;\n}}\n" for each in names)
+    path = nginx.add_site("both", text)
+    point("127.0.0.1", *names)
+    dns.addresses(bad, v4=["192.0.2.254"])
+    nginx.start()
+    result = tlsup("enable", "--all", *ca.arguments)
+    assert result.status != 0 and "1 enabled, 1 failed" in result.out, result
+    assert net.leaf(good)[0] == tlsup.sha256(good)
+    tlsup.ok("undo", good)
+    assert path.read_text() == text
+
+
 def test_a_certificate_of_that_name_for_others(tlsup, ca, nginx, new_name):
     """One that covers the site's names is used as it is; one that does not is not replaced unasked."""
     covered, other = new_name(), new_name()
@@ -162,6 +179,8 @@ def test_the_plan_of_all(tlsup, fake_ca, nginx, new_name):
     result = tlsup.ok("enable", "--all", "--plan", *fake_ca.arguments)
     for name in names:
         assert f"# For {name}, tlsup would do this" in result.out and f"+++ /etc/nginx/sites-enabled/{name}" in result.out, result
+    status, seen = tlsup.on_terminal("enable", "--plan", *interactive(fake_ca), keys=b"2\n")
+    assert status == 0 and f"# For {names[1]}," in seen and f"# For {names[0]}," not in seen and "Nothing was changed" in seen, seen
     assert not fake_ca.requests() and not snapshot.difference(before, nginx.configuration()) and not net.port_open(443)
 
 
@@ -178,5 +197,6 @@ def test_where_it_is_installed(tlsup, fake_ca, server, name):
     assert tlsup.status_of(name)["places"] == places
     tlsup.ok("undo", name)
     assert tlsup.status_of(name)["places"] == [] and path.exists()
+    assert places[0] not in (tlsup.state / "state" / f"{name}.json").read_text()
     tlsup.ok("install", name)
     assert tlsup.status_of(name)["places"] == places

@@ -5,6 +5,7 @@
 #define TLSUP_TESTS_GRAMMAR_APACHE_H
 
 #include "dice.h"
+#include "tlsup/mem.h"
 
 #define APACHE_SPECIAL " \t\r\n<>/\\\"'#${}%*:.!-xA0\x7f\xe9"
 #define APACHE_N_SPECIAL (sizeof(APACHE_SPECIAL) - 1)

@@ -211,6 +211,8 @@ static void test_installs(void **state)
     put("/etc/os-release", "ID=debian\n", 0644);
     struct package package = found(WEB_NGINX);
     ticks = 0;
+    setenv("https_proxy", "http://proxy.test:3128", 1);
+    setenv("LD_PRELOAD", "", 1);
     if (!package_install(&package, on_tick, NULL, &err))
         fail_msg("%s", err.text);
     assert_true(ticks > 0);
@@ -219,7 +221,11 @@ static void test_installs(void **state)
     assert_has(log, "--no-install-recommends install nginx\n");
     assert_has(log, "--force-confold"); /* a person's files of a former installation */
     assert_has(env, "DEBIAN_FRONTEND=noninteractive\n");
+    assert_has(env, "https_proxy=http://proxy.test:3128\n");
+    assert_null(strstr(env, "LD_PRELOAD"));
     assert_null(strstr(log, "update"));
+    unsetenv("https_proxy");
+    unsetenv("LD_PRELOAD");
 }
 
 static void test_fresh_lists(void **state)

@@ -169,6 +169,8 @@ class Listen:
         if self.unix:
             self.address, self.ports = where, range(0)
             return
+        if re.fullmatch(r"\d+-\d+", where):
+            where = f"*:{where}"
         match = re.fullmatch(r"(?:(\[[^\]]*\]|[^:\[\]]*[^:\[\]\d][^:\[\]]*|\d+(?:\.\d+){3}|\*)(?::|$))?(?:(\d+)(?:-(\d+))?)?", where)
         if not match:
             raise Unreadable(f"listen {where}")

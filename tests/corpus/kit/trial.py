@@ -33,13 +33,14 @@ class Trial:
     def go(self):
         self.baseline()
         place, names = self.place, self.place.names
-        limit = len(names) if self.everything else 3
-        steps = [lambda n=n: self.alone(n) for n in names[:limit]]
-        steps += [lambda g=g: self.together(g) for g in (place.groups if self.everything else place.groups[:1])]
+        together = [*place.groups] if self.everything else place.groups[:1]
         if place.fixture_names and len(names) > 1 and names not in place.groups:
-            steps.append(lambda: self.together(names))
+            together.append(names)
+        # Without --all the names of a block are tried at once and in turn, each of them alone only where that is all there is.
+        alone = names if self.everything else names[:0 if together else 1]
+        steps = [lambda n=n: self.alone(n) for n in alone] + [lambda g=g: self.together(g) for g in together]
         if len(names) > 1:
-            steps.append(lambda: self.one_after_the_other(names if self.everything else names[:4]))
+            steps.append(lambda: self.one_after_the_other(names if self.everything else names[:3]))
         for step in steps:
             if not self.attempt(step):
                 break  # the machine is not as it was: nothing after this would be telling
