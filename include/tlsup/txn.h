@@ -12,7 +12,7 @@
  *
  * Each file write: temporary file, owner, mode, xattrs (ACL and security label among them) copied from the old file, fsync, check that the live file still has the hash it
  * had when staged, rename, fsync of the directory. Symlinks are resolved: their target is edited, the link is kept. The temporary file lies in the journal when that is on the target's device (a web server
- * that includes a whole directory reads dot files too), else as a dot file in the target's real directory. A file with several hard links, or one that is a mount point, is written
+ * that includes a whole directory reads dot files too), else as a dot file in the directory above the target's, or in the target's own where nothing else can be. A file with several hard links, or one that is a mount point, is written
  * in place (journaled). A new file gets group, default ACL and security label as its directory gives them. A missing parent directory is ERR_NOT_FOUND.
  *
  * The caller holds the store's lock: one process at a time works on a journal.
@@ -61,7 +61,7 @@ char *txn_real(const struct txn *txn, const char *path);
 MUST_CHECK bool txn_names(const struct txn *txn, const char *dir, struct strlist *names, struct err *err);
 /* glob(3), sorted by bytes; none is fine. Appends. */
 MUST_CHECK bool txn_glob(const struct txn *txn, const char *pattern, struct strlist *paths, struct err *err);
-/* A unified diff (3 lines of context) of everything staged, symlinks as "+link -> target" lines. Appends. */
+/* A unified diff (3 lines of context) of everything staged, files by their real paths (for patch(1)), symlinks as "+link -> target" lines. Appends. */
 void txn_diff(const struct txn *txn, struct buf *out);
 
 /* Write the journal, then carry out the operations. On failure everything done is put back before returning false; a file that somebody changed

@@ -34,6 +34,7 @@ struct web {
     pid_t master_pid;     /* 0 = not running (on this machine: containers are others) */
     char token_dir[512];  /* set by the caller: where it writes http-01 answers as files for a server that cannot make them up
                            * by itself (nginx without its rewrite module); "" = it does not */
+    int test_ms;          /* how long its own test may take; 0 = a minute */
     char unit[64];        /* systemd unit whose MainPID is master_pid ("nginx.service"), "" = none */
 };
 
@@ -49,7 +50,7 @@ struct web_hints {
  * one installed; both installed and neither running -> ERR_WEBSERVER asking for --nginx or --apache. None: ERR_NOT_FOUND, with the way to
  * install one as advice. A server that is installed but stopped is returned with master_pid 0. Processes in containers are not ours. */
 MUST_CHECK bool web_find(enum web_kind wanted, const struct web_hints *hints, struct web *out, struct err *err);
-/* The server's own configuration test. On failure the error's text has the server's own words. */
+/* The server's own configuration test. On failure the error's text has the server's own words; ERR_TIMEOUT when it does not end. */
 MUST_CHECK bool web_test(const struct web *web, struct err *err);
 /* Graceful reload: through systemd when `unit` is set, else by signal to the master; one that is only just starting, which the signal would end, is waited for. Returns when the signal is delivered and the workers of before take no
  * more connections (or after 3 s); the proof is the caller's, and web_alive() after it. A stopped server: started through its service manager (systemctl, service, rc-service), never by its binary. Updates

@@ -16,8 +16,8 @@ enum severity { SEVERITY_OK, SEVERITY_NOTE, SEVERITY_WARNING, SEVERITY_PROBLEM, 
 
 struct finding {
     enum severity severity;
-    const char *about; /* a stable word for programs: "port-443" */
-    char *name;        /* what it is about; NULL = the machine */
+    const char *about;       /* a stable word for programs: "port-443" */
+    char *name;              /* what it is about; NULL = the machine */
     char *what, *why, *todo; /* "" = nothing to say */
 };
 
@@ -25,7 +25,7 @@ struct check {
     const struct request *request;
     struct store *store;
     bool root;
-    bool wants_web;       /* some of it is to be served by a web server */
+    bool wants_web; /* some of it is to be served by a web server */
     struct views views;
     struct entries entries; /* the certificates that are held */
     struct strlist names;   /* those that are looked at */
@@ -34,12 +34,13 @@ struct check {
 };
 
 /* Add one; why and todo are added to the last that was added. */
-void check_find(struct check *check, enum severity severity, const char *about, const char *name, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
+void check_find(struct check *check, enum severity severity, const char *about, const char *name,
+                const char *fmt, ...) PRINTF_LIKE(5, 6);
 void check_why(struct check *check, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void check_todo(struct check *check, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* What an error says, and its advice. */
-void check_found_err(struct check *check, enum severity severity, const char *about, const char *name, const struct err *err);
+void check_found_err(struct check *check, enum severity severity, const char *about, const char *name,
+                     const struct err *err);
 const char *severity_word(enum severity severity);
 
 void check_web_servers(struct check *check, const struct err *none);

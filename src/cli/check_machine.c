@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "tlsup/clock.h"
-#include "tlsup/fs.h"
 #include "tlsup/front.h"
+#include "tlsup/fs.h"
 #include "tlsup/mem.h"
 
 enum {
@@ -35,7 +35,8 @@ static const char written[] = "2026-11-01T00:00:00Z";
 const struct view *check_view(const struct check *check, enum web_kind kind)
 {
     for (size_t i = 0; i < check->views.n; i++)
-        if ((kind == WEB_NONE || check->views.v[i].web.kind == kind) && check->views.v[i].was_read == VIEW_GOOD)
+        if ((kind == WEB_NONE || check->views.v[i].web.kind == kind) &&
+            check->views.v[i].was_read == VIEW_GOOD)
             return &check->views.v[i];
     return NULL;
 }
@@ -47,7 +48,10 @@ static void check_configuration(struct check *check, const struct view *view)
     const char *kind = web_kind_name(view->web.kind);
     if (view->tested == VIEW_BAD) {
         check_found_err(check, SEVERITY_PROBLEM, "web-server-test", NULL, &view->test);
-        check_why(check, "%s does not load a configuration that does not pass its own test; tlsup touches nothing then", kind);
+        check_why(
+            check,
+            "%s does not load a configuration that does not pass its own test; tlsup touches nothing then",
+            kind);
     }
     if (view->was_read == VIEW_BAD) {
         check_found_err(check, SEVERITY_PROBLEM, "web-server-read", NULL, &view->read);
@@ -55,12 +59,15 @@ static void check_configuration(struct check *check, const struct view *view)
     }
     if (view->compared == VIEW_BAD) {
         check_found_err(check, SEVERITY_PROBLEM, "web-server-compare", NULL, &view->compare);
-        check_why(check, "where tlsup and %s do not see the same configuration, an edit would be a guess: it is refused", kind);
+        check_why(
+            check,
+            "where tlsup and %s do not see the same configuration, an edit would be a guess: it is refused",
+            kind);
     }
     if (view->tested == VIEW_GOOD && view->was_read == VIEW_GOOD && view->compared == VIEW_GOOD)
         check_find(check, SEVERITY_OK, "web-server-test", NULL,
-                   "%s's configuration passes its own test, and tlsup reads it as %s does: %zu site%s in %s", kind, kind,
-                   view->sites.n, view->sites.n == 1 ? "" : "s", view->web.conf);
+                   "%s's configuration passes its own test, and tlsup reads it as %s does: %zu site%s in %s",
+                   kind, kind, view->sites.n, view->sites.n == 1 ? "" : "s", view->web.conf);
 }
 
 static void check_running(struct check *check, const struct view *view)
@@ -68,22 +75,26 @@ static void check_running(struct check *check, const struct view *view)
     const char *kind = web_kind_name(view->web.kind);
     AUTO_STRLIST commands = STRLIST_INIT;
     if (view->pid > 0) {
-        check_find(check, SEVERITY_OK, "web-server", NULL, "%s %s runs (pid %ld)", kind, view->web.version, (long)view->pid);
+        check_find(check, SEVERITY_OK, "web-server", NULL, "%s %s runs (pid %ld)", kind, view->web.version,
+                   (long)view->pid);
     } else {
-        check_find(check, SEVERITY_WARNING, "web-server", NULL, "%s %s is installed, but does not run", kind, view->web.version);
-        check_why(check, "nothing is served until it does; `tlsup enable` starts it through the service manager");
+        check_find(check, SEVERITY_WARNING, "web-server", NULL, "%s %s is installed, but does not run", kind,
+                   view->web.version);
+        check_why(check,
+                  "nothing is served until it does; `tlsup enable` starts it through the service manager");
         web_commands(&view->web, &commands);
         if (commands.n > 0)
             check_todo(check, "start it: sudo %s", commands.v[commands.n - 1]);
     }
     if (view->instances > 1) {
         check_find(check, SEVERITY_WARNING, "web-server-instances", NULL,
-                   "%zu instances of %s run; tlsup works with the one of pid %ld and %s", view->instances, kind,
-                   (long)view->pid, view->web.conf);
+                   "%zu instances of %s run; tlsup works with the one of pid %ld and %s", view->instances,
+                   kind, (long)view->pid, view->web.conf);
         check_todo(check, "name the configuration of another one: --%s-conf FILE", kind);
     }
     if (!view->web.has_ssl && view->web.kind == WEB_NGINX) {
-        check_find(check, SEVERITY_PROBLEM, "web-server-tls", NULL, "this nginx was built without its ssl module");
+        check_find(check, SEVERITY_PROBLEM, "web-server-tls", NULL,
+                   "this nginx was built without its ssl module");
         check_why(check, "it cannot serve https at all");
         check_todo(check, "install the nginx of this system's packages");
     }
@@ -96,7 +107,8 @@ void check_web_servers(struct check *check, const struct err *none)
         check_why(check, "`tlsup enable` needs one; `tlsup issue --standalone` does not");
     }
     if (check->views.ambiguous && check->root) {
-        check_find(check, SEVERITY_WARNING, "web-server-choice", NULL, "nginx and Apache are both here, and neither is the obvious one");
+        check_find(check, SEVERITY_WARNING, "web-server-choice", NULL,
+                   "nginx and Apache are both here, and neither is the obvious one");
         check_why(check, "`tlsup enable` would not know which one is meant");
         check_todo(check, "say so: --nginx or --apache");
     }
@@ -146,7 +158,9 @@ static void found_taken(struct check *check, int port, const char *about, const 
     check_find(check, view != NULL || check->wants_web ? SEVERITY_PROBLEM : SEVERITY_NOTE, about, NULL,
                "port %d is taken by %s", port, front_describe(front, name));
     if (view != NULL)
-        check_why(check, port == 443 ? "%s cannot serve https on it" : "%s cannot answer the CA's question (http-01) on it",
+        check_why(check,
+                  port == 443 ? "%s cannot serve https on it"
+                              : "%s cannot answer the CA's question (http-01) on it",
                   web_kind_name(view->web.kind));
     else
         check_why(check, "no web server that tlsup works with can be asked there");
@@ -163,9 +177,11 @@ static void check_port(struct check *check, int port, const char *about)
     }
     const struct view *view = view_of_holder(check, &front);
     if (view != NULL)
-        check_find(check, SEVERITY_OK, about, NULL, "port %d belongs to %s", port, front_describe(&front, name));
+        check_find(check, SEVERITY_OK, about, NULL, "port %d belongs to %s", port,
+                   front_describe(&front, name));
     else if (front.pid == 0 && !check->root)
-        check_find(check, SEVERITY_NOTE, about, NULL, "port %d is taken, by which program only root can see", port);
+        check_find(check, SEVERITY_NOTE, about, NULL, "port %d is taken, by which program only root can see",
+                   port);
     else
         found_taken(check, port, about, &front);
 }
@@ -178,10 +194,12 @@ static void check_fronts(struct check *check)
     size_t n = front_running(running, FRONTS_MAX);
     bool has_plain = front_at(80, &plain), has_secure = front_at(443, &secure);
     for (size_t i = 0; i < n; i++) {
-        bool told = (has_plain && plain.pid == running[i].pid) || (has_secure && secure.pid == running[i].pid);
+        bool told =
+            (has_plain && plain.pid == running[i].pid) || (has_secure && secure.pid == running[i].pid);
         if (told || running[i].contained || running[i].program->web)
             continue;
-        check_find(check, SEVERITY_NOTE, "front", NULL, "%s runs here, too", front_describe(&running[i], name));
+        check_find(check, SEVERITY_NOTE, "front", NULL, "%s runs here, too",
+                   front_describe(&running[i], name));
         check_why(check, "should it be what visitors meet first, it is what needs the certificate");
         check_todo(check, "%s", front_advice(&running[i]));
     }
@@ -222,12 +240,15 @@ static void check_clock(struct check *check)
     for (size_t i = 0; i < check->views.n; i++)
         consider(check->views.v[i].web.conf, &newest_s, which, sizeof which);
     if (clock_parse_rfc3339(written, &written_s) && now_s < written_s) {
-        check_find(check, SEVERITY_PROBLEM, "clock", NULL, "the clock of this machine is behind: it says %s", now);
+        check_find(check, SEVERITY_PROBLEM, "clock", NULL, "the clock of this machine is behind: it says %s",
+                   now);
     } else if (newest_s > now_s + CLOCK_SLACK_S) {
-        check_find(check, SEVERITY_PROBLEM, "clock", NULL, "the clock of this machine may be behind: it says %s, but %s is of %s",
-                   now, which, clock_format_utc(newest_s, then));
+        check_find(check, SEVERITY_PROBLEM, "clock", NULL,
+                   "the clock of this machine may be behind: it says %s, but %s is of %s", now, which,
+                   clock_format_utc(newest_s, then));
     } else if (!is_kept_right()) {
-        check_find(check, SEVERITY_NOTE, "clock", NULL, "nothing that the system knows of keeps the clock right; it says %s", now);
+        check_find(check, SEVERITY_NOTE, "clock", NULL,
+                   "nothing that the system knows of keeps the clock right; it says %s", now);
         check_todo(check, "have it set by NTP: chrony, systemd-timesyncd or ntpd");
         return;
     } else {
@@ -261,13 +282,15 @@ static bool check_room(struct check *check, const char *about, const char *path)
     if (free_kib < SPACE_WARNING_KIB) {
         check_find(check, free_kib < SPACE_PROBLEM_KIB ? SEVERITY_PROBLEM : SEVERITY_WARNING, about, NULL,
                    "only %llu KiB are left on the disk of %s", free_kib, path);
-        check_why(check, "a certificate takes little, but its key must be written before it can be asked for");
+        check_why(check,
+                  "a certificate takes little, but its key must be written before it can be asked for");
         check_todo(check, "make room: df -h %s", path);
         return false;
     }
     if (disk.f_files > 0 && disk.f_favail < INODES_WARNING) {
         check_find(check, disk.f_favail < INODES_PROBLEM ? SEVERITY_PROBLEM : SEVERITY_WARNING, about, NULL,
-                   "only %llu more files fit on the disk of %s (inodes)", (unsigned long long)disk.f_favail, path);
+                   "only %llu more files fit on the disk of %s (inodes)", (unsigned long long)disk.f_favail,
+                   path);
         check_todo(check, "remove what is many and small: df -i %s", path);
         return false;
     }
@@ -305,8 +328,10 @@ static void check_mount(struct check *check, const char *path, dev_t *seen, size
         return;
     check_find(check, SEVERITY_PROBLEM, "web-server-disk", NULL, "%s is on a read-only file system", path);
     check_why(check, "the web server's configuration cannot be edited there");
-    check_todo(check, "mount it writable, or get the certificate alone with `tlsup issue` and write the lines where that "
-                      "configuration comes from");
+    check_todo(
+        check,
+        "mount it writable, or get the certificate alone with `tlsup issue` and write the lines where that "
+        "configuration comes from");
 }
 
 static void check_disks(struct check *check)
@@ -335,11 +360,12 @@ static void check_timer(struct check *check)
     }
     enum severity severity = check->entries.n > 0 ? SEVERITY_WARNING : SEVERITY_OK;
     if (timer.kind == TIMER_SYSTEMD) {
-        check_find(check, severity, "renewals", NULL, "%s does not run, so nothing is renewed by itself", timer.where);
+        check_find(check, severity, "renewals", NULL, "%s does not run, so nothing is renewed by itself",
+                   timer.where);
         check_todo(check, "sudo systemctl enable --now %s", timer.where);
     } else if (timer.kind == TIMER_CRON) {
-        check_find(check, severity, "renewals", NULL, "%s is there, but no cron daemon runs, so nothing is renewed by itself",
-                   timer.where);
+        check_find(check, severity, "renewals", NULL,
+                   "%s is there, but no cron daemon runs, so nothing is renewed by itself", timer.where);
         check_todo(check, "start cron, or call `tlsup renew` twice a day by whatever this system has");
     } else {
         check_find(check, severity, "renewals", NULL, "no timer runs tlsup renew yet");

@@ -24,7 +24,7 @@
 enum {
     PROBE_MS = 5000,
     CAA_MS = 5000,
-    SILENCES_MAX = 2,   /* name servers that said nothing so often are not asked again */
+    SILENCES_MAX = 2, /* name servers that said nothing so often are not asked again */
     DIRECTORY_BYTES = 1 << 20,
     TOKEN_BYTES = 44,
     TRIED_SINGLY_MAX = 100,
@@ -58,27 +58,35 @@ static void explain_elsewhere(struct check *check, const struct subject *subject
     check_todo(check, "change the %s of the name, or run tlsup on the machine that it leads to", record);
 }
 
-static void found_elsewhere(struct check *check, const struct subject *subject, const char *name, const struct here *here,
-                            const char *told)
+static void found_elsewhere(struct check *check, const struct subject *subject, const char *name,
+                            const struct here *here, const char *told)
 {
     bool asked = is_asked_here(&subject->config);
     if (here->all == HERE_ELSEWHERE) {
-        check_find(check, asked ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address", name, "%s leads elsewhere: %s", name, told);
-        explain_elsewhere(check, subject, here->v4 == HERE_NOWHERE ? "AAAA record" : here->v6 == HERE_NOWHERE ? "A record" : "A and AAAA records");
+        check_find(check, asked ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address", name,
+                   "%s leads elsewhere: %s", name, told);
+        explain_elsewhere(check, subject,
+                          here->v4 == HERE_NOWHERE   ? "AAAA record"
+                          : here->v6 == HERE_NOWHERE ? "A record"
+                                                     : "A and AAAA records");
     } else if (here->v6 == HERE_ELSEWHERE || here->v6 == HERE_PARTLY || here->v6 == HERE_MAYBE) {
-        check_find(check, asked && here->v6 != HERE_MAYBE ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address", name,
-                   here->v6 == HERE_MAYBE ? "%s has an AAAA record, but this machine no public IPv6 address: %s"
-                                          : "%s leads elsewhere over IPv6: %s",
-                   name, told);
+        check_find(
+            check, asked && here->v6 != HERE_MAYBE ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address", name,
+            here->v6 == HERE_MAYBE ? "%s has an AAAA record, but this machine no public IPv6 address: %s"
+                                   : "%s leads elsewhere over IPv6: %s",
+            name, told);
         check_why(check, "CAs and browsers prefer IPv6 where a name has it, and IPv6 is rarely behind NAT");
         check_todo(check, "remove the AAAA record, or give this machine that address");
     } else if (here->all == HERE_MAYBE) {
-        check_find(check, SEVERITY_NOTE, "address", name, "whether %s leads here cannot be told: %s", name, told);
-        check_why(check, "behind NAT (a router, a cloud's public address) that is as it should be, if ports 80 and 443 are passed on to this machine");
+        check_find(check, SEVERITY_NOTE, "address", name, "whether %s leads here cannot be told: %s", name,
+                   told);
+        check_why(check, "behind NAT (a router, a cloud's public address) that is as it should be, if ports "
+                         "80 and 443 are passed on to this machine");
     } else {
         check_find(check, SEVERITY_WARNING, "address", name, "%s leads here in part: %s", name, told);
         check_why(check, "the CA may ask any of the addresses, and so may visitors");
-        check_todo(check, "remove the addresses of others from its records, unless they answer for it as well");
+        check_todo(check,
+                   "remove the addresses of others from its records, unless they answer for it as well");
     }
 }
 
@@ -98,15 +106,18 @@ static void check_address(struct check *check, const struct subject *subject, co
     }
     here_describe(&here, &told);
     if (here.all == HERE_NOWHERE) {
-        check_find(check, is_asked_here(&subject->config) ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address", name,
-                   "%s has no address", name);
+        check_find(check, is_asked_here(&subject->config) ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address",
+                   name, "%s has no address", name);
         check_why(check, "neither the CA nor a visitor can find this machine by it");
-        check_todo(check, "make an A record for it, and an AAAA record where this machine has IPv6; or see whether it is spelt right");
+        check_todo(check, "make an A record for it, and an AAAA record where this machine has IPv6; or see "
+                          "whether it is spelt right");
     } else if (here.all != HERE_YES) {
         found_elsewhere(check, subject, name, &here, buf_str(&told));
     } else if (here.loopback && !name_is_ip(name)) {
-        check_find(check, SEVERITY_NOTE, "address", name, "%s leads here as far as this machine knows: %s", name, buf_str(&told));
-        check_why(check, "such an address is an entry of /etc/hosts, which the world does not see: what it is told is in the DNS alone");
+        check_find(check, SEVERITY_NOTE, "address", name, "%s leads here as far as this machine knows: %s",
+                   name, buf_str(&told));
+        check_why(check, "such an address is an entry of /etc/hosts, which the world does not see: what it "
+                         "is told is in the DNS alone");
     } else {
         check_find(check, SEVERITY_OK, "address", name, "%s leads here: %s", name, buf_str(&told));
     }
@@ -124,7 +135,8 @@ static void check_owner(struct check *check, const struct view *view, const char
     if (own != NULL)
         check_find(check, SEVERITY_OK, about, name, "%s on port %d is %s", name, port, place);
     else if (any != NULL)
-        check_find(check, SEVERITY_NOTE, about, name, "no site has the name %s on port %d: the default there answers, %s", name, port, place);
+        check_find(check, SEVERITY_NOTE, about, name,
+                   "no site has the name %s on port %d: the default there answers, %s", name, port, place);
     else
         check_find(check, SEVERITY_OK, about, name, "no site listens on port %d", port);
 }
@@ -167,29 +179,35 @@ static struct store *scratch_store(char dir[32], struct err *err)
     }
     AUTO_FREE char *journal = fs_join(dir, "journal");
     AUTO_FREE char *live = fs_join(dir, "live");
-    return fs_mkdirs(journal, 0700, err) && fs_mkdirs(live, 0700, err) && store_open(dir, dir, STORE_READ, &store, err) ? store : NULL;
+    return fs_mkdirs(journal, 0700, err) && fs_mkdirs(live, 0700, err) &&
+                   store_open(dir, dir, STORE_READ, &store, err)
+               ? store
+               : NULL;
 }
 
-static void try_one(struct check *check, const struct view *view, struct deploy *deploy, const struct cert_config *config)
+static void try_one(struct check *check, const struct view *view, struct deploy *deploy,
+                    const struct cert_config *config)
 {
     struct err err = ERR_INIT;
     AUTO_FREE char *names = strlist_join(&config->names, " ");
     if (deploy_has_place(deploy, config, &err)) {
-        check_find(check, SEVERITY_OK, "place", config->names.v[0], "a certificate for %.200s has its place in %s", names,
-                   web_kind_name(view->web.kind));
+        check_find(check, SEVERITY_OK, "place", config->names.v[0],
+                   "a certificate for %.200s has its place in %s", names, web_kind_name(view->web.kind));
         return;
     }
     check_found_err(check, SEVERITY_PROBLEM, "place", config->names.v[0], &err);
     check_why(check, "`tlsup enable` would refuse, before a CA is asked");
 }
 
-/* A certificate that is held is tried with all its names, whichever were asked for; names that are in none each by itself, so that it shows which of them is in the way. */
+/* A certificate that is held is tried with all its names, whichever were asked for; names that are in none
+ * each by itself, so that it shows which of them is in the way. */
 static void try_names(struct check *check, const struct subject *subject, struct deploy *deploy)
 {
     const struct strlist *names = &subject->config.names;
     struct cert_config config = {0};
     if (subject->entry != NULL || names->n > TRIED_SINGLY_MAX) {
-        try_one(check, subject->view, deploy, subject->entry != NULL ? &subject->entry->config : &subject->config);
+        try_one(check, subject->view, deploy,
+                subject->entry != NULL ? &subject->entry->config : &subject->config);
         return;
     }
     cert_config_copy(&config, &subject->config);
@@ -210,7 +228,8 @@ static void try_place(struct check *check, const struct subject *subject, struct
     struct web_hints hints = {.nginx_bin = request->nginx_bin ? request->nginx_bin : config->nginx_bin,
                               .nginx_conf = request->nginx_conf ? request->nginx_conf : config->nginx_conf,
                               .apache_ctl = request->apache_ctl ? request->apache_ctl : config->apache_ctl,
-                              .apache_conf = request->apache_conf ? request->apache_conf : config->apache_conf};
+                              .apache_conf =
+                                  request->apache_conf ? request->apache_conf : config->apache_conf};
     if (deploy_open(store, subject->view->web.kind, &hints, NULL, NULL, &deploy, &err))
         try_names(check, subject, deploy);
     else if (err.code != ERR_PORT) /* that has been told */
@@ -233,7 +252,8 @@ static void check_place(struct check *check, const struct subject *subject)
     if (store != NULL)
         try_place(check, subject, store);
     else
-        check_find(check, SEVERITY_NOTE, "place", NULL, "whether a certificate has its place was not tried: /tmp cannot be written to");
+        check_find(check, SEVERITY_NOTE, "place", NULL,
+                   "whether a certificate has its place was not tried: /tmp cannot be written to");
     store_close(store);
     if (dir[0] != '\0' && !fs_remove_tree(dir, &err))
         check_found_err(check, SEVERITY_NOTE, "place", NULL, &err);
@@ -259,26 +279,33 @@ static bool should_answer(const struct subject *subject)
            cert_config_has_challenge(&entry->config, CHALLENGE_VIA_WEB_SERVER);
 }
 
-static void judge_answer(struct check *check, const struct subject *subject, const char *name, const char *address,
-                         const char *token, const char *thumbprint, const struct probe_http *answer)
+static void judge_answer(struct check *check, const struct subject *subject, const char *name,
+                         const char *address, const char *token, const char *thumbprint,
+                         const struct probe_http *answer)
 {
     AUTO_FREE char *head = mem_fmt("%s.", token);
     size_t len = strcspn(answer->body, "\r\n"), head_len = strlen(head);
     bool ours = answer->status == 200 && len > head_len && strncmp(answer->body, head, head_len) == 0;
-    bool same = thumbprint[0] == '\0' ||
-                (len == head_len + strlen(thumbprint) && strncmp(answer->body + head_len, thumbprint, len - head_len) == 0);
+    bool same = thumbprint[0] == '\0' || (len == head_len + strlen(thumbprint) &&
+                                          strncmp(answer->body + head_len, thumbprint, len - head_len) == 0);
     if (ours && same) {
-        check_find(check, SEVERITY_OK, "challenge", name, "a challenge for %s is answered on %s", name, address);
+        check_find(check, SEVERITY_OK, "challenge", name, "a challenge for %s is answered on %s", name,
+                   address);
     } else if (ours) {
-        check_find(check, SEVERITY_WARNING, "challenge", name, "a challenge for %s is answered on %s in the name of another account", name, address);
+        check_find(check, SEVERITY_WARNING, "challenge", name,
+                   "a challenge for %s is answered on %s in the name of another account", name, address);
         check_why(check, "the CA would take it for wrong; an order puts the right one there");
     } else if (should_answer(subject)) {
-        check_find(check, SEVERITY_WARNING, "challenge", name, "a challenge for %s is not answered on %s: http status %d%s%s", name, address,
+        check_find(check, SEVERITY_WARNING, "challenge", name,
+                   "a challenge for %s is not answered on %s: http status %d%s%s", name, address,
                    answer->status, answer->location[0] != '\0' ? " to " : "", answer->location);
-        check_why(check, "the answer was there when the certificate was installed; the next renewal puts it back, if it can");
+        check_why(check, "the answer was there when the certificate was installed; the next renewal puts it "
+                         "back, if it can");
     } else {
-        check_find(check, SEVERITY_OK, "challenge", name,
-                   "challenges for %s are not answered on %s yet (http status %d): that comes with the first order", name, address, answer->status);
+        check_find(
+            check, SEVERITY_OK, "challenge", name,
+            "challenges for %s are not answered on %s yet (http status %d): that comes with the first order",
+            name, address, answer->status);
     }
 }
 
@@ -304,7 +331,8 @@ static void check_challenge(struct check *check, const struct subject *subject, 
             judge_answer(check, subject, name, addresses.v[i], token, record.thumbprint, &answer);
             continue;
         }
-        check_found_err(check, should_answer(subject) ? SEVERITY_WARNING : SEVERITY_NOTE, "challenge", name, &err);
+        check_found_err(check, should_answer(subject) ? SEVERITY_WARNING : SEVERITY_NOTE, "challenge", name,
+                        &err);
         check_why(check, "the web server should answer there over http");
     }
 }
@@ -335,10 +363,12 @@ static void on_caa(void *ctx, const struct dns_answer *found, const struct err *
         enum challenge_type type = config_challenge_type(look->config->challenges[i]);
         err_clear(&err);
         allowed = challenge_type_fits(type, look->name) &&
-                  dns_caa_allows(found->caa, found->n_caa, look->name, look->identities, look->account_url, type, &err);
+                  dns_caa_allows(found->caa, found->n_caa, look->name, look->identities, look->account_url,
+                                 type, &err);
     }
     if (allowed) {
-        check_find(look->check, SEVERITY_OK, "caa", look->name, "%s", found->n_caa == 0 ? "no CAA record forbids any CA to issue" : "CAA lets the CA issue");
+        check_find(look->check, SEVERITY_OK, "caa", look->name, "%s",
+                   found->n_caa == 0 ? "no CAA record forbids any CA to issue" : "CAA lets the CA issue");
     } else if (err_isset(&err)) {
         check_found_err(look->check, SEVERITY_PROBLEM, "caa", look->name, &err);
         check_why(look->check, "the CA obeys these records (RFC 8659) and would refuse");
@@ -377,8 +407,8 @@ static void tell_silence(struct check *check, const struct caa_look *looks, size
     char others[64] = "";
     if (failed > 1)
         snprintf(others, sizeof others, " and of %zu more", failed - 1);
-    check_find(check, SEVERITY_NOTE, "caa", first->name, "the CAA records of %s%s could not be looked up%s%s", first->name, others,
-               first->failure[0] != '\0' ? ": " : "", first->failure);
+    check_find(check, SEVERITY_NOTE, "caa", first->name, "the CAA records of %s%s could not be looked up%s%s",
+               first->name, others, first->failure[0] != '\0' ? ": " : "", first->failure);
     check_why(check, "the CA looks as well, and refuses where it gets no answer");
 }
 
@@ -395,7 +425,10 @@ static void check_caa(struct check *check, const struct subject *subject, struct
         record.url[0] = '\0';
     struct caa_look *looks = mem_array(names->n, sizeof *looks);
     for (size_t i = 0; i < names->n; i++) {
-        struct dns_question question = {.kind = DNS_CAA, .name = names->v[i], .resolvers = &subject->config.dns_servers, .timeout_ms = CAA_MS};
+        struct dns_question question = {.kind = DNS_CAA,
+                                        .name = names->v[i],
+                                        .resolvers = &subject->config.dns_servers,
+                                        .timeout_ms = CAA_MS};
         looks[i] = (struct caa_look){check, &subject->config, &identities, record.url, names->v[i], 0, ""};
         if (!name_is_ip(names->v[i]))
             looks[i].question = resolver_ask(resolver, &question, on_caa, &looks[i]);
@@ -419,13 +452,16 @@ static void check_limits(struct check *check, const struct subject *subject)
     if (!check->root)
         return;
     store_ledger_load(check->store, subject->config.server, &ledger);
-    bool over = ledger_check(&ledger, ca_by_url(subject->config.server), &subject->config.names, held, clock_now_s(), &warnings);
+    bool over = ledger_check(&ledger, ca_by_url(subject->config.server), &subject->config.names, held,
+                             clock_now_s(), &warnings);
     for (size_t i = 0; i < warnings.n; i++) {
-        check_find(check, over && !held ? SEVERITY_PROBLEM : SEVERITY_WARNING, "limits", subject->config.names.v[0], "%s", warnings.v[i]);
+        check_find(check, over && !held ? SEVERITY_PROBLEM : SEVERITY_WARNING, "limits",
+                   subject->config.names.v[0], "%s", warnings.v[i]);
         check_why(check, "%s lets nobody have more than that", config_ca_name(subject->config.server, ca));
     }
     if (warnings.n == 0)
-        check_find(check, SEVERITY_OK, "limits", subject->config.names.v[0], "what was asked of %s lately is within its limits",
+        check_find(check, SEVERITY_OK, "limits", subject->config.names.v[0],
+                   "what was asked of %s lately is within its limits",
                    config_ca_name(subject->config.server, ca));
     ledger_clear(&ledger);
 }
@@ -433,15 +469,16 @@ static void check_limits(struct check *check, const struct subject *subject)
 static void check_certificate(struct check *check, const struct entry *entry)
 {
     static const enum severity by_health[] = {
-        [HEALTH_VALID] = SEVERITY_OK,           [HEALTH_PENDING] = SEVERITY_NOTE,       [HEALTH_INCOMPLETE] = SEVERITY_WARNING,
-        [HEALTH_UNKNOWN] = SEVERITY_NOTE,       [HEALTH_UNFINISHED] = SEVERITY_WARNING, [HEALTH_OVERDUE] = SEVERITY_WARNING,
-        [HEALTH_FAILING] = SEVERITY_WARNING,    [HEALTH_BROKEN] = SEVERITY_PROBLEM,     [HEALTH_REVOKED] = SEVERITY_PROBLEM,
-        [HEALTH_EXPIRED] = SEVERITY_PROBLEM,
+        [HEALTH_VALID] = SEVERITY_OK,           [HEALTH_PENDING] = SEVERITY_NOTE,
+        [HEALTH_INCOMPLETE] = SEVERITY_WARNING, [HEALTH_UNKNOWN] = SEVERITY_NOTE,
+        [HEALTH_UNFINISHED] = SEVERITY_WARNING, [HEALTH_OVERDUE] = SEVERITY_WARNING,
+        [HEALTH_FAILING] = SEVERITY_WARNING,    [HEALTH_BROKEN] = SEVERITY_PROBLEM,
+        [HEALTH_REVOKED] = SEVERITY_PROBLEM,    [HEALTH_EXPIRED] = SEVERITY_PROBLEM,
     };
     char when[CLOCK_TEXT_BYTES];
     const struct err *why = err_isset(&entry->problem) ? &entry->problem : &entry->state.last_error;
-    check_find(check, by_health[entry->health], "certificate", entry->name, "the certificate %s is %s%s%.10s", entry->name,
-               health_word(entry->health), entry->has_info ? ", until " : "",
+    check_find(check, by_health[entry->health], "certificate", entry->name, "the certificate %s is %s%s%.10s",
+               entry->name, health_word(entry->health), entry->has_info ? ", until " : "",
                entry->has_info ? clock_format_utc(entry->info.not_after_s, when) : "");
     if (entry->health == HEALTH_VALID)
         return;
@@ -455,7 +492,8 @@ static void check_certificate(struct check *check, const struct entry *entry)
 
 /* -- subjects ------------------------------------------------------------------------------------------- */
 
-static void check_subject(struct check *check, struct subject *subject, struct resolver *resolver, int *silences)
+static void check_subject(struct check *check, struct subject *subject, struct resolver *resolver,
+                          int *silences)
 {
     const struct strlist *names = &subject->config.names;
     if (subject->entry != NULL)
@@ -479,7 +517,8 @@ static void check_subject(struct check *check, struct subject *subject, struct r
 static void take_names(const struct check *check, const struct entry *entry, bool *taken, struct strlist *out)
 {
     for (size_t i = 0; i < check->names.n; i++) {
-        bool its_own = entry == NULL || (entry->has_config && strlist_has(&entry->config.names, check->names.v[i]));
+        bool its_own =
+            entry == NULL || (entry->has_config && strlist_has(&entry->config.names, check->names.v[i]));
         if (taken[i] || !its_own)
             continue;
         taken[i] = true;
@@ -487,7 +526,8 @@ static void take_names(const struct check *check, const struct entry *entry, boo
     }
 }
 
-static void work_on(struct check *check, const struct entry *entry, bool *taken, struct resolver *resolver, int *silences)
+static void work_on(struct check *check, const struct entry *entry, bool *taken, struct resolver *resolver,
+                    int *silences)
 {
     AUTO_STRLIST names = STRLIST_INIT;
     struct subject subject = {.entry = entry};
@@ -498,7 +538,8 @@ static void work_on(struct check *check, const struct entry *entry, bool *taken,
     if (entry != NULL) {
         cert_config_copy(&subject.config, &entry->config);
     } else if (!store_defaults(check->store, &subject.config, &err)) {
-        check_found_err(check, err.code == ERR_PERMISSION ? SEVERITY_NOTE : SEVERITY_PROBLEM, "configuration", NULL, &err);
+        check_found_err(check, err.code == ERR_PERMISSION ? SEVERITY_NOTE : SEVERITY_PROBLEM, "configuration",
+                        NULL, &err);
         cert_config_init(&subject.config);
     }
     if (subject.config.server == NULL)

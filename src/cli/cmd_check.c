@@ -43,13 +43,15 @@ static char *PRINTF_LIKE(1, 0) in_words(const char *fmt, va_list args)
     return mem_dup(text);
 }
 
-void check_find(struct check *check, enum severity severity, const char *about, const char *name, const char *fmt, ...)
+void check_find(struct check *check, enum severity severity, const char *about, const char *name,
+                const char *fmt, ...)
 {
     va_list args;
     if ((check->n & (check->n + 1)) == 0) /* 0, 1, 3, 7, ...: doubled */
         check->v = mem_resize(check->v, 2 * check->n + 1, sizeof *check->v);
     va_start(args, fmt);
-    check->v[check->n++] = (struct finding){severity, about, mem_dup(name), in_words(fmt, args), mem_dup(""), mem_dup("")};
+    check->v[check->n++] =
+        (struct finding){severity, about, mem_dup(name), in_words(fmt, args), mem_dup(""), mem_dup("")};
     va_end(args);
 }
 
@@ -75,7 +77,8 @@ void check_todo(struct check *check, const char *fmt, ...)
     va_end(args);
 }
 
-void check_found_err(struct check *check, enum severity severity, const char *about, const char *name, const struct err *err)
+void check_found_err(struct check *check, enum severity severity, const char *about, const char *name,
+                     const struct err *err)
 {
     bool told = err->subject[0] == '\0' || strstr(err->text, err->subject) != NULL ||
                 (name != NULL && strcmp(err->subject, name) == 0);
@@ -135,10 +138,10 @@ static void add_summary(struct buf *out, const struct check *check, const size_t
     if (text.len == 0)
         buf_addf(&text, "nothing stands in the way");
     if (counts[SEVERITY_OK] > 0)
-        buf_addf(&text, "; %zu thing%s well%s", counts[SEVERITY_OK], counts[SEVERITY_OK] == 1 ? " is" : "s are",
-                 all ? "" : " (-v shows them)");
-    buf_addf(out, "%s%s%s\n", check->n > 0 && (all || counts[SEVERITY_OK] < check->n) ? "\n" : "", buf_str(&text),
-             counts[SEVERITY_PROBLEM] == 0 && check->names.n > 0 ? "" : "");
+        buf_addf(&text, "; %zu thing%s well%s", counts[SEVERITY_OK],
+                 counts[SEVERITY_OK] == 1 ? " is" : "s are", all ? "" : " (-v shows them)");
+    buf_addf(out, "%s%s%s\n", check->n > 0 && (all || counts[SEVERITY_OK] < check->n) ? "\n" : "",
+             buf_str(&text), counts[SEVERITY_PROBLEM] == 0 && check->names.n > 0 ? "" : "");
 }
 
 /* The worst first. */
@@ -191,7 +194,8 @@ static void look(struct check *check)
     check->wants_web = wants_web(check);
     if (!check->root) {
         check_find(check, SEVERITY_NOTE, "rights", NULL,
-                   "not root: keys and logs, the programs behind the ports, the web server's own test and the place for "
+                   "not root: keys and logs, the programs behind the ports, the web server's own test and "
+                   "the place for "
                    "a certificate were not looked at");
         check_todo(check, "for the whole picture: sudo tlsup check%s%s", request->names.n > 0 ? " " : "",
                    request->names.n > 0 ? request->names.v[0] : "");

@@ -92,7 +92,8 @@ static void add_doubts(struct buf *out, const struct view *view)
         buf_addf(&text, "the configuration cannot be read: %s", view->read.text);
         add_warning(out, buf_str(&text), view->read.advice);
     } else if (view->tested == VIEW_BAD) {
-        buf_addf(&text, "%s refuses this configuration, so what runs is an older one: %s", kind, view->test.text);
+        buf_addf(&text, "%s refuses this configuration, so what runs is an older one: %s", kind,
+                 view->test.text);
         add_warning(out, buf_str(&text), view->test.advice);
     } else if (view->compared == VIEW_BAD) {
         buf_addf(&text, "%s itself sees something else: %s", kind, view->compare.text);
@@ -149,7 +150,10 @@ static char *names_in_words(const struct site *site)
     for (size_t i = 0; i < site->names.n; i++) {
         const char *name = site->names.v[i];
         bool plain = strlen(name) < NAME_MAX_BYTES && output_utf8();
-        buf_addf(&text, "%s%s", i > 0 ? " " : "", name[0] == '\0' ? "\"\"" : plain ? name_display(name, shown) : name);
+        buf_addf(&text, "%s%s", i > 0 ? " " : "",
+                 name[0] == '\0' ? "\"\""
+                 : plain         ? name_display(name, shown)
+                                 : name);
     }
     return mem_dup(text.len > 0 ? buf_str(&text) : "(no name)");
 }
@@ -160,8 +164,8 @@ static void add_site(struct buf *out, const struct site *site, const char *state
     AUTO_FREE char *listens = listens_in_words(site);
     AUTO_FREE char *place = site_place(site, NULL);
     AUTO_FREE char *ours = site_certificate_name(site, state_dir);
-    AUTO_FREE char *certificate = ours != NULL ? mem_fmt("%s (tlsup's %s)", site->certificate, ours)
-                                               : mem_dup(site->certificate);
+    AUTO_FREE char *certificate =
+        ours != NULL ? mem_fmt("%s (tlsup's %s)", site->certificate, ours) : mem_dup(site->certificate);
     buf_addf(out, "  %s", output_style(STYLE_BOLD));
     output_wrap(out, names, 2, 4, width());
     buf_addf(out, "%s\n", output_style(STYLE_PLAIN));
@@ -187,7 +191,8 @@ static void add_sites(struct buf *out, const struct view *view, const char *stat
 /* -- names ---------------------------------------------------------------------------------------------- */
 
 /* "sites-enabled/a:3", or by address where they differ: "* a:3, [::] default:1" */
-static char *owner_in_words(const struct view *view, const struct owned_name *name, int port, const char *below)
+static char *owner_in_words(const struct view *view, const struct owned_name *name, int port,
+                            const char *below)
 {
     const struct owner *first = owners_at(name, port);
     bool same = true;
@@ -224,7 +229,8 @@ static void add_cells(struct buf *out, char *const cells[COLUMNS], const size_t 
         for (size_t w = output_width(buf_str(&cut)); c + 1 < COLUMNS && w < widths[c] + 2; w++)
             buf_addc(out, ' ');
     }
-    buf_addf(out, "%s\n", style != STYLE_PLAIN ? output_style(style == STYLE_PLAIN ? style : STYLE_PLAIN) : "");
+    buf_addf(out, "%s\n",
+             style != STYLE_PLAIN ? output_style(style == STYLE_PLAIN ? style : STYLE_PLAIN) : "");
 }
 
 /* Where it does not fit, each name gets lines of its own. */

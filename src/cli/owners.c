@@ -105,7 +105,8 @@ static void index_groups(struct index *index)
         for (size_t k = 0; k < index->sites->v[i].n_listens; k++) {
             const struct site_listen *listen = &index->sites->v[i].listens[k];
             if (is_wanted_port(listen->port))
-                all[n++] = (struct group){listen->address, listen->port, i, listen->default_server ? i : NO_SITE};
+                all[n++] =
+                    (struct group){listen->address, listen->port, i, listen->default_server ? i : NO_SITE};
         }
     qsort(all, n, sizeof *all, compare_groups);
     for (size_t i = 0; i < n; i++) {
@@ -156,7 +157,8 @@ static size_t first_ref(const struct index *index, const char *head, const char 
 }
 
 /* The first site that listens there and has exactly that name among its own. */
-static size_t site_with(const struct index *index, const char *head, const char *tail, const struct group *group)
+static size_t site_with(const struct index *index, const char *head, const char *tail,
+                        const struct group *group)
 {
     size_t len = strlen(head);
     for (size_t i = first_ref(index, head, tail); i < index->n_refs; i++) {
@@ -177,7 +179,8 @@ static size_t first_of(size_t a, size_t b)
 /* nginx's own look-up is an index already. */
 static size_t nginx_owner(const struct index *index, const char *name, const struct group *group)
 {
-    const struct site *site = sites_owner_at(index->web, index->sites, name, group->address, group->port, true);
+    const struct site *site =
+        sites_owner_at(index->web, index->sites, name, group->address, group->port, true);
     return site != NULL ? (size_t)(site - index->sites->v) : NO_SITE;
 }
 
@@ -243,7 +246,8 @@ static void find_owners(const struct index *index, struct owned_name *name)
         for (size_t i = 0; i < name->n_sites; i++)
             add_own(name, index, name->sites[i], ports[p]);
         /* nginx's ".x" has x as well */
-        for (size_t i = first_ref(index, ".", name->name); i < index->n_refs && index->refs[i].name[0] == '.'; i++) {
+        for (size_t i = first_ref(index, ".", name->name); i < index->n_refs && index->refs[i].name[0] == '.';
+             i++) {
             if (strcmp(index->refs[i].name + 1, name->name) != 0)
                 break;
             add_own(name, index, index->refs[i].site, ports[p]);
@@ -298,7 +302,8 @@ void owners_clear(struct owners *owners)
 
 static bool is_loopback(const char *address)
 {
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "[::1]") == 0 || strcmp(address, "localhost") == 0;
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "[::1]") == 0 ||
+           strcmp(address, "localhost") == 0;
 }
 
 const struct owner *owners_at(const struct owned_name *name, int port)

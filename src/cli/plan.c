@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "output.h"
@@ -119,6 +120,54 @@ void plan_end(void)
 {
     output_done(NULL);
     output_line("# Nothing was changed.");
+}
+
+/* -- the names in a diff --------------------------------------------------------------------------------- */
+
+/* How many lines of each side a hunk has: "@@ -3,7 +3,8 @@"; a count of one is left out. */
+static void read_hunk(const char *line, unsigned long left[2])
+{
+    static const char signs[] = "-+";
+    for (int side = 0; side < 2; side++) {
+        const char *at = strchr(line, signs[side]);
+        const char *comma = at != NULL ? at + 1 + strspn(at + 1, "0123456789") : "";
+        left[side] = at == NULL ? 0 : *comma == ',' ? strtoul(comma + 1, NULL, 10) : 1;
+    }
+}
+
+/* A file that is reached by a link is named by its own path: patch(1) does not follow links. */
+static void add_header(const char *line, struct buf *out)
+{
+    AUTO_FREE char *real = realpath(line + 4, NULL);
+    bool is_path = strcmp(line + 4, "/dev/null") != 0 && real != NULL;
+    buf_addf(out, "%.4s%s\n", line, is_path ? real : line + 4);
+}
+
+static void name_real_files(struct buf *diff)
+{
+    AUTO_BUF out = BUF_INIT;
+    unsigned long left[2] = {0, 0};
+    for (const char *at = buf_str(diff), *end = at + diff->len; at < end;) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        size_t len = newline != NULL ? (size_t)(newline - at) : (size_t)(end - at);
+        AUTO_FREE char *line = mem_ndup(at, len);
+        bool inside = left[0] + left[1] > 0;
+        if (inside) {
+            left[0] -= (*at == ' ' || *at == '-') && left[0] > 0;
+            left[1] -= (*at == ' ' || *at == '+') && left[1] > 0;
+        } else if (strncmp(line, "@@ -", 4) == 0) {
+            read_hunk(line, left);
+        }
+        if (!inside && (strncmp(line, "--- /", 5) == 0 || strncmp(line, "+++ /", 5) == 0)) {
+            add_header(line, &out);
+        } else {
+            buf_add(&out, at, len);
+            buf_addc(&out, '\n');
+        }
+        at += len + 1;
+    }
+    buf_reset(diff);
+    buf_add(diff, buf_str(&out), out.len);
 }
 
 /* -- our own file --------------------------------------------------------------------------------------- */
@@ -322,6 +371,7 @@ bool plan_certificate(struct run *run, struct task *task, struct err *err)
               deploy_plan(task->deploy, &task->config, answers ? thumbprint : NULL, &plan.servers,
                           &plan.commands, err) &&
               diff_config(run, task, &plan.ours, err);
+    name_real_files(&plan.servers);
     if (ok)
         tell_certificate(run, task, live, answers, &plan);
     plan_clear(&plan);
@@ -357,6 +407,7 @@ bool plan_undo(struct run *run, struct task *task, struct err *err)
     ok = ok && diff_config(run, task, &plan.ours, err);
     if (ok) {
         leave_link_out(run, task->config.name, &plan.servers);
+        name_real_files(&plan.servers);
         output_line("# To take %s out of %s, tlsup would do this:", task->config.name,
                     web_kind_name(deploy_web(task->deploy)->kind));
         tell_files(&plan, "write these files as they were", NULL);

@@ -15,7 +15,8 @@ enum { RUNNING_MAX = 256 };
 
 /* -- reading -------------------------------------------------------------------------------------------- */
 
-/* Whose processes run: a user sees those of root by their names alone, and web_find() trusts only what it sees whole. */
+/* Whose processes run: a user sees those of root by their names alone, and web_find() trusts only what it
+ * sees whole. */
 static void look_for_masters(struct view *view)
 {
     struct front *running = mem_array(RUNNING_MAX, sizeof *running);
@@ -183,8 +184,8 @@ static void find_duplicates(const struct view *view, const struct owned_name *na
         AUTO_FREE char *mine = site_place(site, NULL);
         AUTO_FREE char *other = site_place(&view->sites.v[winner], NULL);
         add_problem(out, SITE_DUPLICATE, name->name, name->sites[i],
-                    mem_fmt("%s is named by two sites at %s: %s answers, and %s never does", name->name, sockets,
-                            other, mine),
+                    mem_fmt("%s is named by two sites at %s: %s answers, and %s never does", name->name,
+                            sockets, other, mine),
                     "take the name out of one of them");
     }
 }
@@ -209,8 +210,8 @@ static void find_half(const struct view *view, const struct owned_name *name, st
         AUTO_FREE char *theirs = site_place(&view->sites.v[other->site], NULL);
         bool v6 = strcmp(other->address, "[::]") == 0;
         add_problem(out, SITE_HALF, name->name, own->site,
-                    mem_fmt("%s on port %d: over %s it is %s that answers, not the name's own site %s", name->name,
-                            web_ports[p], v6 ? "IPv6" : "IPv4", theirs, mine),
+                    mem_fmt("%s on port %d: over %s it is %s that answers, not the name's own site %s",
+                            name->name, web_ports[p], v6 ? "IPv6" : "IPv4", theirs, mine),
                     view->web.kind == WEB_NGINX ? (v6 ? "add a listen line for [::] to the name's site"
                                                       : "add a listen line for IPv4 to the name's site")
                                                 : "");
@@ -226,16 +227,18 @@ static void find_elsewhere(const struct view *view, const struct owned_name *nam
     AUTO_FREE char *mine = site_place(site, NULL);
     AUTO_FREE char *todo = mem_fmt("sudo tlsup enable %s", name->name);
     if (secure == NULL && site->redirects_only) {
-        add_problem(out, SITE_REDIRECT_NOWHERE, name->name, plain->site,
-                    mem_fmt("http://%s is sent on to https by %s, but no site listens on port 443", name->name, mine),
-                    "write a site for it that has a root or an upstream, then use tlsup enable");
+        add_problem(
+            out, SITE_REDIRECT_NOWHERE, name->name, plain->site,
+            mem_fmt("http://%s is sent on to https by %s, but no site listens on port 443", name->name, mine),
+            "write a site for it that has a root or an upstream, then use tlsup enable");
     } else if (secure != NULL && secure->by_default) {
         AUTO_FREE char *theirs = site_place(&view->sites.v[secure->site], NULL);
         add_problem(out, SITE_HTTPS_ELSEWHERE, name->name, plain->site,
                     mem_fmt("http://%s is %s, but https://%s is answered by %s, which does not have the name",
                             name->name, mine, name->name, theirs),
-                    site->redirects_only ? "write a site for it that has a root or an upstream, then use tlsup enable"
-                                         : todo);
+                    site->redirects_only
+                        ? "write a site for it that has a root or an upstream, then use tlsup enable"
+                        : todo);
     }
 }
 
@@ -248,8 +251,9 @@ static void find_disabled(const struct view *view, struct site_problems *out)
         AUTO_FREE char *command = web_enable_command(&view->web, site);
         AUTO_FREE char *advice = command != NULL ? mem_fmt("to enable it: %s", command) : mem_dup("");
         add_problem(out, SITE_DISABLED, NULL, i,
-                    mem_fmt("%s%s%s%s is not enabled: %s does not read it", place, names[0] != '\0' ? " (" : "",
-                            names, names[0] != '\0' ? ")" : "", web_kind_name(view->web.kind)),
+                    mem_fmt("%s%s%s%s is not enabled: %s does not read it", place,
+                            names[0] != '\0' ? " (" : "", names, names[0] != '\0' ? ")" : "",
+                            web_kind_name(view->web.kind)),
                     advice);
     }
 }

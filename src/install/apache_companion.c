@@ -244,7 +244,8 @@ static const struct {
     {"X-Forwarded-Ssl", "off", "on"},        {"Front-End-Https", "off", "on"},
 };
 
-/* `RequestHeader set X-Forwarded-Proto http`, as it is to be over TLS; NULL: it is another line. The caller frees. */
+/* `RequestHeader set X-Forwarded-Proto http`, as it is to be over TLS; NULL: it is another line. The caller
+ * frees. */
 static char *forwarded_over_tls(const struct emit *emit, const char *text)
 {
     const char *args;
@@ -254,7 +255,8 @@ static char *forwarded_over_tls(const struct emit *emit, const char *text)
         return NULL;
     apache_words(args, &words);
     for (size_t i = 0; i < COUNT_OF(forwarded) && words.n == 3; i++) {
-        if (strcasecmp(words.v[1], forwarded[i].field) == 0 && strcasecmp(words.v[2], forwarded[i].plain) == 0)
+        if (strcasecmp(words.v[1], forwarded[i].field) == 0 &&
+            strcasecmp(words.v[2], forwarded[i].plain) == 0)
             return mem_fmt("%s %s %s \"%s\"", name, words.v[0], words.v[1], forwarded[i].tls);
     }
     return NULL;
@@ -274,7 +276,8 @@ static bool has_defined(const struct apache_tree *tree, const char *text)
     return false;
 }
 
-/* The line as the server has it, with what was defined at its place; NULL: it is not in effect. The caller frees. */
+/* The line as the server has it, with what was defined at its place; NULL: it is not in effect. The caller
+ * frees. */
 static char *line_in_effect(const struct emit *emit, size_t file, size_t node, size_t use)
 {
     size_t index = find_line(emit, file, node, use);
@@ -282,7 +285,8 @@ static char *line_in_effect(const struct emit *emit, size_t file, size_t node, s
         return NULL;
     const struct apache_line *line = &emit->edit->model.tree.lines[index];
     bool open = line->kind == APACHE_OPEN;
-    return mem_fmt("%s%s%s%s%s", open ? "<" : "", line->name, line->args[0] ? " " : "", line->args, open ? ">" : "");
+    return mem_fmt("%s%s%s%s%s", open ? "<" : "", line->name, line->args[0] ? " " : "", line->args,
+                   open ? ">" : "");
 }
 
 static void emit_text(struct emit *emit, size_t file_index, size_t node_index, size_t use)
@@ -613,8 +617,8 @@ static bool foreign_listen(const struct apache_edit *edit)
 }
 
 /* `asleep`: it is put into a file that is read already, and has to wait there until mod_ssl is linked. */
-static void companion_text(const struct apache_edit *edit, const struct apache_companion *companion, bool asleep,
-                           struct buf *out)
+static void companion_text(const struct apache_edit *edit, const struct apache_companion *companion,
+                           bool asleep, struct buf *out)
 {
     AUTO_BUF text = BUF_INIT;
     buf_adds(&text, asleep ? "<IfModule ssl_module>\n" : "");
@@ -766,10 +770,9 @@ static bool asks_definitions(const char *text)
     return hosts && strcasestr(hosts, "<IfDefine");
 }
 
-static void consider(const struct apache_edit *edit, const struct apache_companion *companion, const char *text,
+static void consider(const struct apache_edit *edit, const struct apache_companion *companion, bool ordered,
                      size_t include, struct place *best)
 {
-    bool ordered = asks_definitions(text);
     AUTO_FREE char *dir = NULL;
     AUTO_FREE char *pattern = NULL;
     if (!include_dir(&edit->model.tree, include, &dir, &pattern))
@@ -866,8 +869,9 @@ bool apache_companion_stage(struct apache_edit *edit, const struct apache_compan
     }
     struct place place = {0};
     companion_text(edit, companion, false, &text);
+    bool ordered = asks_definitions(buf_str(&text));
     for (size_t i = 0; i < edit->model.tree.n_lines; i++)
-        consider(edit, companion, buf_str(&text), i, &place);
+        consider(edit, companion, ordered, i, &place);
     if (!place.dir) {
         buf_reset(&text);
         companion_text(edit, companion, debian, &text);

@@ -46,7 +46,8 @@ void apache_challenge_answer(struct buf *out, const char *thumbprint);
 void apache_redirect_rules(struct buf *out, const struct strlist *names);
 /* SSLProtocol and so on, by the profile that is asked for (apache_tls.c). Appends. */
 void apache_profile_lines(struct buf *out, const struct apache_edit *edit, const struct web_https *https);
-/* Strict-Transport-Security, where it is asked for and `host` (or the main server) does not send it already. Appends. */
+/* Strict-Transport-Security, where it is asked for and `host` (or the main server) does not send it already.
+ * Appends. */
 void apache_hsts_line(struct buf *out, const struct apache_edit *edit, const struct apache_host *host,
                       const struct web_https *https);
 /* Can this server do what is asked for? */
@@ -81,14 +82,17 @@ void apache_add_host(struct apache_host ***hosts, size_t *n,
 
 /* Modules that have to be loaded for an edit (apache_modules.c). */
 struct apache_modules {
-    char *enabled;         /* Debian's mods-enabled, "" = there is none */
-    struct strlist links;  /* to be linked there, each after those that it needs */
-    struct strlist symbols; /* to be loaded by the companion itself, which comes after all that is there ... */
-    struct strlist paths;  /* ... each with its file */
+    char *enabled;        /* Debian's mods-enabled, "" = there is none */
+    struct strlist links; /* to be linked there, each after those that it needs */
+    struct strlist
+        symbols;          /* to be loaded by the companion itself, which comes after all that is there ... */
+    struct strlist paths; /* ... each with its file */
 };
 
-/* Plan for "ssl", "headers": nothing when it is loaded already; `companion`: our own file may load it. False: it is not installed. */
-bool apache_modules_need(const struct apache_edit *edit, const char *module, bool companion, struct apache_modules *plan);
+/* Plan for "ssl", "headers": nothing when it is loaded already; `companion`: our own file may load it. False:
+ * it is not installed. */
+bool apache_modules_need(const struct apache_edit *edit, const char *module, bool companion,
+                         struct apache_modules *plan);
 /* The same where Debian's links are the only way, loaded or not. */
 bool apache_modules_debian(const struct apache_edit *edit, const char *module, struct apache_modules *plan);
 /* Stage the links: that of mod_ssl, which wakes what waits for it, or all the others. */

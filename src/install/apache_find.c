@@ -25,9 +25,8 @@ static const char *const binaries[] = {"/usr/sbin/apache2",       "/usr/sbin/htt
                                        "/usr/local/sbin/httpd",   "/usr/sbin/httpd2",
                                        "/usr/sbin/httpd-prefork", "/usr/local/apache2/bin/httpd",
                                        "/opt/local/sbin/httpd",   "/usr/bin/httpd"};
-static const char *const processes[] = {"apache2",       "httpd",        "httpd2",
-                                        "httpd-prefork", "httpd-worker", "httpd-event",
-                                        NULL};
+static const char *const processes[] = {"apache2",      "httpd",       "httpd2", "httpd-prefork",
+                                        "httpd-worker", "httpd-event", NULL};
 
 /* -- a program -- */
 
@@ -140,7 +139,8 @@ static void set_paths(const struct build *build, const struct started *started, 
     snprintf(out->prefix, sizeof out->prefix, "%s", root);
 }
 
-/* A main file that a person named, with the program's own name for it, lies in a ServerRoot of its own (Debian: /etc/apache2-NAME). */
+/* A main file that a person named, with the program's own name for it, lies in a ServerRoot of its own
+ * (Debian: /etc/apache2-NAME). */
 static void set_hinted_conf(const struct build *build, const char *conf, struct web *out)
 {
     size_t conf_len = strlen(conf), tail = strlen(build->conf);
@@ -162,7 +162,8 @@ static bool same_file(const char *a, const char *b)
 static bool check_hints(const struct web_hints *hints, struct err *err)
 {
     if (hints->apache_ctl && !spawn_check_program(hints->apache_ctl, false, err))
-        return err_advise(err, "Give the path of apachectl, or of the server's own program, such as /usr/sbin/apache2.");
+        return err_advise(
+            err, "Give the path of apachectl, or of the server's own program, such as /usr/sbin/apache2.");
     if (!hints->apache_conf)
         return true;
     AUTO_BUF text = BUF_INIT;
@@ -199,8 +200,10 @@ static bool program_behind(const char *ctl, const struct web *wanted, char *out,
 static bool take_control(const char *ctl, struct web *out, struct build *build, struct err *err)
 {
     if (!examine(ctl, out, build)) {
-        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, ctl, "%s is not an Apache HTTP Server, nor its apachectl", ctl);
-        return err_advise(err, "Give the path of apachectl, or of the server's own program, such as /usr/sbin/apache2.");
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, ctl,
+                "%s is not an Apache HTTP Server, nor its apachectl", ctl);
+        return err_advise(
+            err, "Give the path of apachectl, or of the server's own program, such as /usr/sbin/apache2.");
     }
     if (!is_script(ctl)) {
         snprintf(out->bin, sizeof out->bin, "%s", ctl);
@@ -220,7 +223,8 @@ static bool refuse_several(const struct started *list, size_t n, struct err *err
     AUTO_BUF confs = BUF_INIT;
     for (size_t i = 0; i < n; i++)
         buf_addf(&confs, "%s%s (process %ld)", i ? ", " : "", list[i].conf, (long)list[i].pid);
-    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, "apache", "several Apaches are running: %.800s", buf_str(&confs));
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, "apache", "several Apaches are running: %.800s",
+            buf_str(&confs));
     return err_advise(err, "Say which one by its main file: --apache-conf FILE");
 }
 
@@ -316,7 +320,8 @@ static bool find_at(const struct web_hints *hints, struct started *list, struct 
     struct web web = {.kind = WEB_APACHE};
     struct build build;
     const struct started *running;
-    if (!check_hints(hints, err) || (hints->apache_ctl && !take_control(hints->apache_ctl, &web, &build, err)))
+    if (!check_hints(hints, err) ||
+        (hints->apache_ctl && !take_control(hints->apache_ctl, &web, &build, err)))
         return false;
     size_t n = list_running(web.bin, list);
     if (!choose_running(list, n, hints->apache_conf, &running, err))
@@ -421,15 +426,18 @@ static bool run(const struct web *web, const char *const *args, struct spawn_opt
 bool apache_test(const struct web *web, struct err *err)
 {
     static const char *const args[] = {"-t", NULL};
-    struct spawn_options options = {0};
+    struct spawn_options options = {.timeout_ms = web->test_ms};
     struct spawn_result result = {0};
     bool ok = run(web, args, &options, &result, err);
-    if (ok && (result.status != 0 || result.timed_out)) {
-        AUTO_STRLIST command = STRLIST_INIT;
-        apache_test_command(web, &command);
+    AUTO_STRLIST command = STRLIST_INIT;
+    apache_test_command(web, &command);
+    if (ok && result.timed_out) {
+        ok = err_set(err, ERR_TIMEOUT, NEXT_FIX_CONFIG, web->conf,
+                     "Apache's own configuration test did not end");
+        (void)err_advise(err, "See what it waits for: %s", command.v[0]);
+    } else if (ok && result.status != 0) {
         ok = err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf,
-                     "Apache's own configuration test %s:\n%.1200s", result.timed_out ? "did not end" : "fails",
-                     buf_str(&result.output));
+                     "Apache's own configuration test fails:\n%.1200s", buf_str(&result.output));
         (void)err_advise(err, "Mend what it names, then see that `%s` passes.", command.v[0]);
     }
     spawn_result_clear(&result);
@@ -442,8 +450,9 @@ bool apache_dump(const struct web *web, const char *const *args, struct buf *out
     struct spawn_result result = {0};
     bool ok = run(web, args, &options, &result, err);
     if (ok && (result.status != 0 || result.timed_out))
-        ok = apache_test(web, err) && err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf,
-                                              "Apache passes its configuration test, but does not say what it reads");
+        ok = apache_test(web, err) &&
+             err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf,
+                     "Apache passes its configuration test, but does not say what it reads");
     if (ok)
         buf_add(out, buf_str(&result.output), result.output.len);
     spawn_result_clear(&result);

@@ -19,10 +19,10 @@
 
 /* -- turning TLS on -- */
 
-/* The configuration as it will be with the modules that are linked; what it was is put aside. (One that the companion loads comes
- * after all that is there: nothing before it wakes.) */
-static bool read_awake(struct apache_edit *edit, const struct apache_modules *plan, struct apache_model *before,
-                       struct err *err)
+/* The configuration as it will be with the modules that are linked; what it was is put aside. (One that the
+ * companion loads comes after all that is there: nothing before it wakes.) */
+static bool read_awake(struct apache_edit *edit, const struct apache_modules *plan,
+                       struct apache_model *before, struct err *err)
 {
     AUTO_STRLIST assume = STRLIST_INIT;
     for (size_t i = 0; i < plan->links.n; i++) {
@@ -209,7 +209,7 @@ static bool check_sleepers(const struct apache_model *before, const struct apach
     for (size_t i = 0; i + 1 < model->n_hosts; i++) {
         const struct apache_host *host = &model->hosts[i];
         AUTO_FREE char *missing = NULL;
-        if (was_awake(before, model, host) || !apache_host_is_tls(model, host) || is_swapped(plan, host) ||
+        if (!apache_host_is_tls(model, host) || is_swapped(plan, host) || was_awake(before, model, host) ||
             certificate_is_there(model, host, &missing))
             continue;
         AUTO_FREE char *where = apache_host_where(model, host);
@@ -227,7 +227,8 @@ static bool is_v6(const char *address)
     return address[0] == '[';
 }
 
-/* Would the second of two sockets on one port be refused? "*" is both families; Apache itself minds 0.0.0.0 beside [::]. */
+/* Would the second of two sockets on one port be refused? "*" is both families; Apache itself minds 0.0.0.0
+ * beside [::]. */
 static bool listens_collide(const struct apache_address *a, const struct apache_address *b)
 {
     static const char *const any[] = {"*", "0.0.0.0", "[::]"};
@@ -244,7 +245,8 @@ static bool listens_collide(const struct apache_address *a, const struct apache_
 }
 
 /* A Listen that waits for mod_ssl comes to life as well. */
-static bool check_listens(const struct apache_model *before, const struct apache_model *model, struct err *err)
+static bool check_listens(const struct apache_model *before, const struct apache_model *model,
+                          struct err *err)
 {
     for (size_t i = 0; model->n_listens > before->n_listens && i < model->n_listens; i++) {
         for (size_t k = i + 1; k < model->n_listens; k++) {
@@ -254,7 +256,8 @@ static bool check_listens(const struct apache_model *before, const struct apache
             const struct apache_file *file_a = model->tree.files[a->line->file];
             const struct apache_file *file_b = model->tree.files[b->line->file];
             err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, file_b->path,
-                    "turning on TLS would wake two Listens that exclude each other: %s:%zu (Listen %s) and %s:%zu (Listen %s)",
+                    "turning on TLS would wake two Listens that exclude each other: %s:%zu (Listen %s) and "
+                    "%s:%zu (Listen %s)",
                     file_a->path, file_a->nodes[a->line->node].line, a->line->args, file_b->path,
                     file_b->nodes[b->line->node].line, b->line->args);
             return err_advise(err, "Take one of them out, and run the command again.");
@@ -299,8 +302,9 @@ static size_t main_lines_of(const struct apache_edit *edit, const char *name)
     return n;
 }
 
-/* The server lays a host's certificates over those of the main server by their number: where that has more, its own would be served
- * beside ours, or in their stead. So ours are repeated. Likewise its chain, which ours takes the place of. */
+/* The server lays a host's certificates over those of the main server by their number: where that has more,
+ * its own would be served beside ours, or in their stead. So ours are repeated. Likewise its chain, which
+ * ours takes the place of. */
 void apache_certificate_lines(struct buf *out, const char *indent, const struct apache_edit *edit,
                               const struct web_https *https)
 {
@@ -436,13 +440,15 @@ static bool swap_certificate(struct apache_edit *edit, const struct https_plan *
     if (host->ssl == 0) {
         err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
                 "%s answers on port 443 without TLS (SSLEngine off)", where);
-        return err_advise(err, "Say SSLEngine on in it, or take port 443 from it, and run the command again.");
+        return err_advise(err,
+                          "Say SSLEngine on in it, or take port 443 from it, and run the command again.");
     }
     if (apache_host_on(host, "*", 80) && !foreign && !kept) {
         err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
                 "%s is one virtual host for port 80 and for port 443", where);
-        return err_advise(err, "Split it in two, one <VirtualHost *:80> and one <VirtualHost *:443>, or take *:443 "
-                               "out of it, and run the command again.");
+        return err_advise(
+            err, "Split it in two, one <VirtualHost *:80> and one <VirtualHost *:443>, or take *:443 "
+                 "out of it, and run the command again.");
     }
     if (tree->lines[host->open].use != APACHE_NONE) {
         err_set(
@@ -492,7 +498,8 @@ static bool swap_tls(struct apache_edit *edit, const struct https_plan *plan, st
         return true;
     if (!apache_check_macro(edit, host, buf_str(&content), err))
         return false;
-    apache_put_block(edit, &spot, "tls", plan->https->cert_name, apache_spot_bottom(edit, &spot), buf_str(&content));
+    apache_put_block(edit, &spot, "tls", plan->https->cert_name, apache_spot_bottom(edit, &spot),
+                     buf_str(&content));
     return true;
 }
 
@@ -591,15 +598,17 @@ static bool stage_https(struct apache_edit *edit, struct https_plan *plan, struc
 {
     AUTO_FREE char *link = NULL;
     AUTO_FREE char *target = NULL;
-    /* Apache must accept every step: what our lines need comes before them, and mod_ssl, which wakes hosts that
-     * wait for it, after their certificates. */
+    /* Apache must accept every step: what our lines need comes before them, and mod_ssl, which wakes hosts
+     * that wait for it, after their certificates. */
     bool ok = apache_modules_stage(edit, &plan->modules, false, err);
-    ok = ok && (plan->companion.n_sources ? apache_companion_stage(edit, &plan->companion, &link, &target, err)
-                                        : apache_companion_remove(edit, plan->https->cert_name, err));
+    ok =
+        ok && (plan->companion.n_sources ? apache_companion_stage(edit, &plan->companion, &link, &target, err)
+                                         : apache_companion_remove(edit, plan->https->cert_name, err));
     for (size_t i = 0; i < plan->n_swaps && ok; i++)
         ok = swap_certificate(edit, plan, plan->swaps[i], err) && swap_tls(edit, plan, plan->swaps[i], err);
     return ok && plan_redirects(edit, plan, err) && apache_edit_stage(edit, err) &&
-           apache_modules_stage(edit, &plan->modules, true, err) && (!link || txn_symlink(edit->txn, link, target, err));
+           apache_modules_stage(edit, &plan->modules, true, err) &&
+           (!link || txn_symlink(edit->txn, link, target, err));
 }
 
 static bool plan_ssl(const struct apache_edit *edit, struct apache_modules *plan, struct err *err)
@@ -614,13 +623,13 @@ static bool plan_ssl(const struct apache_edit *edit, struct apache_modules *plan
 /* Strict-Transport-Security is mod_headers' work. */
 static bool plan_headers(const struct apache_edit *edit, struct https_plan *plan, struct err *err)
 {
-    if (plan->https->hsts_s <= 0 ||
-        apache_modules_need(edit, "headers", plan->n_swaps == 0, &plan->modules))
+    if (plan->https->hsts_s <= 0 || apache_modules_need(edit, "headers", plan->n_swaps == 0, &plan->modules))
         return true;
     err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, edit->web->bin,
             "Strict-Transport-Security needs Apache's mod_headers, which is not loaded");
-    return err_advise(err, "Add a line to %s: LoadModule headers_module modules/mod_headers.so; or leave --hsts out.",
-                      edit->web->conf);
+    return err_advise(
+        err, "Add a line to %s: LoadModule headers_module modules/mod_headers.so; or leave --hsts out.",
+        edit->web->conf);
 }
 
 static bool edit_https(struct apache_edit *edit, struct https_plan *plan, struct err *err)
@@ -633,8 +642,9 @@ static bool edit_https(struct apache_edit *edit, struct https_plan *plan, struct
         return false;
     plan->companion.modules = &plan->modules;
     plan_https(plan, &edit->model);
-    bool ok = (!wakes || (check_sleepers(&before, edit, plan, err) && check_listens(&before, &edit->model, err))) &&
-              check_plan(edit, plan, err) && plan_headers(edit, plan, err) && stage_https(edit, plan, err);
+    bool ok =
+        (!wakes || (check_sleepers(&before, edit, plan, err) && check_listens(&before, &edit->model, err))) &&
+        check_plan(edit, plan, err) && plan_headers(edit, plan, err) && stage_https(edit, plan, err);
     apache_model_clear(&before);
     return ok;
 }

@@ -1,5 +1,6 @@
 /*
- * apache_layout.c - sites that are there but not read: Debian's sites-available and conf-available (see apache_server.h).
+ * apache_layout.c - sites that are there but not read: Debian's sites-available and conf-available (see
+ * apache_server.h).
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -30,7 +31,8 @@ static const char *base_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* The directories of Debian's kind that Includes name: "DIR/sites-enabled", with its place in the table. Each once. */
+/* The directories of Debian's kind that Includes name: "DIR/sites-enabled", with its place in the table. Each
+ * once. */
 static void enabled_dirs(const struct apache_tree *tree, struct strlist *dirs)
 {
     for (size_t i = 0; i < tree->n_lines; i++) {
@@ -88,7 +90,8 @@ static void add_site(const struct apache_model *model, const struct apache_host 
 }
 
 /* A file that cannot be read, or stands on what only the main file could give it, is left out. */
-static void add_file(const struct web *web, const struct apache_model *base, const char *path, struct sites *out)
+static void add_file(const struct web *web, const struct apache_model *base, const char *path,
+                     struct sites *out)
 {
     struct apache_model model = {0};
     struct err why = ERR_INIT;
@@ -123,7 +126,8 @@ static void add_disabled(const struct web *web, const struct apache_model *model
     }
 }
 
-bool apache_read_disabled(const struct web *web, const struct sites *sites, struct sites *out, struct err *err)
+bool apache_read_disabled(const struct web *web, const struct sites *sites, struct sites *out,
+                          struct err *err)
 {
     (void)err;
     *out = (struct sites)SITES_INIT;
@@ -142,7 +146,8 @@ char *apache_enable_command(const struct web *web, const struct site *site)
             continue;
         if (strcmp(parent, "/etc/apache2") == 0 && spawn_find(layouts[i].command))
             return mem_fmt("%s %.*s", layouts[i].command, (int)strlen(file) - (int)strlen(".conf"), file);
-        return mem_fmt("ln -s ../%s/%s %s/%s/%s", layouts[i].available, file, parent, layouts[i].enabled, file);
+        return mem_fmt("ln -s ../%s/%s %s/%s/%s", layouts[i].available, file, parent, layouts[i].enabled,
+                       file);
     }
     return mem_fmt("ln -s %s %s/%s/%s", site->file, parent, layouts[0].enabled, file);
 }
@@ -156,8 +161,8 @@ static bool site_has(const struct site *site, const char *name)
     return false;
 }
 
-bool apache_refuse_disabled(const struct web *web, const struct apache_model *model, const struct strlist *names,
-                            struct err *err)
+bool apache_refuse_disabled(const struct web *web, const struct apache_model *model,
+                            const struct strlist *names, struct err *err)
 {
     struct sites disabled = SITES_INIT;
     bool ok = true;
@@ -169,8 +174,8 @@ bool apache_refuse_disabled(const struct web *web, const struct apache_model *mo
                 continue;
             AUTO_FREE char *command = apache_enable_command(web, site);
             ok = err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, names->v[k],
-                         "%s has a virtual host of its own in %s:%zu, but that file is not enabled", names->v[k],
-                         site->file, site->line);
+                         "%s has a virtual host of its own in %s:%zu, but that file is not enabled",
+                         names->v[k], site->file, site->line);
             err_advise(err, "Enable it (%s), reload Apache, and run the command again.", command);
         }
     }

@@ -114,6 +114,8 @@ struct apache_tree {
     int version_number;
     char *server_root; /* heap */
 
+    struct strlist staged; /* real paths that `txn` changes */
+    struct strlist dirs;   /* directories, each followed by its real path: many files lie in few */
     struct apache_file **files;
     size_t n_files;
     size_t *index; /* of files by their real path */

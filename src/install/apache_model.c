@@ -83,7 +83,8 @@ static const char *hosts_file(void)
     return buf_str(&text);
 }
 
-/* The server asks the resolver; we are not to use the network, so what /etc/hosts says must do. The name itself where it says nothing. */
+/* The server asks the resolver; we are not to use the network, so what /etc/hosts says must do. The name
+ * itself where it says nothing. */
 static void resolve(const char *name, struct strlist *out)
 {
     AUTO_STRLIST lines = STRLIST_INIT;
@@ -453,8 +454,9 @@ static void collect(struct apache_model *model)
                 add_listen(model, line);
             host_directive(&main_server, line);
             if ((model->n_main_lines & (model->n_main_lines - 1)) == 0)
-                model->main_lines = mem_resize(
-                    model->main_lines, model->n_main_lines ? 2 * model->n_main_lines : 1, sizeof *model->main_lines);
+                model->main_lines =
+                    mem_resize(model->main_lines, model->n_main_lines ? 2 * model->n_main_lines : 1,
+                               sizeof *model->main_lines);
             model->main_lines[model->n_main_lines++] = i;
         }
     }
@@ -606,8 +608,8 @@ static struct group find_group(const struct apache_model *model, const char *nam
                                int port, const char *ignore)
 {
     struct group group = {0};
-    for (size_t i = first_place(model, address, port);
-         i < model->n_places && model->places[i].port == port && strcmp(model->places[i].address, address) == 0;
+    for (size_t i = first_place(model, address, port); i < model->n_places && model->places[i].port == port &&
+                                                       strcmp(model->places[i].address, address) == 0;
          i++) {
         struct apache_host *host = &model->hosts[model->places[i].host];
         if (is_ignored(host, ignore))

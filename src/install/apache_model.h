@@ -52,13 +52,14 @@ struct apache_model {
     size_t n_main_lines;
 };
 
-/* Read it all as it will be after `txn` (NULL: as it is). `assume` (may be NULL) are modules to take as loaded from
- * the start. */
+/* Read it all as it will be after `txn` (NULL: as it is). `assume` (may be NULL) are modules to take as
+ * loaded from the start. */
 MUST_CHECK bool apache_model_read(const struct web *web, const struct txn *txn, const struct strlist *assume,
                                   struct apache_model *out, struct err *err);
-/* One file beside those that the server reads, with the modules and definitions that `base` has in the end. */
-MUST_CHECK bool apache_model_read_beside(const struct web *web, const struct apache_model *base, const char *path,
-                                         struct apache_model *out, struct err *err);
+/* One file beside those that the server reads, with the modules and definitions that `base` has in the end.
+ */
+MUST_CHECK bool apache_model_read_beside(const struct web *web, const struct apache_model *base,
+                                         const char *path, struct apache_model *out, struct err *err);
 void apache_model_clear(struct apache_model *model);
 /* The environment with which the server expands ${X}: "NAME=value", appended. */
 void apache_environment(const struct web *web, struct strlist *out);

@@ -102,7 +102,8 @@ static bool link_module(struct apache_edit *edit, const char *enabled, const cha
         AUTO_FREE char *link = mem_fmt("%s/%s.%s", enabled, module, ending);
         AUTO_FREE char *target = mem_fmt("../mods-available/%s.%s", module, ending);
         AUTO_FREE char *available = mem_fmt("%s/%s", enabled, target);
-        if (!txn_exists(edit->txn, link) && fs_exists(available) && !txn_symlink(edit->txn, link, target, err))
+        if (!txn_exists(edit->txn, link) && fs_exists(available) &&
+            !txn_symlink(edit->txn, link, target, err))
             return false;
     }
     return true;
@@ -114,7 +115,8 @@ bool apache_has_mods_enabled(const struct apache_edit *edit)
     return dir[0] != '\0';
 }
 
-bool apache_modules_stage(struct apache_edit *edit, const struct apache_modules *plan, bool ssl, struct err *err)
+bool apache_modules_stage(struct apache_edit *edit, const struct apache_modules *plan, bool ssl,
+                          struct err *err)
 {
     for (size_t i = 0; i < plan->links.n; i++) {
         bool is_ssl = strcmp(plan->links.v[i], "ssl") == 0;

@@ -25,7 +25,8 @@ bool apache_check_profile(const struct web *web, const struct web_https *https, 
 {
     if (https->profile != WEB_TLS_MODERN || !lacks_tls13(web))
         return true;
-    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->bin, "Apache %s does not speak TLS 1.3, which is all that the profile \"modern\" allows",
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->bin,
+            "Apache %s does not speak TLS 1.3, which is all that the profile \"modern\" allows",
             web->version);
     return err_advise(err, "Use --tls-profile intermediate, or Apache 2.4.38 or later.");
 }
@@ -49,7 +50,8 @@ static bool sends_hsts(const struct apache_tree *tree, const struct apache_line 
         return false;
     AUTO_STRLIST words = STRLIST_INIT;
     apache_words(line->args, &words);
-    size_t action = words.n && (strcasecmp(words.v[0], "always") == 0 || strcasecmp(words.v[0], "onsuccess") == 0);
+    size_t action =
+        words.n && (strcasecmp(words.v[0], "always") == 0 || strcasecmp(words.v[0], "onsuccess") == 0);
     return words.n > action + 1 && strcasecmp(words.v[action], "unset") != 0 &&
            strcasecmp(words.v[action + 1], HSTS_FIELD) == 0;
 }
@@ -79,8 +81,10 @@ void apache_hsts_line(struct buf *out, const struct apache_edit *edit, const str
     const struct apache_line *own = find_hsts(&edit->model, host);
     if (own) {
         const struct apache_file *file = edit->model.tree.files[own->file];
-        log_info("%s:%zu sends " HSTS_FIELD " already: it stays as it is", file->path, file->nodes[own->node].line);
+        log_info("%s:%zu sends " HSTS_FIELD " already: it stays as it is", file->path,
+                 file->nodes[own->node].line);
         return;
     }
-    buf_addf(out, "Header always set " HSTS_FIELD " \"max-age=%ld\" \"expr=-z %%{resp:" HSTS_FIELD "}\"\n", https->hsts_s);
+    buf_addf(out, "Header always set " HSTS_FIELD " \"max-age=%ld\" \"expr=-z %%{resp:" HSTS_FIELD "}\"\n",
+             https->hsts_s);
 }

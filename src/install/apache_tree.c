@@ -2,12 +2,15 @@
  * apache_tree.c - the walk through Apache's configuration as the server itself reads it (see apache_lexer.h).
  */
 #include <ctype.h>
+#include <errno.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <regex.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "apache_lexer.h"
 #include "tlsup/fs.h"
@@ -302,7 +305,8 @@ struct walk {
     size_t parent; /* line of the section that we are in */
     size_t use;
     unsigned depth; /* of includes and macros */
-    bool optional;  /* what an IncludeOptional brings in, and is not there, is passed over: a link to nowhere */
+    bool
+        optional; /* what an IncludeOptional brings in, and is not there, is passed over: a link to nowhere */
 };
 
 static bool walk_file(struct walk *walk, const char *path, struct err *err);
@@ -589,16 +593,71 @@ static void add_to_index(struct apache_tree *tree, size_t file)
     tree->index[slot_of(tree, tree->files[file]->real)] = file;
 }
 
-static bool read_file(const struct apache_tree *tree, const char *path, struct buf *out, struct err *err)
+static bool read_file(const struct apache_tree *tree, const char *real, struct buf *out, struct err *err)
 {
-    return tree->txn ? txn_read(tree->txn, path, FILE_LIMIT_BYTES, out, err)
-                     : fs_read(path, FILE_LIMIT_BYTES, out, err);
+    return tree->txn && strlist_has(&tree->staged, real)
+               ? txn_read(tree->txn, real, FILE_LIMIT_BYTES, out, err)
+               : fs_read(real, FILE_LIMIT_BYTES, out, err);
+}
+
+static void list_staged(struct apache_tree *tree)
+{
+    AUTO_STRLIST paths = STRLIST_INIT;
+    if (tree->txn)
+        txn_paths(tree->txn, &paths);
+    for (size_t i = 0; i < paths.n; i++) {
+        AUTO_FREE char *dir = fs_dirname(paths.v[i]);
+        AUTO_FREE char *real_dir = realpath(dir, NULL);
+        AUTO_FREE char *entry = fs_join(real_dir ? real_dir : dir, strrchr(paths.v[i], '/') + 1);
+        AUTO_FREE char *real = txn_real(tree->txn, paths.v[i]);
+        strlist_add(&tree->staged, entry);
+        if (real && !strlist_has(&tree->staged, real))
+            strlist_add(&tree->staged, real);
+    }
+}
+
+static const char *real_dir_of(struct apache_tree *tree, const char *dir)
+{
+    for (size_t i = tree->dirs.n; i >= 2; i -= 2) {
+        if (strcmp(tree->dirs.v[i - 2], dir) == 0)
+            return tree->dirs.v[i - 1];
+    }
+    AUTO_FREE char *real = realpath(dir, NULL);
+    if (!real)
+        return NULL;
+    strlist_add(&tree->dirs, dir);
+    strlist_add(&tree->dirs, real);
+    return tree->dirs.v[tree->dirs.n - 1];
+}
+
+/* txn_real(), with a memory for directories: ten thousand sites are ten thousand links. NULL = nothing there.
+ */
+static char *real_path(struct apache_tree *tree, const char *path, unsigned depth)
+{
+    char target[PATH_MAX];
+    AUTO_FREE char *dir = fs_dirname(path);
+    const char *base = strrchr(path, '/');
+    const char *real_dir =
+        base && base[1] && strcmp(base, "/.") != 0 && strcmp(base, "/..") != 0 && depth < 40
+            ? real_dir_of(tree, dir)
+            : NULL;
+    if (!real_dir)
+        return txn_real(tree->txn, path);
+    AUTO_FREE char *entry = fs_join(real_dir, base + 1);
+    if (strlist_has(&tree->staged, entry))
+        return txn_real(tree->txn, path);
+    ssize_t n = readlink(entry, target, sizeof target - 1);
+    if (n < 0)
+        return errno == EINVAL ? mem_dup(entry) : txn_real(tree->txn, path);
+    target[n] = '\0';
+    AUTO_FREE char *next = target[0] == '/' ? mem_dup(target) : fs_join(real_dir, target);
+    return real_path(tree, next, depth + 1);
 }
 
 /* The file's index, read and lexed at its first use. */
-static bool load_file(struct apache_tree *tree, const char *path, size_t *index, struct err *err)
+static bool load_file(struct apache_tree *tree, const char *path, const char *resolved, size_t *index,
+                      struct err *err)
 {
-    AUTO_FREE char *resolved = txn_real(tree->txn, path);
     const char *real = resolved ? resolved : path;
     *index = apache_tree_file(tree, real);
     if (*index != APACHE_NONE)
@@ -606,7 +665,7 @@ static bool load_file(struct apache_tree *tree, const char *path, size_t *index,
     if (tree->n_files >= FILES_MAX)
         return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "the configuration has too many files");
     AUTO_BUF content = BUF_INIT;
-    if (!read_file(tree, path, &content, err))
+    if (!read_file(tree, real, &content, err))
         return err_context(err, "reading Apache's configuration");
     struct apache_file *file = mem_alloc(sizeof *file);
     if (!apache_lex(path, buf_str(&content), content.len, file, err)) {
@@ -614,7 +673,8 @@ static bool load_file(struct apache_tree *tree, const char *path, size_t *index,
         return false;
     }
     file->real = mem_dup(real);
-    tree->files = mem_resize(tree->files, tree->n_files + 1, sizeof *tree->files);
+    if ((tree->n_files & (tree->n_files - 1)) == 0)
+        tree->files = mem_resize(tree->files, tree->n_files ? 2 * tree->n_files : 1, sizeof *tree->files);
     tree->files[tree->n_files] = file;
     *index = tree->n_files++;
     add_to_index(tree, *index);
@@ -624,10 +684,10 @@ static bool load_file(struct apache_tree *tree, const char *path, size_t *index,
 static bool walk_file(struct walk *walk, const char *path, struct err *err)
 {
     size_t file = 0;
-    AUTO_FREE char *there = walk->optional ? txn_real(walk->tree->txn, path) : NULL;
-    if (walk->optional && !there)
+    AUTO_FREE char *real = real_path(walk->tree, path, 0);
+    if (walk->optional && !real)
         return true;
-    if (!load_file(walk->tree, path, &file, err))
+    if (!load_file(walk->tree, path, real, &file, err))
         return false;
     walk->tree->files[file]->times++;
     strlist_add(&walk->tree->reads, path);
@@ -640,6 +700,7 @@ static bool walk_file(struct walk *walk, const char *path, struct err *err)
 
 bool apache_tree_walk(struct apache_tree *tree, const char *conf, struct err *err)
 {
+    list_staged(tree);
     struct walk walk = {.tree = tree, .parent = APACHE_NONE, .use = APACHE_NONE};
     return walk_file(&walk, conf, err);
 }
@@ -673,5 +734,7 @@ void apache_tree_clear(struct apache_tree *tree)
     vars_clear(&tree->env, &tree->n_env);
     strlist_clear(&tree->modules);
     strlist_clear(&tree->reads);
+    strlist_clear(&tree->staged);
+    strlist_clear(&tree->dirs);
     *tree = (struct apache_tree){0};
 }

@@ -1,5 +1,6 @@
 /*
- * apache_view.c - does Apache itself see what we see? Its dump of files and virtual hosts beside our model (see apache_server.h).
+ * apache_view.c - does Apache itself see what we see? Its dump of files and virtual hosts beside our model
+ * (see apache_server.h).
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -199,7 +200,7 @@ static void parse_dump(const char *dump, struct view *view)
 /* One of our hosts on one of its addresses. */
 struct known {
     const struct apache_host *host;
-    const char *file; /* symlinks resolved */
+    const char *file;   /* symlinks resolved */
     size_t first, last; /* lines of its opening */
     const struct apache_address *at;
     bool macro, seen;
@@ -305,8 +306,10 @@ static bool differs(struct err *err, const char *subject, const char *fmt, ...)
     va_end(args);
     err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, subject,
             "Apache itself reads its configuration otherwise than tlsup does: %s", text);
-    return err_advise(err, "Nothing is edited, since it would be a guess. Write that part in a plainer way, or use a webroot "
-                           "for the challenge and install the certificate by hand.");
+    return err_advise(
+        err,
+        "Nothing is edited, since it would be a guess. Write that part in a plainer way, or use a webroot "
+        "for the challenge and install the certificate by hand.");
 }
 
 static bool same_file(const char *a, const char *b)
@@ -327,7 +330,8 @@ static bool compare_files(const struct apache_model *model, const struct view *v
         if (i >= ours->n)
             return differs(err, theirs->v[i], "it reads %s too", theirs->v[i]);
         if (!same_file(ours->v[i], theirs->v[i]))
-            return differs(err, theirs->v[i], "it reads %s where tlsup would read %s", theirs->v[i], ours->v[i]);
+            return differs(err, theirs->v[i], "it reads %s where tlsup would read %s", theirs->v[i],
+                           ours->v[i]);
     }
     return true;
 }
@@ -360,13 +364,16 @@ static bool compare_aliases(const struct seen *seen, const struct apache_host *h
     if (theirs.n)
         qsort(theirs.v, theirs.n, sizeof *theirs.v, by_text);
     if (list_misses(&ours, &theirs, &name))
-        return differs(err, name, "the virtual host in %s:%zu has the alias %s for it", seen->file, seen->line, name);
+        return differs(err, name, "the virtual host in %s:%zu has the alias %s for it", seen->file,
+                       seen->line, name);
     if (list_misses(&theirs, &ours, &name))
-        return differs(err, name, "the virtual host in %s:%zu has no alias %s for it", seen->file, seen->line, name);
+        return differs(err, name, "the virtual host in %s:%zu has no alias %s for it", seen->file, seen->line,
+                       name);
     return true;
 }
 
-/* A virtual host of the server's that is not from a macro: we must have it, there, on that address, by that name. */
+/* A virtual host of the server's that is not from a macro: we must have it, there, on that address, by that
+ * name. */
 static bool compare_plain(struct known_list *list, const struct seen *seen, struct err *err)
 {
     AUTO_FREE char *real = realpath(seen->file, NULL);
@@ -374,7 +381,8 @@ static bool compare_plain(struct known_list *list, const struct seen *seen, stru
     size_t first = find_place(list, file, seen->line);
     struct known *found = NULL;
     bool there = false, named = false;
-    for (size_t i = first; i < list->n && strcmp(list->v[i].file, file) == 0 && list->v[i].first <= seen->line; i++) {
+    for (size_t i = first;
+         i < list->n && strcmp(list->v[i].file, file) == 0 && list->v[i].first <= seen->line; i++) {
         struct known *known = &list->v[i];
         if (seen->line > known->last)
             continue;
@@ -388,13 +396,14 @@ static bool compare_plain(struct known_list *list, const struct seen *seen, stru
             found = known;
     }
     if (!there)
-        return differs(err, seen->file, "it has a virtual host in %s:%zu (%s), which tlsup does not see", seen->file, seen->line,
-                       seen->name);
+        return differs(err, seen->file, "it has a virtual host in %s:%zu (%s), which tlsup does not see",
+                       seen->file, seen->line, seen->name);
     if (!named)
-        return differs(err, seen->file, "the virtual host in %s:%zu is %s for it", seen->file, seen->line, seen->name);
+        return differs(err, seen->file, "the virtual host in %s:%zu is %s for it", seen->file, seen->line,
+                       seen->name);
     if (!found)
-        return differs(err, seen->file, "the virtual host in %s:%zu is on %s:%d for it", seen->file, seen->line,
-                       seen->address, seen->port);
+        return differs(err, seen->file, "the virtual host in %s:%zu is on %s:%d for it", seen->file,
+                       seen->line, seen->address, seen->port);
     found->seen = true;
     return !seen->listed || compare_aliases(seen, found->host, err);
 }
@@ -405,11 +414,13 @@ static bool compare_macro(struct known_list *list, const struct seen *seen, stru
     for (size_t i = 0; i < list->n; i++) {
         struct known *known = &list->v[i];
         if (known->macro && name_agrees(known->host, seen->name) &&
-            (address_agrees(known->at, seen) || !is_numeric(known->at)) && (!found || (found->seen && !known->seen)))
+            (address_agrees(known->at, seen) || !is_numeric(known->at)) &&
+            (!found || (found->seen && !known->seen)))
             found = known;
     }
     if (!found)
-        return differs(err, seen->name, "it has a virtual host %s on %s:%d out of a %s, which tlsup does not see", seen->name,
+        return differs(err, seen->name,
+                       "it has a virtual host %s on %s:%d out of a %s, which tlsup does not see", seen->name,
                        seen->address, seen->port, seen->file);
     found->seen = true;
     return !seen->listed || compare_aliases(seen, found->host, err);
@@ -433,8 +444,8 @@ static bool compare_default(const struct apache_model *model, const struct seen 
         if (same)
             return true;
         AUTO_FREE char *where = apache_host_where(model, host);
-        return differs(err, seen->address, "the default virtual host of %s:%d is %s (%s:%zu) for it, not %s", seen->address,
-                       seen->port, seen->name, seen->file, seen->line, where);
+        return differs(err, seen->address, "the default virtual host of %s:%d is %s (%s:%zu) for it, not %s",
+                       seen->address, seen->port, seen->name, seen->file, seen->line, where);
     }
     return true;
 }
@@ -467,7 +478,8 @@ static bool compare_hosts(const struct apache_model *model, struct known_list *l
         if (known->seen || !is_numeric(known->at) || seen_elsewhere(list, i))
             continue;
         AUTO_FREE char *where = apache_host_where(model, known->host);
-        return differs(err, where, "it has no virtual host from %s on %s:%d", where, known->at->address, known->at->port);
+        return differs(err, where, "it has no virtual host from %s on %s:%d", where, known->at->address,
+                       known->at->port);
     }
     return true;
 }

@@ -23,69 +23,155 @@ enum { PROCESSES_MAX = 32768, PROC_BYTES = 65536, NAMES_PER_PROGRAM = 5 };
 
 #define ISSUE_ROOT "`tlsup issue -w DIR NAME`"
 
-/* `words`: what must stand in the command line as well, for processes of an interpreter; the first row that fits counts. */
+/* `words`: what must stand in the command line as well, for processes of an interpreter; the first row that
+ * fits counts. */
 static const struct row {
     const char *processes[NAMES_PER_PROGRAM];
     const char *words;
     struct front_program program;
     bool common; /* it is on many machines for other reasons: of interest where it holds a port */
 } table[] = {
-    {{"nginx"}, NULL, {"nginx", "nginx", true, "stop that instance or move it to another port, or tell tlsup where its configuration is: --nginx-conf FILE"}, false},
-    {{"apache2", "httpd"}, NULL, {"apache", "Apache", true, "stop that instance or move it to another port, or tell tlsup where its configuration is: --apache-conf FILE"}, false},
-    {{"haproxy"}, NULL, {"haproxy", "HAProxy", false,
-      "Have HAProxy pass /.well-known/acme-challenge/ on to a web server, and use " ISSUE_ROOT " with that one's root (or --dns). HAProxy wants one "
-      "file with certificate and key: in a --deploy-hook, `cat $RENEWED_LINEAGE/fullchain.pem $RENEWED_LINEAGE/privkey.pem > /etc/haproxy/certs/NAME.pem`, "
-      "and then a reload of HAProxy."}, false},
-    {{"lighttpd"}, NULL, {"lighttpd", "lighttpd", false,
-      "Use " ISSUE_ROOT " with DIR its server.document-root, and set ssl.pemfile and ssl.privkey to fullchain.pem and privkey.pem in the directory "
-      "that tlsup names (before 1.4.53 one file with both, in ssl.pemfile). A --deploy-hook reloads it: `systemctl reload lighttpd`."}, false},
-    {{"caddy"}, NULL, {"caddy", "Caddy", false,
-      "Caddy gets certificates and renews them by itself, so tlsup has nothing to do here. To use one of tlsup's all the same: "
-      "" ISSUE_ROOT " (or --dns), `tls FULLCHAIN PRIVKEY` in the Caddyfile, and `caddy reload` in a --deploy-hook."}, false},
-    {{"traefik"}, NULL, {"traefik", "Traefik", false,
-      "Traefik can get certificates by itself (certificatesResolvers). To use one of tlsup's: `tlsup issue --dns NAME`, and certFile and keyFile under "
-      "tls.certificates in a file of its file provider; a --deploy-hook touches that file, so that it is read again."}, false},
-    {{"envoy"}, NULL, {"envoy", "Envoy", false,
-      "Route /.well-known/acme-challenge/ to a web server and use " ISSUE_ROOT " with that one's root (or --dns). Envoy reads fullchain.pem and privkey.pem "
-      "as certificate_chain and private_key of a file-based secret (SDS), and again when a --deploy-hook renames new ones into place."}, false},
-    {{"varnishd", "cache-main"}, NULL, {"varnish", "Varnish", false,
-      "Varnish passes requests to a web server behind it: use " ISSUE_ROOT " with that one's root, with return (pass) for /.well-known/acme-challenge/ in the VCL. "
-      "It speaks no TLS itself (but for some editions): port 443 is for nginx, Hitch or HAProxy in front of it."}, false},
-    {{"hitch"}, NULL, {"hitch", "Hitch", false,
-      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Hitch wants one file with key and certificate: in a --deploy-hook, "
-      "`cat $RENEWED_LINEAGE/privkey.pem $RENEWED_LINEAGE/fullchain.pem > /etc/hitch/NAME.pem`, and then a reload of Hitch."}, false},
-    {{"stunnel", "stunnel4", "stunnel5"}, NULL, {"stunnel", "stunnel", false,
-      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set cert and key to fullchain.pem and privkey.pem in the directory that tlsup names. "
-      "A --deploy-hook has it read them again: `systemctl reload stunnel4`."}, false},
-    {{"squid", "squid3"}, NULL, {"squid", "Squid", false,
-      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set tls-cert= and tls-key= of https_port to fullchain.pem and privkey.pem. "
-      "A --deploy-hook has Squid read them again: `squid -k reconfigure`."}, false},
-    {{"pound"}, NULL, {"pound", "Pound", false,
-      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Pound wants one file with key and certificate (Cert): a --deploy-hook writes it from privkey.pem and "
-      "fullchain.pem and restarts Pound."}, false},
-    {{"docker-proxy", "rootlessport", "conmon", "slirp4netns", "pasta"}, NULL, {"container", "a container's published port", false,
-      "Run tlsup inside the container that answers there; or have the container publish the port on 127.0.0.1 under another number, with nginx or Apache of this machine in front of it. "
-      "Or get the certificate here by `tlsup issue --dns NAME`, mount the directory it is in into the container, and restart that by a --deploy-hook."}, true},
-    {{"java"}, "catalina", {"tomcat", "Tomcat", false,
-      "Put nginx or Apache in front of it, with Tomcat on another port; or use " ISSUE_ROOT " with DIR its webapps/ROOT. Tomcat from 8.5 on reads fullchain.pem and privkey.pem "
-      "(certificateFile, certificateKeyFile); a --deploy-hook restarts it."}, true},
-    {{"java"}, NULL, {"java", "a Java program", false,
-      "Put nginx or Apache in front of it, with the program on another port; or use `tlsup issue --dns NAME`. Java reads a PKCS#12 file, which a --deploy-hook makes: "
-      "`openssl pkcs12 -export -in $RENEWED_LINEAGE/fullchain.pem -inkey $RENEWED_LINEAGE/privkey.pem`."}, true},
-    {{"node", "nodejs", "deno", "bun"}, NULL, {"node", "a Node.js program", false,
-      "Put nginx or Apache in front of it, with the program on another port: tlsup then does all by itself. Or have it serve a directory and use " ISSUE_ROOT "; "
-      "it reads fullchain.pem and privkey.pem (cert, key), and a --deploy-hook restarts it."}, true},
-    {{"sshd", "sslh"}, NULL, {"sslh", "a port shared with ssh", false,
-      "Put the web server behind it on another port, and use " ISSUE_ROOT " with its root, or free the port."}, true},
-    {{"systemd"}, NULL, {"systemd", "systemd, for a program that it starts on demand", false,
-      "See which socket unit that is by `systemctl list-sockets`; stop it, or get the certificate alone by `tlsup issue --dns NAME`."}, true},
+    {{"nginx"},
+     NULL,
+     {"nginx", "nginx", true,
+      "stop that instance or move it to another port, or tell tlsup where its configuration is: --nginx-conf "
+      "FILE"},
+     false},
+    {{"apache2", "httpd"},
+     NULL,
+     {"apache", "Apache", true,
+      "stop that instance or move it to another port, or tell tlsup where its configuration is: "
+      "--apache-conf FILE"},
+     false},
+    {{"haproxy"},
+     NULL,
+     {"haproxy", "HAProxy", false,
+      "Have HAProxy pass /.well-known/acme-challenge/ on to a web server, and use " ISSUE_ROOT
+      " with that one's root (or --dns). HAProxy wants one "
+      "file with certificate and key: in a --deploy-hook, `cat $RENEWED_LINEAGE/fullchain.pem "
+      "$RENEWED_LINEAGE/privkey.pem > /etc/haproxy/certs/NAME.pem`, "
+      "and then a reload of HAProxy."},
+     false},
+    {{"lighttpd"},
+     NULL,
+     {"lighttpd", "lighttpd", false,
+      "Use " ISSUE_ROOT " with DIR its server.document-root, and set ssl.pemfile and ssl.privkey to "
+                        "fullchain.pem and privkey.pem in the directory "
+      "that tlsup names (before 1.4.53 one file with both, in ssl.pemfile). A --deploy-hook reloads it: "
+      "`systemctl reload lighttpd`."},
+     false},
+    {{"caddy"},
+     NULL,
+     {"caddy", "Caddy", false,
+      "Caddy gets certificates and renews them by itself, so tlsup has nothing to do here. To use one of "
+      "tlsup's all the same: "
+      "" ISSUE_ROOT
+      " (or --dns), `tls FULLCHAIN PRIVKEY` in the Caddyfile, and `caddy reload` in a --deploy-hook."},
+     false},
+    {{"traefik"},
+     NULL,
+     {"traefik", "Traefik", false,
+      "Traefik can get certificates by itself (certificatesResolvers). To use one of tlsup's: `tlsup issue "
+      "--dns NAME`, and certFile and keyFile under "
+      "tls.certificates in a file of its file provider; a --deploy-hook touches that file, so that it is "
+      "read again."},
+     false},
+    {{"envoy"},
+     NULL,
+     {"envoy", "Envoy", false,
+      "Route /.well-known/acme-challenge/ to a web server and use " ISSUE_ROOT
+      " with that one's root (or --dns). Envoy reads fullchain.pem and privkey.pem "
+      "as certificate_chain and private_key of a file-based secret (SDS), and again when a --deploy-hook "
+      "renames new ones into place."},
+     false},
+    {{"varnishd", "cache-main"},
+     NULL,
+     {"varnish", "Varnish", false,
+      "Varnish passes requests to a web server behind it: use " ISSUE_ROOT
+      " with that one's root, with return (pass) for /.well-known/acme-challenge/ in the VCL. "
+      "It speaks no TLS itself (but for some editions): port 443 is for nginx, Hitch or HAProxy in front of "
+      "it."},
+     false},
+    {{"hitch"},
+     NULL,
+     {"hitch", "Hitch", false,
+      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Hitch wants one file with "
+                        "key and certificate: in a --deploy-hook, "
+      "`cat $RENEWED_LINEAGE/privkey.pem $RENEWED_LINEAGE/fullchain.pem > /etc/hitch/NAME.pem`, and then a "
+      "reload of Hitch."},
+     false},
+    {{"stunnel", "stunnel4", "stunnel5"},
+     NULL,
+     {"stunnel", "stunnel", false,
+      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set cert and key to "
+                        "fullchain.pem and privkey.pem in the directory that tlsup names. "
+      "A --deploy-hook has it read them again: `systemctl reload stunnel4`."},
+     false},
+    {{"squid", "squid3"},
+     NULL,
+     {"squid", "Squid", false,
+      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set tls-cert= and "
+                        "tls-key= of https_port to fullchain.pem and privkey.pem. "
+      "A --deploy-hook has Squid read them again: `squid -k reconfigure`."},
+     false},
+    {{"pound"},
+     NULL,
+     {"pound", "Pound", false,
+      "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Pound wants one file with "
+                        "key and certificate (Cert): a --deploy-hook writes it from privkey.pem and "
+      "fullchain.pem and restarts Pound."},
+     false},
+    {{"docker-proxy", "rootlessport", "conmon", "slirp4netns", "pasta"},
+     NULL,
+     {"container", "a container's published port", false,
+      "Run tlsup inside the container that answers there; or have the container publish the port on "
+      "127.0.0.1 under another number, with nginx or Apache of this machine in front of it. "
+      "Or get the certificate here by `tlsup issue --dns NAME`, mount the directory it is in into the "
+      "container, and restart that by a --deploy-hook."},
+     true},
+    {{"java"},
+     "catalina",
+     {"tomcat", "Tomcat", false,
+      "Put nginx or Apache in front of it, with Tomcat on another port; or use " ISSUE_ROOT
+      " with DIR its webapps/ROOT. Tomcat from 8.5 on reads fullchain.pem and privkey.pem "
+      "(certificateFile, certificateKeyFile); a --deploy-hook restarts it."},
+     true},
+    {{"java"},
+     NULL,
+     {"java", "a Java program", false,
+      "Put nginx or Apache in front of it, with the program on another port; or use `tlsup issue --dns "
+      "NAME`. Java reads a PKCS#12 file, which a --deploy-hook makes: "
+      "`openssl pkcs12 -export -in $RENEWED_LINEAGE/fullchain.pem -inkey $RENEWED_LINEAGE/privkey.pem`."},
+     true},
+    {{"node", "nodejs", "deno", "bun"},
+     NULL,
+     {"node", "a Node.js program", false,
+      "Put nginx or Apache in front of it, with the program on another port: tlsup then does all by itself. "
+      "Or have it serve a directory and use " ISSUE_ROOT "; "
+      "it reads fullchain.pem and privkey.pem (cert, key), and a --deploy-hook restarts it."},
+     true},
+    {{"sshd", "sslh"},
+     NULL,
+     {"sslh", "a port shared with ssh", false,
+      "Put the web server behind it on another port, and use " ISSUE_ROOT
+      " with its root, or free the port."},
+     true},
+    {{"systemd"},
+     NULL,
+     {"systemd", "systemd, for a program that it starts on demand", false,
+      "See which socket unit that is by `systemctl list-sockets`; stop it, or get the certificate alone by "
+      "`tlsup issue --dns NAME`."},
+     true},
 };
 
 static const char advice_unknown[] =
-    "Stop that program or move it to another port, with nginx or Apache in front of it; or get the certificate alone, through a directory that it serves "
-    "(" ISSUE_ROOT ") or through DNS (`tlsup issue --dns NAME`), and give it fullchain.pem and privkey.pem by a --deploy-hook.";
+    "Stop that program or move it to another port, with nginx or Apache in front of it; or get the "
+    "certificate alone, through a directory that it serves "
+    "(" ISSUE_ROOT ") or through DNS (`tlsup issue --dns NAME`), and give it fullchain.pem and privkey.pem "
+                   "by a --deploy-hook.";
 static const char advice_contained[] =
-    "It runs in a container, whose files tlsup does not touch: run tlsup inside it, or get the certificate here by `tlsup issue --dns NAME`, mount the directory it is in into the container, and reload it by "
+    "It runs in a container, whose files tlsup does not touch: run tlsup inside it, or get the certificate "
+    "here by `tlsup issue --dns NAME`, mount the directory it is in into the container, and reload it by "
     "a --deploy-hook.";
 
 static const char *proc = "/proc";
@@ -99,7 +185,7 @@ void front_set_proc(const char *directory)
 
 struct process {
     pid_t pid, parent;
-    char name[64];    /* of its program's file, else what it calls itself */
+    char name[64]; /* of its program's file, else what it calls itself */
     const struct row *row;
 };
 
@@ -127,7 +213,8 @@ static void read_comm(pid_t pid, char *out, size_t size)
     clean(out);
 }
 
-/* The base name of its program; one that was replaced by an upgrade still counts. Not for every user to see. */
+/* The base name of its program; one that was replaced by an upgrade still counts. Not for every user to see.
+ */
 static bool read_program(pid_t pid, char *out, size_t size)
 {
     char target[PATH_MAX];
@@ -185,8 +272,7 @@ static bool has_name(const struct row *row, const char *name)
 static const struct row *row_of(pid_t pid, const char *name)
 {
     for (size_t i = 0; i < COUNT_OF(table); i++)
-        if (has_name(&table[i], name) &&
-            (table[i].words == NULL || command_line_has(pid, table[i].words)))
+        if (has_name(&table[i], name) && (table[i].words == NULL || command_line_has(pid, table[i].words)))
             return &table[i];
     return NULL;
 }
@@ -224,7 +310,8 @@ static bool same_root(pid_t pid)
 
 static void to_front(const struct process *process, struct front *out)
 {
-    *out = (struct front){.pid = process->pid, .program = process->row != NULL ? &process->row->program : NULL};
+    *out =
+        (struct front){.pid = process->pid, .program = process->row != NULL ? &process->row->program : NULL};
     memcpy(out->process, process->name, sizeof out->process);
     out->contained = !same_link(process->pid, "ns/net") || !same_root(process->pid);
 }
@@ -291,8 +378,9 @@ bool front_at(int port, struct front *out)
 
 const char *front_describe(const struct front *front, char out[FRONT_NAME_BYTES])
 {
-    const char *name = front->program != NULL ? front->program->title
-                       : front->process[0] != '\0' ? front->process : "another process";
+    const char *name = front->program != NULL      ? front->program->title
+                       : front->process[0] != '\0' ? front->process
+                                                   : "another process";
     if (front->pid > 0)
         snprintf(out, FRONT_NAME_BYTES, "%s (pid %ld%s)", name, (long)front->pid,
                  front->contained ? ", in a container" : "");

@@ -350,15 +350,19 @@ static bool test(const struct web *web, struct err *err)
 {
     const char *argv[NGINX_ARGV_MAX];
     struct spawn_result result = {0};
+    struct spawn_options options = {.timeout_ms = web->test_ms};
     nginx_argv(web, "-t", argv);
-    if (!spawn_run(argv, NULL, &result, err)) {
+    if (!spawn_run(argv, &options, &result, err)) {
         return err_context(err, "testing the nginx configuration");
     }
     bool ok = result.status == 0 && !result.timed_out;
-    if (!ok) {
-        AUTO_FREE char *command = typed_command(web);
+    AUTO_FREE char *command = typed_command(web);
+    if (!ok && result.timed_out) {
+        err_set(err, ERR_TIMEOUT, NEXT_FIX_CONFIG, web->conf, "nginx's test of its configuration did not end");
+        err_advise(err, "See what it waits for: %s", command);
+    } else if (!ok) {
         err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf, "nginx refuses its configuration:\n%.1200s",
-                result.timed_out ? "(the test did not end)" : buf_str(&result.output));
+                buf_str(&result.output));
         err_advise(err, "Mend the line that nginx names, then check with: %s", command);
     }
     spawn_result_clear(&result);

@@ -62,18 +62,67 @@ static bool answers_already(const struct nginx_editor *editor, const struct ngin
     return false;
 }
 
-static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *server,
-                          const char *thumbprint)
+/* A location of the same path, of another ACME client; NULL = none. */
+static const struct nginx_node *other_answer(const struct nginx_editor *editor, const struct nginx_node *server)
+{
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(editor), server, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        const struct nginx_node *node = body.v[i];
+        if (nginx_is(node, "location") && node->n_args > 1 &&
+            strncmp(node->args[node->n_args - 1], CHALLENGE_PATH, sizeof CHALLENGE_PATH - 2) == 0) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+/* Without the rewrite module ours is a location too: two of one path are an error. */
+static bool check_other(struct nginx_editor *editor, const struct nginx_node *server)
+{
+    const struct nginx_node *other = other_answer(editor, server);
+    const char *path = other != NULL ? nginx_file_of(editor, other)->path : "";
+    if (other == NULL) {
+        return true;
+    }
+    if (editor->web->has_rewrite) {
+        log_info("%s:%zu answered challenges for another ACME client: from now on tlsup's answer comes first", path,
+                 other->line);
+        return true;
+    }
+    err_set(editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path,
+            "%s:%zu answers challenges for another ACME client, and this nginx was built without its rewrite module", path,
+            other->line);
+    return err_advise(editor->err, "Take that location out, then try again.");
+}
+
+/* Lua code of this phase runs before our answer, and may give another. */
+static void warn_of_lua(const struct nginx_editor *editor, const struct nginx_node *block)
+{
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(editor), block, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        if (strncmp(body.v[i]->args[0], "server_rewrite_by_lua", sizeof "server_rewrite_by_lua" - 1) == 0) {
+            log_warn("%s:%zu: this Lua code runs before the answer to the certificate authority: it must let "
+                     CHALLENGE_PATH " pass", nginx_file_of(editor, body.v[i])->path, body.v[i]->line);
+        }
+    }
+}
+
+static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *server, const char *thumbprint)
 {
     AUTO_NGINX_LINES lines = {0};
     bool kept;
     if (answers_already(editor, server, thumbprint)) {
         return true;
     }
+    if (!check_other(editor, server)) {
+        return false;
+    }
     nginx_lines_for(nginx_file_of(editor, server), server, &lines);
     challenge_lines(editor->web, thumbprint, &lines);
-    return nginx_block_put(editor, server, NGINX_CHALLENGE_ID, &lines,
-                           (struct nginx_essence){.has = thumbprint}, &kept);
+    return nginx_block_put(editor, server, NGINX_CHALLENGE_ID, &lines, (struct nginx_essence){.has = thumbprint},
+                           &kept);
 }
 
 /* The addresses on a port that the world may ask; loopback only when there is nothing else. */
@@ -181,6 +230,7 @@ bool nginx_edit_challenge(const struct web *web, const struct sites *sites, cons
         return false;
     }
     nginx_public_addresses(&editor.sites, NGINX_HTTP_PORT, &addresses);
+    warn_of_lua(&editor, nginx_model_of(&editor.sites)->http);
     for (size_t i = 0; i < names->n; i++) {
         if (name_is_wildcard(names->v[i])) {
             continue; /* no CA validates a wildcard over http */

@@ -67,6 +67,28 @@ void nginx_edit_add(struct nginx_editor *editor, size_t file, size_t at, size_t 
     editor->n_edits++;
 }
 
+static size_t count_lines(const char *data, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        n += data[i] == '\n';
+    }
+    return n;
+}
+
+size_t nginx_line_after(const struct nginx_editor *editor, const struct nginx_node *node)
+{
+    size_t line = node->line;
+    for (size_t i = 0; i < editor->n_edits; i++) {
+        const struct nginx_edit *edit = &editor->edits[i];
+        if (edit->file == node->file && edit->at < node->begin) {
+            line += count_lines(edit->text, strlen(edit->text));
+            line -= count_lines(buf_str(&nginx_file_of(editor, node)->text) + edit->at, edit->remove);
+        }
+    }
+    return line;
+}
+
 static int by_place(const void *a, const void *b)
 {
     const struct nginx_edit *x = a, *y = b;

@@ -45,6 +45,8 @@ const struct nginx_config *nginx_config_of(const struct nginx_editor *editor);
 const struct nginx_file *nginx_file_of(const struct nginx_editor *editor, const struct nginx_node *node);
 /* Replace `length` bytes at `at` of a file by `text`. The same edit again is dropped. */
 void nginx_edit_add(struct nginx_editor *editor, size_t file, size_t at, size_t length, const char *text);
+/* In which line the node will be, by the edits added so far. */
+size_t nginx_line_after(const struct nginx_editor *editor, const struct nginx_node *node);
 /* All edits into the transaction. */
 MUST_CHECK bool nginx_edit_stage(struct nginx_editor *editor);
 
@@ -137,6 +139,8 @@ MUST_CHECK bool nginx_listen_lines(const struct nginx_plan *plan, const struct n
 
 void nginx_certificate_lines(const struct nginx_plan *plan, struct nginx_lines *lines);
 bool nginx_is_certificate_line(const struct nginx_node *node);
+/* Is it an include of one file with nothing but certificate lines? */
+bool nginx_brings_certificate(const struct nginx_config *config, const struct nginx_node *include);
 
 /* -- nginx_tls.c -- */
 
@@ -149,7 +153,7 @@ void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *ser
 bool nginx_tls_replaces(const struct nginx_plan *plan, const struct nginx_node *node);
 /* Refuses where such a line is in an included file. */
 MUST_CHECK bool nginx_tls_check(const struct nginx_plan *plan, const struct site *site);
-/* Warn of default servers that decide the protocols. */
+/* Warn of default servers that decide the protocols, and of locations that drop HSTS; all edits are added. */
 void nginx_tls_warn(const struct nginx_plan *plan);
 /* Strict-Transport-Security, where it was asked for and is not there. `opens`: the server has a plain port too. */
 void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *server, bool opens,

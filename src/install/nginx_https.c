@@ -121,6 +121,20 @@ bool nginx_is_certificate_line(const struct nginx_node *node)
     return false;
 }
 
+bool nginx_brings_certificate(const struct nginx_config *config, const struct nginx_node *include)
+{
+    if (!nginx_is(include, "include") || include->n_included != 1) {
+        return false;
+    }
+    const struct nginx_node *root = &config->files[include->included[0]]->root;
+    for (size_t i = 0; i < root->n_children; i++) {
+        if (!nginx_is_certificate_line(&root->children[i])) {
+            return false;
+        }
+    }
+    return root->n_children > 0;
+}
+
 /* The directive alone, or its whole line when nothing but a comment of its own stands beside it. */
 static void cut_range(const struct nginx_file *file, const struct nginx_node *node, size_t *at,
                       size_t *length)
@@ -165,29 +179,57 @@ static bool in_ignored_mark(const struct nginx_plan *plan, const struct nginx_no
     return mark != NULL && mark->ignored;
 }
 
+static void cut_node(struct nginx_plan *plan, const struct nginx_node *node)
+{
+    size_t at, length;
+    cut_range(nginx_file_of(plan->editor, node), node, &at, &length);
+    nginx_edit_add(plan->editor, node->file, at, length, "");
+}
+
+/* An include of nothing but certificate lines goes as a whole: others may include the same file. */
+static void cut_includes(struct nginx_plan *plan, const struct nginx_node *server, struct nginx_index *gone)
+{
+    const struct nginx_config *config = nginx_config_of(plan->editor);
+    for (size_t i = 0; i < server->n_children; i++) {
+        const struct nginx_node *node = &server->children[i];
+        if (nginx_brings_certificate(config, node) && !in_ignored_mark(plan, node)) {
+            nginx_index_put(gone, config->files[node->included[0]]->real, 1);
+            cut_node(plan, node);
+        }
+    }
+}
+
+static bool cut_certificate(struct nginx_plan *plan, const struct site *site, const struct nginx_node *node)
+{
+    const struct site *other = node->file != nginx_server_of(site)->node->file ? other_user(plan, node) : NULL;
+    if (other != NULL) {
+        return nginx_refuse_at(
+            plan, site,
+            "Move the certificate lines out of the shared file into the server blocks, then try again.",
+            "its certificate is set in %s, which the server at %s:%zu includes too",
+            nginx_file_of(plan->editor, node)->path, other->file, other->line);
+    }
+    cut_node(plan, node);
+    return true;
+}
+
 static bool cut_certificates(struct nginx_plan *plan, const struct site *site)
 {
     const struct nginx_node *server = nginx_server_of(site)->node;
+    struct nginx_index gone = {0};
     AUTO_NODES body = {0};
+    bool done = true;
     nginx_children(nginx_config_of(plan->editor), server, false, &body);
-    for (size_t i = 0; i < body.n; i++) {
+    cut_includes(plan, server, &gone);
+    for (size_t i = 0; i < body.n && done; i++) {
         const struct nginx_node *node = body.v[i];
-        size_t at, length;
-        if (!nginx_is_certificate_line(node)) {
-            continue;
+        if (nginx_is_certificate_line(node) &&
+            nginx_index_get(&gone, nginx_file_of(plan->editor, node)->real) == NULL) {
+            done = cut_certificate(plan, site, node);
         }
-        const struct site *other = node->file != server->file ? other_user(plan, node) : NULL;
-        if (other != NULL) {
-            return nginx_refuse_at(
-                plan, site,
-                "Move the certificate lines out of the shared file into the server blocks, then try again.",
-                "its certificate is set in %s, which the server at %s:%zu includes too",
-                nginx_file_of(plan->editor, node)->path, other->file, other->line);
-        }
-        cut_range(nginx_file_of(plan->editor, node), node, &at, &length);
-        nginx_edit_add(plan->editor, node->file, at, length, "");
     }
-    return true;
+    nginx_index_clear(&gone);
+    return done;
 }
 
 /* Settings of the server itself that the profile replaces: twice would be an error. */
@@ -195,10 +237,8 @@ static void cut_settings(struct nginx_plan *plan, const struct nginx_node *serve
 {
     for (size_t i = 0; i < server->n_children; i++) {
         const struct nginx_node *node = &server->children[i];
-        size_t at, length;
         if (nginx_tls_replaces(plan, node) && !in_ignored_mark(plan, node)) {
-            cut_range(nginx_file_of(plan->editor, node), node, &at, &length);
-            nginx_edit_add(plan->editor, node->file, at, length, "");
+            cut_node(plan, node);
         }
     }
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "nginx_edit.h"
 #include "tlsup/cert.h"
@@ -103,34 +104,6 @@ static bool named_in_public(const struct nginx_plan *plan, const char *name)
     return false;
 }
 
-/* Servers that have the name on 443 already: only their certificate changes. `any` tells whether there are
- * some. */
-static bool plan_swap(struct nginx_plan *plan, const char *name, bool *any)
-{
-    AUTO_STRLIST addresses = STRLIST_INIT;
-    nginx_addresses(&plan->editor->sites, NGINX_HTTPS_PORT, &addresses);
-    *any = false;
-    for (size_t i = 0; i < addresses.n; i++) {
-        /* A browser sends no server name for an IP address: its certificate is the default server's. */
-        const struct site *site =
-            nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTPS_PORT, !name_is_ip(name));
-        if (site == NULL || (site_address_is_loopback(addresses.v[i]) && named_in_public(plan, name))) {
-            continue;
-        }
-        const struct nginx_listen *listen =
-            nginx_listen_at(nginx_server_of(site), addresses.v[i], NGINX_HTTPS_PORT);
-        if (listen != NULL && !listen->ssl) {
-            return nginx_refuse_at(
-                plan, site,
-                "Add \"ssl\" to that listen line, with a certificate, or take the line out; then try again.",
-                "this server of %s listens on port 443 without TLS", name);
-        }
-        item_of(plan, site)->certificate = true;
-        *any = true;
-    }
-    return true;
-}
-
 /* location / { return 404; } */
 static bool is_nothing_location(const struct nginx_node *node)
 {
@@ -155,6 +128,73 @@ static bool is_challenge_server(const struct nginx_plan *plan, const struct site
         }
     }
     return nothing_else && nginx_mark_in(config, server, NGINX_CHALLENGE_ID) != NULL;
+}
+
+/* The certificate that a site serves now; false: it cannot be told. The caller clears. */
+static bool read_certificate(const struct site *site, struct cert_info *out)
+{
+    struct err ignored = ERR_INIT;
+    AUTO_BUF pem = BUF_INIT;
+    AUTO_CHAIN *chain = NULL;
+    return site->certificate[0] == '/' && strchr(site->certificate, '$') == NULL &&
+           fs_read(site->certificate, NGINX_FILE_LIMIT_BYTES, &pem, &ignored) &&
+           cert_chain_parse(buf_str(&pem), pem.len, site->certificate, &chain, &ignored) &&
+           cert_chain_info(chain, out, &ignored);
+}
+
+static bool redirects_to_https(const struct site *site)
+{
+    enum nginx_redirect kind = nginx_server_of(site)->redirect;
+    return kind == REDIRECT_HTTPS_SAME || kind == REDIRECT_HTTPS_OTHER;
+}
+
+/* Has this server the name on 443 only since it takes everything below a domain, with a certificate for other names, while
+ * another one says the name itself on port 80? Then that one is the site of the name. */
+static bool has_better_home(const struct nginx_plan *plan, const struct site *secure, const char *name)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    const struct site *plain = NULL;
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    nginx_public_addresses(&plan->editor->sites, NGINX_HTTP_PORT, &addresses);
+    for (size_t i = 0; i < addresses.n && plain == NULL; i++) {
+        plain = nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTP_PORT, true);
+    }
+    if (plain == NULL || plain == secure || redirects_to_https(plain) || is_challenge_server(plan, plain) ||
+        nginx_site_fit(plain, name) <= nginx_site_fit(secure, name) || !read_certificate(secure, &info)) {
+        return false;
+    }
+    bool covers = covered(&info.names, name);
+    cert_info_clear(&info);
+    return !covers;
+}
+
+/* Servers that have the name on 443 already: only their certificate changes. `any` tells whether there are
+ * some. */
+static bool plan_swap(struct nginx_plan *plan, const char *name, bool *any)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    nginx_addresses(&plan->editor->sites, NGINX_HTTPS_PORT, &addresses);
+    *any = false;
+    for (size_t i = 0; i < addresses.n; i++) {
+        /* A browser sends no server name for an IP address: its certificate is the default server's. */
+        const struct site *site =
+            nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTPS_PORT, !name_is_ip(name));
+        if (site == NULL || (site_address_is_loopback(addresses.v[i]) && named_in_public(plan, name)) ||
+            has_better_home(plan, site, name)) {
+            continue;
+        }
+        const struct nginx_listen *listen =
+            nginx_listen_at(nginx_server_of(site), addresses.v[i], NGINX_HTTPS_PORT);
+        if (listen != NULL && !listen->ssl) {
+            return nginx_refuse_at(
+                plan, site,
+                "Add \"ssl\" to that listen line, with a certificate, or take the line out; then try again.",
+                "this server of %s listens on port 443 without TLS", name);
+        }
+        item_of(plan, site)->certificate = true;
+        *any = true;
+    }
+    return true;
 }
 
 static bool plan_full(struct nginx_plan *plan, const struct site *site, const char *name)
@@ -321,8 +361,7 @@ static bool is_behind_tls_proxy(const struct nginx_plan *plan, const struct site
 static void redirect_name(struct nginx_plan *plan, const struct site *site, const char *name)
 {
     struct nginx_item *item = item_of(plan, site);
-    enum nginx_redirect kind = nginx_server_of(site)->redirect;
-    if (kind == REDIRECT_HTTPS_SAME || kind == REDIRECT_HTTPS_OTHER || strlist_has(&item->redirected, name)) {
+    if (redirects_to_https(site) || strlist_has(&item->redirected, name)) {
         return;
     }
     if (is_behind_tls_proxy(plan, site)) {
@@ -376,15 +415,9 @@ static void plan_redirect(struct nginx_plan *plan, const char *name)
  * borrowed. */
 static const char *name_lost(const struct site *site, const struct strlist *names)
 {
-    struct err ignored = ERR_INIT;
-    AUTO_BUF pem = BUF_INIT;
-    AUTO_CHAIN *chain = NULL;
     struct cert_info info = CERT_INFO_INIT;
     const char *lost = NULL;
-    if (site->certificate[0] != '/' || strchr(site->certificate, '$') != NULL ||
-        !fs_read(site->certificate, NGINX_FILE_LIMIT_BYTES, &pem, &ignored) ||
-        !cert_chain_parse(buf_str(&pem), pem.len, site->certificate, &chain, &ignored) ||
-        !cert_chain_info(chain, &info, &ignored)) {
+    if (!read_certificate(site, &info)) {
         return NULL;
     }
     for (size_t i = 0; i < site->names.n && lost == NULL && info.not_after_s > clock_now_s(); i++) {
@@ -395,6 +428,44 @@ static const char *name_lost(const struct site *site, const struct strlist *name
     }
     cert_info_clear(&info);
     return lost;
+}
+
+/* The first directive of a server whose name begins like this, NULL = none. */
+static const struct nginx_node *directive_like(const struct nginx_plan *plan, const struct nginx_node *server,
+                                               const char *prefix)
+{
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(plan->editor), server, false, &body);
+    for (size_t i = 0; i < body.n; i++) {
+        if (strncmp(body.v[i]->args[0], prefix, strlen(prefix)) == 0) {
+            return body.v[i];
+        }
+    }
+    return NULL;
+}
+
+/* Servers that would not serve a certificate of ours, or serve many by one line. */
+static bool check_serves(struct nginx_plan *plan, const struct site *site)
+{
+    const struct nginx_node *server = nginx_server_of(site)->node;
+    const struct nginx_node *lua = directive_like(plan, server, "ssl_certificate_by_lua");
+    const struct nginx_node *reject = directive_like(plan, server, "ssl_reject_handshake");
+    if (lua != NULL) {
+        return nginx_refuse_at(plan, site, "Let the Lua code read the files of `tlsup issue`, with a deploy hook, or take "
+                                           "the line out.",
+                               "its certificate is chosen by Lua code (line %zu)", lua->line);
+    }
+    if (reject != NULL && reject->n_args == 2 && strcasecmp(reject->args[1], "on") == 0) {
+        return nginx_refuse_at(plan, site, "Take the line out, or give the name a server block of its own.",
+                               "it refuses every TLS connection (ssl_reject_handshake, line %zu)", reject->line);
+    }
+    if (strchr(site->certificate, '$') != NULL && !nginx_all_covered(site, plan->https->names)) {
+        return nginx_refuse_at(plan, site, "Give the name a server block of its own, then try again.",
+                               "it serves a certificate for each name by a variable (%s), and other names than those "
+                               "asked for",
+                               site->certificate);
+    }
+    return true;
 }
 
 static bool check_swap(struct nginx_plan *plan, const struct site *site)
@@ -457,7 +528,9 @@ bool nginx_plan_make(struct nginx_plan *plan)
         }
     }
     for (size_t i = 0; i < plan->n_items; i++) {
-        if (plan->items[i].certificate && !plan->items[i].full && !check_swap(plan, &editor->sites.v[i])) {
+        const struct nginx_item *item = &plan->items[i];
+        if (item->certificate && (!check_serves(plan, &editor->sites.v[i]) ||
+                                  (!item->full && !check_swap(plan, &editor->sites.v[i])))) {
             return false;
         }
     }

@@ -76,7 +76,7 @@ static bool copy_body(const struct nginx_plan *plan, const struct site *site, st
     const struct nginx_file *file = config->files[server->file];
     for (size_t i = 0; i < server->n_children; i++) {
         const struct nginx_node *node = &server->children[i];
-        if (belongs_to_listener(node) || nginx_tls_replaces(plan, node) ||
+        if (belongs_to_listener(node) || nginx_tls_replaces(plan, node) || nginx_brings_certificate(config, node) ||
             nginx_mark_around(config, node) != NULL) {
             continue;
         }

@@ -185,29 +185,8 @@ static void warn_of_default(const struct nginx_plan *plan, size_t index, const c
         AUTO_FREE char *is = strlist_join(&there, " ");
         log_warn("%s:%zu is the default server of %s:%d, whose protocols (%s) nginx %s uses for all servers there: "
                  "\"ssl_protocols %s;\" has its effect only when that server says it too",
-                 decides->file, decides->line, address, NGINX_HTTPS_PORT, is, plan->editor->web->version,
+                 decides->file, nginx_line_after(plan->editor, nginx_server_of(decides)->node), address, NGINX_HTTPS_PORT, is, plan->editor->web->version,
                  profile_of(plan)->nginx_protocols);
-    }
-}
-
-void nginx_tls_warn(const struct nginx_plan *plan)
-{
-    const struct sites *sites = &plan->editor->sites;
-    AUTO_STRLIST addresses = STRLIST_INIT;
-    nginx_addresses(sites, NGINX_HTTPS_PORT, &addresses);
-    if (plan->editor->web->version_number >= PROTOCOLS_BY_NAME_SINCE) {
-        return;
-    }
-    for (size_t k = 0; k < addresses.n; k++) {
-        for (size_t i = 0; i < plan->n_items; i++) {
-            bool there = nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTPS_PORT) != NULL ||
-                         (plan->items[i].full &&
-                          nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTP_PORT) != NULL);
-            if (there && sets_protocols(plan, i)) {
-                warn_of_default(plan, i, addresses.v[k]);
-                break; /* once for each socket */
-            }
-        }
     }
 }
 
@@ -265,17 +244,19 @@ static void warn_of_locations(const struct nginx_plan *plan, const struct nginx_
         if (headers.any && !headers.hsts && !headers.merged) {
             log_warn("%s:%zu has add_header lines of its own, so that its answers go without " HSTS_FIELD
                      ": repeat the line of the server there",
-                     nginx_file_of(plan->editor, node)->path, node->line);
+                     nginx_file_of(plan->editor, node)->path, nginx_line_after(plan->editor, node));
         }
         warn_of_locations(plan, node);
     }
 }
 
 /* Ours would end the inheritance of the http level's lines: they are said again. */
-static void repeat_headers(const struct nginx_plan *plan, const struct nginx_nodes *http, struct nginx_lines *lines)
+static void repeat_headers(const struct nginx_plan *plan, struct nginx_lines *lines)
 {
-    for (size_t i = 0; i < http->n; i++) {
-        const struct nginx_node *node = http->v[i];
+    AUTO_NODES http = {0};
+    nginx_children(nginx_config_of(plan->editor), http_of(plan), false, &http);
+    for (size_t i = 0; i < http.n; i++) {
+        const struct nginx_node *node = http.v[i];
         if (is_header(node)) {
             const struct nginx_file *file = nginx_file_of(plan->editor, node);
             buf_adds(&lines->text, lines->indent);
@@ -295,26 +276,31 @@ static bool has_plain_port(const struct nginx_server *server)
     return false;
 }
 
+/* Does the server send no such field, though it was asked for? */
+static bool hsts_is_due(const struct nginx_plan *plan, const struct headers *own, const struct headers *above)
+{
+    bool inherits = !own->any || own->merged;
+    return plan->https->hsts_s > 0 && !own->hsts && !(above->hsts && inherits);
+}
+
+static struct headers headers_in(const struct nginx_plan *plan, const struct nginx_node *block)
+{
+    AUTO_NODES body = {0};
+    nginx_children(nginx_config_of(plan->editor), block, false, &body);
+    return headers_of(&body);
+}
+
 void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *server, bool opens,
                       struct nginx_lines *lines)
 {
-    const struct nginx_config *config = nginx_config_of(plan->editor);
-    AUTO_NODES body = {0}, http = {0};
-    if (plan->https->hsts_s <= 0) {
-        return;
-    }
-    nginx_children(config, server->node, false, &body);
-    nginx_children(config, http_of(plan), false, &http);
-    struct headers own = headers_of(&body), above = headers_of(&http);
-    bool inherits = !own.any || own.merged;
-    if (own.hsts || (above.hsts && inherits)) {
+    struct headers own = headers_in(plan, server->node), above = headers_in(plan, http_of(plan));
+    if (!hsts_is_due(plan, &own, &above)) {
         return;
     }
     if (!own.any && !own.merged && !above.merged) {
-        repeat_headers(plan, &http, lines);
+        repeat_headers(plan, lines);
     }
-    bool plain = opens || has_plain_port(server);
-    if (plain && plan->editor->web->has_rewrite) {
+    if ((opens || has_plain_port(server)) && plan->editor->web->has_rewrite) {
         /* An empty value sends no field: answers over http must not have it. */
         nginx_line(lines, "set $tlsup_hsts \"\";");
         nginx_line(lines, "if ($scheme = https) { set $tlsup_hsts \"max-age=%ld\"; }", plan->https->hsts_s);
@@ -322,5 +308,40 @@ void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *
     } else {
         nginx_line(lines, "add_header " HSTS_FIELD " \"max-age=%ld\" always;", plan->https->hsts_s);
     }
-    warn_of_locations(plan, server->node);
+}
+
+/* ---- what a person should know ---- */
+
+static void warn_of_defaults(const struct nginx_plan *plan)
+{
+    const struct sites *sites = &plan->editor->sites;
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    nginx_addresses(sites, NGINX_HTTPS_PORT, &addresses);
+    if (plan->editor->web->version_number >= PROTOCOLS_BY_NAME_SINCE) {
+        return;
+    }
+    for (size_t k = 0; k < addresses.n; k++) {
+        for (size_t i = 0; i < plan->n_items; i++) {
+            bool there = nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTPS_PORT) != NULL ||
+                         (plan->items[i].full &&
+                          nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTP_PORT) != NULL);
+            if (there && sets_protocols(plan, i)) {
+                warn_of_default(plan, i, addresses.v[k]);
+                break; /* once for each socket */
+            }
+        }
+    }
+}
+
+void nginx_tls_warn(const struct nginx_plan *plan)
+{
+    struct headers above = headers_in(plan, http_of(plan));
+    warn_of_defaults(plan);
+    for (size_t i = 0; i < plan->n_items && plan->https->hsts_s > 0; i++) {
+        const struct nginx_node *server = nginx_server_of(&plan->editor->sites.v[i])->node;
+        struct headers own = plan->items[i].certificate ? headers_in(plan, server) : above;
+        if (plan->items[i].certificate && hsts_is_due(plan, &own, &above)) {
+            warn_of_locations(plan, server);
+        }
+    }
 }

@@ -322,8 +322,8 @@ void txn_diff(const struct txn *txn, struct buf *out)
             buf_addf(out, "-%s -> %s\n", op->path, op->old.target);
         if (op->old.thing == THING_FILE || op->new.thing == THING_FILE)
             diff_unified(
-                op->old.thing == THING_FILE ? op->path : NULL, text_of(&op->old, &op->old_data, &empty),
-                op->new.thing == THING_FILE ? op->path : NULL, text_of(&op->new, &op->new_data, &empty), out);
+                op->old.thing == THING_FILE ? op->real : NULL, text_of(&op->old, &op->old_data, &empty),
+                op->new.thing == THING_FILE ? op->real : NULL, text_of(&op->new, &op->new_data, &empty), out);
         if (op->new.thing == THING_LINK)
             buf_addf(out, "+%s -> %s\n", op->path, op->new.target);
     }

@@ -2,10 +2,11 @@
  * txn_file.c - one operation of a transaction, carried out on the file system.
  *
  * Where the temporary file lies: in the journal's own directory when that is on the target's device, since a
- * web server that includes a whole directory reads dot files too; else as a dot file beside the target. The
- * names depend on the transaction and the operation alone, so recovery finds them. A removed file is set
- * aside into the journal by rename where that works (else, if it has other hard links, beside): putting it
- * back is then one rename, which keeps those links and needs no space.
+ * web server that includes a whole directory reads dot files too; else as a dot file in the directory above
+ * the target's; beside the target only where neither can be. The names depend on the transaction and the
+ * operation alone, so recovery finds them. A removed file is set aside into the journal by rename where that
+ * works (else, if it has other hard links, to such a dot file): putting it back is then one rename, which
+ * keeps those links and needs no space.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -454,15 +455,18 @@ bool file_save(const char *path, const void *data, size_t len, struct err *err)
 /* What an attempt came to; the last three have another way to try. */
 enum attempt { ATTEMPT_DONE, ATTEMPT_FAILED, ATTEMPT_OTHER_DEVICE, ATTEMPT_MOUNT_POINT, ATTEMPT_NO_SPACE };
 
+/* Where a file lies that is not in its place yet, or no longer. In order of preference. */
+enum place { PLACE_JOURNAL, PLACE_ABOVE, PLACE_BESIDE, PLACES };
+
 struct put {
     struct txn *txn;
     size_t n;
     struct op *op;
     const struct snapshot *from, *to;
     bool forward;
-    const char *dir; /* of op->real */
-    char *temp;      /* owned by put_clear() */
-    bool in_journal; /* where temp lies */
+    const char *dir;  /* of op->real */
+    char *temp;       /* owned by put_clear() */
+    enum place place; /* of temp */
 };
 
 static void put_clear(struct put *put)
@@ -471,23 +475,42 @@ static void put_clear(struct put *put)
     put->temp = NULL;
 }
 
-static char *beside_path(const struct txn *txn, const char *kind, size_t n, const char *dir)
+static char *place_path(const struct txn *txn, const char *kind, size_t n, const char *dir, enum place place)
 {
-    return mem_fmt("%s/.tlsup-%s-%s-%zu", strcmp(dir, "/") == 0 ? "" : dir, txn->id, kind, n);
-}
-
-static void put_choose_temp(struct put *put, bool in_journal)
-{
-    put_clear(put);
-    put->in_journal = in_journal;
-    put->temp =
-        in_journal ? journal_path(put->txn, "tmp", put->n) : beside_path(put->txn, "tmp", put->n, put->dir);
+    if (place == PLACE_JOURNAL)
+        return journal_path(txn, kind, n);
+    AUTO_FREE char *in = place == PLACE_ABOVE ? fs_dirname(dir) : mem_dup(dir);
+    return mem_fmt("%s/.tlsup-%s-%s-%zu", strcmp(in, "/") == 0 ? "" : in, txn->id, kind, n);
 }
 
 static bool same_device(const char *a, const char *b)
 {
     struct stat sa, sb;
     return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev;
+}
+
+static bool place_is_usable(const struct txn *txn, const char *dir, enum place place)
+{
+    if (place == PLACE_JOURNAL)
+        return same_device(txn->dir, dir);
+    AUTO_FREE char *above = fs_dirname(dir);
+    return place == PLACE_BESIDE || (strcmp(above, "/") != 0 && same_device(above, dir) &&
+                                     faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) == 0);
+}
+
+/* The first one from `place` on. */
+static enum place usable_place(const struct txn *txn, const char *dir, enum place place)
+{
+    while (!place_is_usable(txn, dir, place))
+        place++;
+    return place;
+}
+
+static void put_choose_temp(struct put *put, enum place place)
+{
+    put_clear(put);
+    put->place = usable_place(put->txn, put->dir, place);
+    put->temp = place_path(put->txn, "tmp", put->n, put->dir, put->place);
 }
 
 /* The live thing must be what we think it is, or somebody else's work would be lost. */
@@ -531,7 +554,7 @@ static bool put_owner(const struct put *put, const struct meta *meta, struct err
 static bool put_apply_meta(const struct put *put, const struct meta *meta, int fd, struct err *err)
 {
     bool link = fd < 0;
-    bool kernel_did = meta->inherit && !put->in_journal;
+    bool kernel_did = meta->inherit && put->place == PLACE_BESIDE;
     if (!put_owner(put, meta, err))
         return false;
     if (!kernel_did && !xattrs_apply(put->temp, meta, link, put->op, err))
@@ -607,7 +630,7 @@ static enum attempt put_swing(struct put *put, struct err *err)
         return ATTEMPT_FAILED;
     if (rename_into(put->temp, put->op->real, put->from->thing != THING_NONE) == 0)
         return sync_parent(put->op->real, err) ? ATTEMPT_DONE : ATTEMPT_FAILED;
-    if (errno == EXDEV && put->in_journal)
+    if (errno == EXDEV && put->place != PLACE_BESIDE)
         return ATTEMPT_OTHER_DEVICE;
     if ((errno == EBUSY || errno == EXDEV) && put->from->thing == THING_FILE && put->to->thing == THING_FILE)
         return ATTEMPT_MOUNT_POINT;
@@ -705,21 +728,14 @@ static bool is_in_place(const struct put *put)
     return put->from->thing == THING_FILE && put->to->thing == THING_FILE && file_is_pinned(put->op->real);
 }
 
-/* Where a removed file is set aside: in the journal, or beside, for the sake of its other links alone. */
-static char *aside_path(const struct put *put, bool in_journal)
-{
-    return in_journal ? journal_path(put->txn, "gone", put->n)
-                      : beside_path(put->txn, "gone", put->n, put->dir);
-}
-
 /* Put back the very file that a removal has set aside. */
 static bool put_from_aside(const struct put *put, bool *done, struct err *err)
 {
     *done = false;
     if (put->forward || put->from->thing != THING_NONE)
         return true;
-    for (int in_journal = 0; in_journal < 2; in_journal++) {
-        AUTO_FREE char *aside = aside_path(put, in_journal);
+    for (enum place place = PLACE_JOURNAL; place < PLACES; place++) {
+        AUTO_FREE char *aside = place_path(put->txn, "gone", put->n, put->dir, place);
         AUTO_SNAPSHOT held = {0};
         if (!snapshot_read(aside, &held, NULL, err))
             return false;
@@ -735,10 +751,10 @@ static bool put_thing(struct put *put, struct err *err)
 {
     enum attempt result = ATTEMPT_MOUNT_POINT;
     if (!is_in_place(put)) {
-        put_choose_temp(put, same_device(put->txn->dir, put->dir));
+        put_choose_temp(put, PLACE_JOURNAL);
         result = put_by_rename(put, err);
-        if (result == ATTEMPT_OTHER_DEVICE) {
-            put_choose_temp(put, false);
+        while (result == ATTEMPT_OTHER_DEVICE) { /* another mount of the same device */
+            put_choose_temp(put, put->place + 1);
             result = put_by_rename(put, err);
         }
     }
@@ -752,19 +768,24 @@ static bool put_thing(struct put *put, struct err *err)
     return result == ATTEMPT_DONE;
 }
 
+static bool set_aside(const struct put *put, enum place place)
+{
+    AUTO_FREE char *aside = place_path(put->txn, "gone", put->n, put->dir, place);
+    return rename_into(put->op->real, aside, true) == 0;
+}
+
 /* errno on failure */
 static bool take_away(const struct put *put)
 {
     struct stat st;
     if (put->forward && put->from->thing == THING_FILE) {
-        AUTO_FREE char *in_journal = aside_path(put, true);
-        AUTO_FREE char *beside = aside_path(put, false);
-        if (rename_into(put->op->real, in_journal, true) == 0)
+        if (set_aside(put, PLACE_JOURNAL))
             return true;
         if (errno != EXDEV || lstat(put->op->real, &st) != 0)
             return false;
         if (st.st_nlink > 1)
-            return rename_into(put->op->real, beside, true) == 0;
+            return set_aside(put, usable_place(put->txn, put->dir, PLACE_ABOVE)) ||
+                   (errno == EXDEV && set_aside(put, PLACE_BESIDE));
     }
     return txn_step() && unlink(put->op->real) == 0;
 }
@@ -804,22 +825,22 @@ bool op_put(struct txn *txn, size_t n, bool forward, struct err *err)
     return put_thing(&put, err);
 }
 
-void op_remove_leftovers(const struct txn *txn, size_t n)
+static void remove_everywhere(const struct txn *txn, const char *kind, size_t n)
 {
     AUTO_FREE char *dir = fs_dirname(txn->ops[n].real);
-    AUTO_FREE char *in_journal = journal_path(txn, "tmp", n);
-    AUTO_FREE char *beside = beside_path(txn, "tmp", n, dir);
-    unlink_quietly(in_journal);
-    unlink_quietly(beside);
+    for (enum place place = PLACE_JOURNAL; place < PLACES; place++) {
+        AUTO_FREE char *path = place_path(txn, kind, n, dir, place);
+        unlink_quietly(path);
+    }
+}
+
+void op_remove_leftovers(const struct txn *txn, size_t n)
+{
+    remove_everywhere(txn, "tmp", n);
 }
 
 void op_remove_set_aside(const struct txn *txn, size_t n)
 {
-    if (txn->ops[n].new.thing != THING_NONE)
-        return;
-    AUTO_FREE char *dir = fs_dirname(txn->ops[n].real);
-    AUTO_FREE char *in_journal = journal_path(txn, "gone", n);
-    AUTO_FREE char *beside = beside_path(txn, "gone", n, dir);
-    unlink_quietly(in_journal);
-    unlink_quietly(beside);
+    if (txn->ops[n].new.thing == THING_NONE)
+        remove_everywhere(txn, "gone", n);
 }

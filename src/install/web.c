@@ -756,8 +756,9 @@ static void add_numeric(const struct sites *sites, const char *address, int port
     }
 }
 
-/* On plain ports every address counts: a visitor and the CA may come over any of them, and a default server
- * answers too. With TLS only the servers that have the name serve its certificate. */
+/* On nginx's port 80 every address counts: a visitor and the CA may come over any of them, and the default
+ * servers were given the answer too. Else only where a site has the name: with TLS no other serves its
+ * certificate, and Apache's hosts by address are for names that lead there. */
 bool web_probe_addresses(const struct web *web, const struct sites *sites, const char *name, int port,
                          struct strlist *addresses, struct err *err)
 {
@@ -769,7 +770,8 @@ bool web_probe_addresses(const struct web *web, const struct sites *sites, const
         return err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "no %s site answers for %s on port %d",
                        web_kind_name(web->kind), name, port);
     }
-    bool named = port != HTTP_PORT && driver->owner(sites, name, port, true) != NULL;
+    bool named =
+        (port != HTTP_PORT || web->kind == WEB_APACHE) && driver->owner(sites, name, port, true) != NULL;
     sites_addresses(sites, port, &all);
     for (int loopback = 0; loopback < 2 && addresses->n == before; loopback++) {
         for (size_t i = 0; i < all.n; i++) {

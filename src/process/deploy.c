@@ -16,7 +16,7 @@
 #include "tlsup/port.h"
 #include "tlsup/roles.h"
 
-enum { FIRST_PAUSE_MS = 20, LONGEST_PAUSE_MS = 500 };
+enum { FIRST_PAUSE_MS = 20, LONGEST_PAUSE_MS = 500, UNREADABLE_TEST_MS = 3000 };
 
 void deploy_tell(const struct deploy *deploy, const char *text)
 {
@@ -99,6 +99,30 @@ bool deploy_reread(struct deploy *deploy, struct err *err)
     return web_read(&deploy->web, &deploy->sites, err);
 }
 
+/* The server's own words on what is wrong are better than ours. But what we cannot read may keep it waiting
+ * for ever (a FIFO): then it is not given long. */
+static bool baseline(struct deploy *deploy, struct err *err)
+{
+    struct err unreadable = ERR_INIT;
+    bool readable = web_read(&deploy->web, &deploy->sites, &unreadable);
+    deploy->web.test_ms = readable ? 0 : UNREADABLE_TEST_MS;
+    bool ok = web_test(&deploy->web, err);
+    deploy->web.test_ms = 0;
+    const char *kind = web_kind_name(deploy->web.kind);
+    if (ok && !readable) {
+        *err = unreadable;
+        return err_context(
+            err, "%s accepts its configuration, but it cannot be followed here, and nothing was touched",
+            kind);
+    }
+    if (ok)
+        return true;
+    if (!readable && err->code == ERR_TIMEOUT)
+        *err = unreadable;
+    (void)err_context(err, "the configuration of %s is broken already, and nothing was touched", kind);
+    return err_advise(err, "mend it first: %s -t shows where", deploy->web.bin);
+}
+
 bool deploy_open(struct store *store, enum web_kind wanted, const struct web_hints *hints,
                  deploy_progress_fn *progress, void *ctx, struct deploy **out, struct err *err)
 {
@@ -113,14 +137,9 @@ bool deploy_open(struct store *store, enum web_kind wanted, const struct web_hin
     }
     if (ok) {
         deploy_tell(deploy, "testing the web server's configuration");
-        ok = web_test(&deploy->web, err);
-        if (!ok) {
-            (void)err_context(err, "the configuration of %s is broken already, and nothing was touched",
-                              web_kind_name(deploy->web.kind));
-            (void)err_advise(err, "mend it first: %s -t shows where", deploy->web.bin);
-        }
+        ok = baseline(deploy, err);
     }
-    if (!ok || !check_443(deploy, err) || !deploy_reread(deploy, err)) {
+    if (!ok || !check_443(deploy, err)) {
         deploy_close(deploy);
         return false;
     }

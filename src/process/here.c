@@ -21,17 +21,19 @@ enum { RESOLVE_MS = 10000, SHOWN_PUBLIC = 3 };
 
 /* -- kinds of addresses --------------------------------------------------------------------------------- */
 
-/* Blocks that the world cannot reach a machine by (IANA's registries of special purpose addresses). Those for documentation count as any other: nobody has them. */
+/* Blocks that the world cannot reach a machine by (IANA's registries of special purpose addresses). Those for
+ * documentation count as any other: nobody has them. */
 static const struct block {
     const char *net;
     unsigned bits;
     bool loopback;
 } blocks[] = {
-    {"0.0.0.0", 8, false},   {"10.0.0.0", 8, false},     {"100.64.0.0", 10, false}, {"127.0.0.0", 8, true},
-    {"169.254.0.0", 16, false}, {"172.16.0.0", 12, false}, {"192.0.0.0", 24, false}, {"192.168.0.0", 16, false},
-    {"198.18.0.0", 15, false}, {"224.0.0.0", 3, false},   {"::", 128, false},        {"::1", 128, true},
-    {"::ffff:0:0", 96, false}, {"64:ff9b:1::", 48, false}, {"100::", 64, false},     {"fc00::", 7, false},
-    {"fe80::", 10, false},   {"ff00::", 8, false},
+    {"0.0.0.0", 8, false},     {"10.0.0.0", 8, false},     {"100.64.0.0", 10, false},
+    {"127.0.0.0", 8, true},    {"169.254.0.0", 16, false}, {"172.16.0.0", 12, false},
+    {"192.0.0.0", 24, false},  {"192.168.0.0", 16, false}, {"198.18.0.0", 15, false},
+    {"224.0.0.0", 3, false},   {"::", 128, false},         {"::1", 128, true},
+    {"::ffff:0:0", 96, false}, {"64:ff9b:1::", 48, false}, {"100::", 64, false},
+    {"fc00::", 7, false},      {"fe80::", 10, false},      {"ff00::", 8, false},
 };
 
 static int family_of(const char *address)
@@ -142,9 +144,10 @@ static bool own_addresses(struct strlist *out, struct err *err)
         int family = i->ifa_addr != NULL ? i->ifa_addr->sa_family : AF_UNSPEC;
         if ((i->ifa_flags & IFF_UP) == 0 || (family != AF_INET && family != AF_INET6))
             continue;
-        const void *bytes = family == AF_INET
-                                ? (const void *)&((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr
-                                : (const void *)&((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr;
+        const void *bytes =
+            family == AF_INET
+                ? (const void *)&((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr
+                : (const void *)&((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr;
         if (inet_ntop(family, bytes, text, sizeof text) != NULL && !strlist_has(out, text))
             strlist_add(out, text);
     }
@@ -198,7 +201,8 @@ void here_clear(struct here *here)
 /* -- telling -------------------------------------------------------------------------------------------- */
 
 /* "a is", "a and b are" */
-static void tell_list(const struct strlist *all, const struct strlist *left_out, const char *rest, struct buf *out)
+static void tell_list(const struct strlist *all, const struct strlist *left_out, const char *rest,
+                      struct buf *out)
 {
     size_t n = 0, told = 0;
     for (size_t i = 0; i < all->n; i++)
@@ -224,7 +228,8 @@ static void tell_public(const struct here *here, struct buf *out)
             buf_addf(out, "%s%s", told == 0 ? " (" : ", ", here->public.v[i]);
         told++;
     }
-    buf_adds(out, told > 0 ? ")" : " (which has no public address of that kind itself: it may be behind NAT)");
+    buf_adds(out,
+             told > 0 ? ")" : " (which has no public address of that kind itself: it may be behind NAT)");
 }
 
 void here_describe(const struct here *here, struct buf *out)

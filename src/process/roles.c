@@ -166,9 +166,10 @@ static struct role prober = ROLE_INIT;
 static void add_address(const struct addrinfo *info, struct probe_answer *answer)
 {
     char text[INET6_ADDRSTRLEN];
-    const void *bytes = info->ai_family == AF_INET
-                            ? (const void *)&((const struct sockaddr_in *)(const void *)info->ai_addr)->sin_addr
-                            : (const void *)&((const struct sockaddr_in6 *)(const void *)info->ai_addr)->sin6_addr;
+    const void *bytes =
+        info->ai_family == AF_INET
+            ? (const void *)&((const struct sockaddr_in *)(const void *)info->ai_addr)->sin_addr
+            : (const void *)&((const struct sockaddr_in6 *)(const void *)info->ai_addr)->sin6_addr;
     if (answer->result.addresses.n >= ROLE_ADDRESSES_MAX ||
         inet_ntop(info->ai_family, bytes, text, sizeof text) == NULL)
         return;
@@ -208,8 +209,9 @@ static void resolve(const char *name, struct probe_answer *answer)
     if (!answer->ok) {
         err_set(&answer->err, ERR_NETWORK, NEXT_RETRY_LATER, name, "%s cannot be looked up: %s", name,
                 code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));
-        err_advise(&answer->err, "see whether this machine can resolve names: /etc/resolv.conf, and its way to "
-                                 "the name servers there");
+        err_advise(&answer->err,
+                   "see whether this machine can resolve names: /etc/resolv.conf, and its way to "
+                   "the name servers there");
         return;
     }
     static const int families[] = {AF_INET, AF_INET6};
@@ -221,7 +223,8 @@ static void resolve(const char *name, struct probe_answer *answer)
         freeaddrinfo(found);
 }
 
-/* The system's resolver waits as long as it likes: in a process of its own, which is ended when the time is up. */
+/* The system's resolver waits as long as it likes: in a process of its own, which is ended when the time is
+ * up. */
 static void resolve_in_time(const struct probe_question *q, struct probe_answer *answer)
 {
     int pair[2];
@@ -241,8 +244,8 @@ static void resolve_in_time(const struct probe_question *q, struct probe_answer 
     int ready = poll(&pfd, 1, q->timeout_ms);
     if (ready > 0 && recv(pair[0], answer, sizeof *answer, 0) != (ssize_t)sizeof *answer) {
         memset(answer, 0, sizeof *answer);
-        err_set(&answer->err, ERR_NETWORK, NEXT_RETRY_LATER, q->name, "%s cannot be looked up: the system's resolver failed",
-                q->name);
+        err_set(&answer->err, ERR_NETWORK, NEXT_RETRY_LATER, q->name,
+                "%s cannot be looked up: the system's resolver failed", q->name);
     } else if (ready <= 0) {
         err_set(&answer->err, ERR_TIMEOUT, NEXT_RETRY_LATER, q->name,
                 "%s could not be looked up within %d seconds: the name servers of this machine do not answer",

@@ -178,7 +178,7 @@ def test_the_plan_of_all(tlsup, fake_ca, nginx, new_name):
     before = nginx.configuration()
     result = tlsup.ok("enable", "--all", "--plan", *fake_ca.arguments)
     for name in names:
-        assert f"# For {name}, tlsup would do this" in result.out and f"+++ /etc/nginx/sites-enabled/{name}" in result.out, result
+        assert f"# For {name}, tlsup would do this" in result.out and f"+++ /etc/nginx/sites-available/{name}" in result.out, result
     status, seen = tlsup.on_terminal("enable", "--plan", *interactive(fake_ca), keys=b"2\n")
     assert status == 0 and f"# For {names[1]}," in seen and f"# For {names[0]}," not in seen and "Nothing was changed" in seen, seen
     assert not fake_ca.requests() and not snapshot.difference(before, nginx.configuration()) and not net.port_open(443)

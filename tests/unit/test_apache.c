@@ -9,12 +9,13 @@
  * A fixture begins with lines "#: KEY VALUE":
  *   second no: not with two certificates;   dangling PATH: a link to nowhere;   tls-version spoken by default
  *   layout    debian (sites-enabled; when nothing is said), confd (conf.d with an ssl.conf), single (all in
- * the main file), bare (modules too), tree (the lines behind "#: file PATH" are that file; the first is the main one) modules   loaded besides the stock ones;   listen PORT instead of 80;
- * names to be served owner     explicit|default (the host with the line "# @owner"), main, none challenge,
- * https    ok, or "refuse TEXT" with a part of the reason redirect yes: asked for, and made (asked-redirect:
- * only asked for);   hsts SECONDS and profile NAME: asked for;   no-hsts yes: not sent by us;   site-has, site-lacks TEXT in the
- * files that were there;   redirects yes: the host does so itself;   swapped yes: another host's certificate is
- * replaced has, lacks TEXT     of the companion;   tls-status of "/" over TLS;   tls-of NAME STATUS
+ * the main file), bare (modules too), tree (the lines behind "#: file PATH" are that file; the first is the
+ * main one) modules   loaded besides the stock ones;   listen PORT instead of 80; names to be served owner
+ * explicit|default (the host with the line "# @owner"), main, none challenge, https    ok, or "refuse TEXT"
+ * with a part of the reason redirect yes: asked for, and made (asked-redirect: only asked for);   hsts
+ * SECONDS and profile NAME: asked for;   no-hsts yes: not sent by us;   site-has, site-lacks TEXT in the
+ * files that were there;   redirects yes: the host does so itself;   swapped yes: another host's certificate
+ * is replaced has, lacks TEXT     of the companion;   tls-status of "/" over TLS;   tls-of NAME STATUS
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -262,7 +263,7 @@ static int note_file(const char *path, const struct stat *st, int type, struct F
 struct place {
     char root[96], conf[128], site[160], journal[128], live[128];
     struct strlist files; /* of the person's, each followed by what is in it */
-    const char *second; /* "rsa": there is a second certificate */
+    const char *second;   /* "rsa": there is a second certificate */
     struct web web;
 };
 
@@ -328,11 +329,12 @@ static void put_modules(const struct place *place, const struct fixture *fixture
 static void server_lines(const struct place *place, struct buf *text)
 {
     buf_addf(text,
-             "Define WWW %s/www\nDefine OLD %s/old\nDefine MODULES %s\nDefaultRuntimeDir %s/run\nPidFile %s/run/pid\nErrorLog "
+             "Define WWW %s/www\nDefine OLD %s/old\nDefine MODULES %s\nDefaultRuntimeDir %s/run\nPidFile "
+             "%s/run/pid\nErrorLog "
              "%s/run/error.log\n"
              "User #%d\nGroup #%d\nThreadsPerChild 4\nServerLimit 1\nMaxRequestWorkers 4\nStartServers 1\n",
-             place->root, base, module_dir(), place->root, place->root, place->root, geteuid() ? (int)geteuid() : 65534,
-             geteuid() ? (int)getegid() : 65534);
+             place->root, base, module_dir(), place->root, place->root, place->root,
+             geteuid() ? (int)geteuid() : 65534, geteuid() ? (int)getegid() : 65534);
 }
 
 static bool is_tree(const struct fixture *fixture)
@@ -359,7 +361,8 @@ static void put_tree(struct place *place, const struct fixture *fixture)
             server_lines(place, &text);
         buf_add(&text, at, next ? (size_t)(next - at) : strlen(at));
         put(path, text.data, text.len);
-        snprintf(is_main ? place->conf : place->site, is_main ? sizeof place->conf : sizeof place->site, "%s", path);
+        snprintf(is_main ? place->conf : place->site, is_main ? sizeof place->conf : sizeof place->site, "%s",
+                 path);
         at = next;
     }
     const char *dangling = meta(fixture, "dangling", 0);
@@ -637,9 +640,9 @@ static void read_companion(const struct place *place, const struct fixture *fixt
 {
     AUTO_STRLIST names = STRLIST_INIT;
     strlist_split(&names, meta(fixture, "names", 0), " ");
-    static const char *const dirs[] = {"sites-available/",    "conf.d/",   "sites-available/zzz-",
-                                       "conf.d/zzz-",         "Includes/", "Includes/zzz-",
-                                       "vhosts.d/",           "first/",  "sites-enabled/"};
+    static const char *const dirs[] = {"sites-available/", "conf.d/",   "sites-available/zzz-",
+                                       "conf.d/zzz-",      "Includes/", "Includes/zzz-",
+                                       "vhosts.d/",        "first/",    "sites-enabled/"};
     for (size_t i = 0; i < COUNT_OF(dirs); i++) {
         AUTO_FREE char *path = mem_fmt("%s/%s%s-tlsup.conf", place->root, dirs[i], names.v[0]);
         if (fs_exists(path)) {
@@ -673,11 +676,13 @@ static void assert_companion(const struct place *place, const struct fixture *fi
         slurp(place->files.v[i], &files);
     for (size_t i = 0; meta(fixture, "site-has", i); i++) {
         if (!strstr(buf_str(&files), meta(fixture, "site-has", i)))
-            fail_msg("%s: the site lacks \"%s\":\n%s", fixture->name, meta(fixture, "site-has", i), buf_str(&files));
+            fail_msg("%s: the site lacks \"%s\":\n%s", fixture->name, meta(fixture, "site-has", i),
+                     buf_str(&files));
     }
     for (size_t i = 0; meta(fixture, "site-lacks", i); i++) {
         if (strstr(buf_str(&files), meta(fixture, "site-lacks", i)))
-            fail_msg("%s: the site has \"%s\":\n%s", fixture->name, meta(fixture, "site-lacks", i), buf_str(&files));
+            fail_msg("%s: the site has \"%s\":\n%s", fixture->name, meta(fixture, "site-lacks", i),
+                     buf_str(&files));
     }
 }
 
@@ -1181,7 +1186,8 @@ static void test_modules_of_the_staged_tree(void **state)
     fixture_clear(&fixture);
 }
 
-/* What belongs to one process for the whole server is not said twice. (No Apache with these modules is at hand: its own test is left out.) */
+/* What belongs to one process for the whole server is not said twice. (No Apache with these modules is at
+ * hand: its own test is left out.) */
 static void test_wsgi(void **state)
 {
     (void)state;
@@ -1227,9 +1233,8 @@ static void test_wildcard_alone(void **state)
     }
     struct txn *https = apply(&place, &fixture, edit_https, "https");
     assert_tests(&place, &fixture, "for a wildcard alone");
-    AUTO_FREE char *path = mem_fmt("%s/sites-available/example.org-tlsup.conf", place.root);
     AUTO_BUF text = BUF_INIT;
-    slurp(path, &text);
+    snapshot(place.root, &text);
     assert_non_null(strstr(buf_str(&text), "ServerName any.example.org\n"));
     assert_non_null(strstr(buf_str(&text), "ServerAlias *.example.org\n"));
     take_back(https);
@@ -1267,7 +1272,8 @@ static void test_turned_off_again(void **state)
 {
     (void)state;
     need_apache();
-    static const char *const names[] = {"75-hsts-links-mod-headers.conf", "68-certbot-twin-old-with-hsts.conf"};
+    static const char *const names[] = {"75-hsts-links-mod-headers.conf",
+                                        "68-certbot-twin-old-with-hsts.conf"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         struct fixture fixture;
         struct place place;
@@ -1573,7 +1579,8 @@ static void check_https(const struct fixture *fixture, const struct strlist *nam
     const char *hsts = meta(fixture, "hsts", 0);
     if (tls.fields != (hsts || says(fixture, "sends-hsts", "yes")))
         fail_msg("%s: Strict-Transport-Security is sent %d times", fixture->name, tls.fields);
-    if (hsts && get(names->v[0], "/not-there-at-all", true).fields != 1 && !says(fixture, "sends-hsts", "yes"))
+    if (hsts && get(names->v[0], "/not-there-at-all", true).fields != 1 &&
+        !says(fixture, "sends-hsts", "yes"))
         fail_msg("%s: no Strict-Transport-Security with an error", fixture->name);
     check_live(fixture, get(names->v[0], "/", false).fields == 0, "Strict-Transport-Security without TLS");
     const char *other = meta(fixture, "tls-of", 0);
@@ -1664,7 +1671,8 @@ static void test_running(void **state)
     err = (struct err)ERR_INIT;
     pid_t second = start_server(&two);
     assert_false(apache_driver.find(NULL, &web, &err));
-    assert_true(strstr(err.text, one.conf) && strstr(err.text, two.conf) && strstr(err.advice, "--apache-conf"));
+    assert_true(strstr(err.text, one.conf) && strstr(err.text, two.conf) &&
+                strstr(err.advice, "--apache-conf"));
     err = (struct err)ERR_INIT;
     assert_true(apache_driver.find(&other, &web, &err));
     assert_int_equal(web.master_pid, second);

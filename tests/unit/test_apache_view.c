@@ -1,5 +1,6 @@
 /*
- * test_apache_view.c - Apache's dump beside our model: where they differ nothing may be edited, and no other line may raise an alarm.
+ * test_apache_view.c - Apache's dump beside our model: where they differ nothing may be edited, and no other
+ * line may raise an alarm.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,25 +67,25 @@ static int remove_root(void **state)
 }
 
 /* "@" stands for the directory. */
-static const char good[] =
-    "Included configuration files:\n"
-    "  (*) @/httpd.conf\n"
-    "    (9) @/sites/a.conf\n"
-    "    (9) @/sites/b.conf\n"
-    "VirtualHost configuration:\n"
-    "[::1]:*                six.example (@/sites/b.conf:2)\n"
-    "192.0.2.7:81           q.example (@/sites/a.conf:6)\n"
-    "127.0.0.1:8080         q.example (@/sites/a.conf:6)\n"
-    "*:80                   is a NameVirtualHost\n"
-    "         default server A.example (@/sites/a.conf:1)\n"
-    "         port 80 namevhost A.example (@/sites/a.conf:1)\n"
-    "                 alias b.example\n"
-    "                 wild alias *.c.example\n"
-    "         port 80 namevhost q.example (@/sites/a.conf:6)\n"
-    "*:443                  is a NameVirtualHost\n"
-    "         default server main.example (@/sites/a.conf:9)\n"
-    "         port 443 namevhost main.example (@/sites/a.conf:9)\n"
-    "         port 443 namevhost two.example (macro 'site' (defined on line 4 of \"@/httpd.conf\") used on line 1 of \"@/sites/b.conf\":1)\n";
+static const char good[] = "Included configuration files:\n"
+                           "  (*) @/httpd.conf\n"
+                           "    (9) @/sites/a.conf\n"
+                           "    (9) @/sites/b.conf\n"
+                           "VirtualHost configuration:\n"
+                           "[::1]:*                six.example (@/sites/b.conf:2)\n"
+                           "192.0.2.7:81           q.example (@/sites/a.conf:6)\n"
+                           "127.0.0.1:8080         q.example (@/sites/a.conf:6)\n"
+                           "*:80                   is a NameVirtualHost\n"
+                           "         default server A.example (@/sites/a.conf:1)\n"
+                           "         port 80 namevhost A.example (@/sites/a.conf:1)\n"
+                           "                 alias b.example\n"
+                           "                 wild alias *.c.example\n"
+                           "         port 80 namevhost q.example (@/sites/a.conf:6)\n"
+                           "*:443                  is a NameVirtualHost\n"
+                           "         default server main.example (@/sites/a.conf:9)\n"
+                           "         port 443 namevhost main.example (@/sites/a.conf:9)\n"
+                           "         port 443 namevhost two.example (macro 'site' (defined on line 4 of "
+                           "\"@/httpd.conf\") used on line 1 of \"@/sites/b.conf\":1)\n";
 
 /* The dump with `from` (may be NULL) made `to`. */
 static char *dump_with(const char *from, const char *to)
@@ -132,16 +133,20 @@ static void test_no_false_alarm(void **state)
 {
     (void)state;
     static const char *const harmless[][2] = {
-        {"Included", "AH00558: apache2: Could not reliably determine the name, using 127.0.0.1. Set it (httpd.conf:1)\nIncluded"},
+        {"Included", "AH00558: apache2: Could not reliably determine the name, using 127.0.0.1. Set it "
+                     "(httpd.conf:1)\nIncluded"},
         {"VirtualHost conf", "[Sun Nov 22 2026] [core:warn] AH00111: what (x:1)\nVirtualHost conf"},
         {"*:80 ", "a line of a version to come\n*:80 "},
         {"                 alias", "                 weight 7\n                 alias"},
-        {"q.example (@/sites/a.conf:6)\n*", "q.example (@/sites/a.conf:5)\n*"}, /* the first or the last line of a continued one */
+        {"q.example (@/sites/a.conf:6)\n*",
+         "q.example (@/sites/a.conf:5)\n*"}, /* the first or the last line of a continued one */
         {"default server A.example", "default server a.EXAMPLE"},
         {"Included configuration files:\n", "Files:\n"},
         {"VirtualHost configuration:\n", "Hosts:\n"},
-        {"192.0.2.7:81           q.example (@/sites/a.conf:6)\n", ""}, /* a name that the resolver does not know */
-        {"main.example (@/sites/a.conf:9)\n         port 443 namevhost two", "other.name (@/sites/a.conf:9)\n         port 443 namevhost two"},
+        {"192.0.2.7:81           q.example (@/sites/a.conf:6)\n",
+         ""}, /* a name that the resolver does not know */
+        {"main.example (@/sites/a.conf:9)\n         port 443 namevhost two",
+         "other.name (@/sites/a.conf:9)\n         port 443 namevhost two"},
     };
     for (size_t i = 0; i < COUNT_OF(harmless); i++) {
         struct err err = ERR_INIT;
@@ -156,14 +161,19 @@ static void test_differences(void **state)
     static const char *const differences[][3] = {
         {"    (9) @/sites/b.conf\n", "", "does not read"},
         {"    (9) @/sites/b.conf\n", "    (9) @/sites/b.conf\n    (9) @/sites/c.conf\n", "reads"},
-        {"    (9) @/sites/a.conf\n    (9) @/sites/b.conf\n", "    (9) @/sites/b.conf\n    (9) @/sites/a.conf\n", "where tlsup would read"},
+        {"    (9) @/sites/a.conf\n    (9) @/sites/b.conf\n",
+         "    (9) @/sites/b.conf\n    (9) @/sites/a.conf\n", "where tlsup would read"},
         {"127.0.0.1:8080         q.example (@/sites/a.conf:6)\n", "", "127.0.0.1:8080"},
-        {"127.0.0.1:8080         q.example (@/sites/a.conf:6)\n", "127.0.0.2:8080         six.example (@/sites/b.conf:2)\n", "is on 127.0.0.2:8080"},
+        {"127.0.0.1:8080         q.example (@/sites/a.conf:6)\n",
+         "127.0.0.2:8080         six.example (@/sites/b.conf:2)\n", "is on 127.0.0.2:8080"},
         {"         port 80 namevhost q.example (@/sites/a.conf:6)\n", "", "a.conf:5"},
         {"         port 80 namevhost q.example (@/sites/a.conf:6)\n",
-         "         port 80 namevhost q.example (@/sites/a.conf:6)\n         port 80 namevhost more.example (@/sites/a.conf:20)\n", "a.conf:20"},
+         "         port 80 namevhost q.example (@/sites/a.conf:6)\n         port 80 namevhost more.example "
+         "(@/sites/a.conf:20)\n",
+         "a.conf:20"},
         {"port 80 namevhost A.example", "port 80 namevhost z.example", "is z.example for it"},
-        {"default server A.example (@/sites/a.conf:1)", "default server q.example (@/sites/a.conf:6)", "default virtual host"},
+        {"default server A.example (@/sites/a.conf:1)", "default server q.example (@/sites/a.conf:6)",
+         "default virtual host"},
         {"                 alias b.example\n", "", "no alias b.example"},
         {"alias b.example", "alias else.example", "else.example"},
         {"wild alias *.c.example", "wild alias *.d.example", "*.d.example"},
@@ -185,8 +195,18 @@ static void test_differences(void **state)
 static void test_hostile(void **state)
 {
     (void)state;
-    static const char *const rubbish[] = {"*:", ":80 x (y:1)", "*:80 (", "*:80 x (", "*:80 x (:1)", "*:80 x (y:)", "*:99999999 x (y:1)",
-                                          "   default server ", "   port 80 namevhost ", "   alias ", "(*) ", "    (9)"};
+    static const char *const rubbish[] = {"*:",
+                                          ":80 x (y:1)",
+                                          "*:80 (",
+                                          "*:80 x (",
+                                          "*:80 x (:1)",
+                                          "*:80 x (y:)",
+                                          "*:99999999 x (y:1)",
+                                          "   default server ",
+                                          "   port 80 namevhost ",
+                                          "   alias ",
+                                          "(*) ",
+                                          "    (9)"};
     AUTO_FREE char *dump = dump_with(NULL, NULL);
     size_t len = strlen(dump);
     struct web web = {.kind = WEB_APACHE, .bin = "/nonexistent/httpd"};

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "tlsup/err.h"
-#include "tlsup/fs.h"
 #include "tlsup/front.h"
+#include "tlsup/fs.h"
 #include "tlsup/mem.h"
 
 static char proc[64];
@@ -50,7 +50,8 @@ static void put(long pid, const char *file, const char *text, size_t len)
     assert_true(fs_write(path, text, len, 0644, &err));
 }
 
-static void process(long pid, long parent, const char *comm, const char *exe, const char *command_line, const char *net)
+static void process(long pid, long parent, const char *comm, const char *exe, const char *command_line,
+                    const char *net)
 {
     struct err err = ERR_INIT;
     AUTO_FREE char *ns = mem_fmt("%s/%ld/ns", proc, pid);
@@ -89,7 +90,8 @@ static void test_running(void **state)
     process(15, 1, "java", "/usr/lib/jvm/bin/java", "java org.apache.catalina.startup", "net:[1]");
     process(16, 1, "bash", "/bin/bash", "bash", "net:[1]");
     process(17, 1, "nginx", "/usr/sbin/nginx", "nginx", "net:[2]");
-    process(18, 1, "apache2", "", "apache2", "net:[1]"); /* of root's, for a user: its program is not to be seen */
+    process(18, 1, "apache2", "", "apache2",
+            "net:[1]"); /* of root's, for a user: its program is not to be seen */
     process(19, 1, "a) R 1 (b", "/opt/x/traefik", "x", "net:[1]");
     size_t n = front_running(all, COUNT_OF(all));
     assert_int_equal(n, 7);
@@ -121,7 +123,8 @@ static void test_broken_proc(void **state)
     front_set_proc(proc);
 }
 
-/* An error has room for 511 bytes. Each says what to do with tlsup, and which form of files the program wants. */
+/* An error has room for 511 bytes. Each says what to do with tlsup, and which form of files the program
+ * wants. */
 static void test_advice(void **state)
 {
     (void)state;
@@ -159,7 +162,8 @@ static void test_advice(void **state)
 static void test_unknown(void **state)
 {
     (void)state;
-    struct front unknown = {.pid = 9, .process = "myserver"}, nobody = {0}, contained = {.pid = 4, .process = "x", .contained = true};
+    struct front unknown = {.pid = 9, .process = "myserver"}, nobody = {0},
+                 contained = {.pid = 4, .process = "x", .contained = true};
     char name[FRONT_NAME_BYTES];
     struct err err = ERR_INIT;
     assert_string_equal(front_describe(&unknown, name), "myserver (pid 9)");

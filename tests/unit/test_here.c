@@ -69,7 +69,8 @@ static void test_judgement(void **state)
         struct here here;
         judge(rows[i].addresses, rows[i].own, &here);
         if (here.all != rows[i].all || here.v4 != rows[i].v4 || here.v6 != rows[i].v6)
-            fail_msg("%s on a machine of %s: %d %d %d", rows[i].addresses, rows[i].own, here.all, here.v4, here.v6);
+            fail_msg("%s on a machine of %s: %d %d %d", rows[i].addresses, rows[i].own, here.all, here.v4,
+                     here.v6);
         here_clear(&here);
     }
 }
@@ -95,8 +96,27 @@ static void test_lists(void **state)
 static void test_public(void **state)
 {
     (void)state;
-    static const char *const no[] = {"10.1.2.3", "127.0.0.1", "169.254.1.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "100.127.255.255", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "febf::1", "fc00::1", "fdff::1", "ff02::1", "::ffff:192.0.2.1"};
-    static const char *const yes[] = {"8.8.8.8", "172.15.0.1", "172.32.0.1", "100.63.0.1", "100.128.0.1", "192.167.1.1", "11.0.0.1", "2001:db8::1", "2600::1", "fec0::1"};
+    static const char *const no[] = {"10.1.2.3",
+                                     "127.0.0.1",
+                                     "169.254.1.1",
+                                     "172.16.0.1",
+                                     "172.31.255.255",
+                                     "192.168.1.1",
+                                     "100.64.0.1",
+                                     "100.127.255.255",
+                                     "0.0.0.0",
+                                     "224.0.0.1",
+                                     "255.255.255.255",
+                                     "::1",
+                                     "::",
+                                     "fe80::1",
+                                     "febf::1",
+                                     "fc00::1",
+                                     "fdff::1",
+                                     "ff02::1",
+                                     "::ffff:192.0.2.1"};
+    static const char *const yes[] = {"8.8.8.8",     "172.15.0.1", "172.32.0.1",  "100.63.0.1", "100.128.0.1",
+                                      "192.167.1.1", "11.0.0.1",   "2001:db8::1", "2600::1",    "fec0::1"};
     for (size_t i = 0; i < COUNT_OF(no); i++)
         if (here_is_public(no[i]))
             fail_msg("%s is not public", no[i]);
@@ -115,9 +135,11 @@ static void test_description(void **state)
     } rows[] = {
         {"", "192.0.2.1", "it has no address"},
         {"192.0.2.1", "192.0.2.1", "192.0.2.1 is this machine"},
-        {"192.0.2.1 192.0.2.2 2001:db8::1", "192.0.2.1 192.0.2.2 2001:db8::1", "192.0.2.1, 192.0.2.2 and 2001:db8::1 are this machine"},
+        {"192.0.2.1 192.0.2.2 2001:db8::1", "192.0.2.1 192.0.2.2 2001:db8::1",
+         "192.0.2.1, 192.0.2.2 and 2001:db8::1 are this machine"},
         {"198.51.100.7", "203.0.113.5 2001:db8::1", "198.51.100.7 is not this machine (203.0.113.5)"},
-        {"203.0.113.5 2001:db8::9", "203.0.113.5 2001:db8::1", "203.0.113.5 is this machine, 2001:db8::9 is not this machine (2001:db8::1)"},
+        {"203.0.113.5 2001:db8::9", "203.0.113.5 2001:db8::1",
+         "203.0.113.5 is this machine, 2001:db8::9 is not this machine (2001:db8::1)"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct here here;
@@ -197,8 +219,9 @@ static void test_wildcard(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_judgement), cmocka_unit_test(test_lists),   cmocka_unit_test(test_public),
-        cmocka_unit_test(test_description), cmocka_unit_test(test_look), cmocka_unit_test(test_address_stands_for_itself),
+        cmocka_unit_test(test_judgement), cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_public),    cmocka_unit_test(test_description),
+        cmocka_unit_test(test_look),      cmocka_unit_test(test_address_stands_for_itself),
         cmocka_unit_test(test_wildcard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,7 +37,10 @@ static void read_text(enum web_kind kind, const char *text, struct web *web, str
 {
     struct err err = ERR_INIT;
     AUTO_FREE char *path = fs_join(dir, "server.conf");
-    *web = (struct web){.kind = kind, .version_number = kind == WEB_NGINX ? 1022001 : 2004062, .has_ssl = true, .has_rewrite = true};
+    *web = (struct web){.kind = kind,
+                        .version_number = kind == WEB_NGINX ? 1022001 : 2004062,
+                        .has_ssl = true,
+                        .has_rewrite = true};
     snprintf(web->conf, sizeof web->conf, "%s", path);
     snprintf(web->prefix, sizeof web->prefix, "%s/", dir);
     assert_true(fs_write(path, text, strlen(text), 0644, &err));
@@ -78,7 +81,8 @@ static void test_first_of_two(void **state)
     size_t seen = 0;
     for (size_t i = 0; i < one->n; i++) {
         size_t line = line_of(&sites, &one->v[i]);
-        bool loopback = strcmp(one->v[i].address, "127.0.0.1") == 0, v6 = strcmp(one->v[i].address, "[::]") == 0;
+        bool loopback = strcmp(one->v[i].address, "127.0.0.1") == 0,
+             v6 = strcmp(one->v[i].address, "[::]") == 0;
         assert_int_equal(line, loopback ? 5 : v6 ? 6 : 3);
         assert_int_equal(one->v[i].by_default, v6);
         seen++;
@@ -128,8 +132,12 @@ static const char *pick(const char *const *from, size_t n)
 
 static void random_nginx(struct buf *out)
 {
-    static const char *const names[] = {"a.test", "b.test", "www.a.test", "x.www.a.test", "*.a.test", ".a.test", "*.www.a.test", "a.*", "www.a.*", "~^w+\\.a\\.test$", "~b", "_", "\"\"", "test"};
-    static const char *const listens[] = {"80", "[::]:80", "443 ssl", "[::]:443 ssl", "127.0.0.1:80", "192.0.2.1:80", "192.0.2.1:443", "8080", "[::1]:80"};
+    static const char *const names[] = {
+        "a.test", "b.test",  "www.a.test",       "x.www.a.test", "*.a.test", ".a.test", "*.www.a.test",
+        "a.*",    "www.a.*", "~^w+\\.a\\.test$", "~b",           "_",        "\"\"",    "test"};
+    static const char *const listens[] = {"80",           "[::]:80",      "443 ssl",       "[::]:443 ssl",
+                                          "127.0.0.1:80", "192.0.2.1:80", "192.0.2.1:443", "8080",
+                                          "[::1]:80"};
     int servers = 1 + rand() % 8;
     buf_adds(out, "events {}\nhttp {\n");
     for (int i = 0; i < servers; i++) {
@@ -150,13 +158,16 @@ static void random_nginx(struct buf *out)
 
 static void random_apache(struct buf *out)
 {
-    static const char *const names[] = {"a.test", "b.test", "www.a.test", "x.www.a.test", "*.a.test", "*.www.a.test", "w*.test", "?.test", "test"};
-    static const char *const addresses[] = {"*:80", "*:80", "*:443", "192.0.2.1:80", "192.0.2.1:443", "127.0.0.1:80", "*:8080"};
+    static const char *const names[] = {"a.test",       "b.test",  "www.a.test", "x.www.a.test", "*.a.test",
+                                        "*.www.a.test", "w*.test", "?.test",     "test"};
+    static const char *const addresses[] = {"*:80",          "*:80",         "*:443", "192.0.2.1:80",
+                                            "192.0.2.1:443", "127.0.0.1:80", "*:8080"};
     int hosts = 1 + rand() % 8;
     buf_adds(out, "Listen 80\nListen 443\nListen 8080\n");
     for (int i = 0; i < hosts; i++) {
         const char *one = pick(addresses, COUNT_OF(addresses)), *two = pick(addresses, COUNT_OF(addresses));
-        buf_addf(out, "<VirtualHost %s%s%s>\n", one, strcmp(one, two) == 0 ? "" : " ", strcmp(one, two) == 0 ? "" : two);
+        buf_addf(out, "<VirtualHost %s%s%s>\n", one, strcmp(one, two) == 0 ? "" : " ",
+                 strcmp(one, two) == 0 ? "" : two);
         if (rand() % 4 != 0)
             buf_addf(out, "ServerName %s\n", names[rand() % 4]);
         for (int k = rand() % 3; k > 0; k--)
@@ -168,19 +179,22 @@ static void random_apache(struct buf *out)
 /* Patterns own names; nobody asks for them as a visitor would. */
 static bool can_be_asked_for(const char *name)
 {
-    return name[0] != '.' && strpbrk(name, "?") == NULL && strchr(strncmp(name, "*.", 2) == 0 ? name + 2 : name, '*') == NULL;
+    return name[0] != '.' && strpbrk(name, "?") == NULL &&
+           strchr(strncmp(name, "*.", 2) == 0 ? name + 2 : name, '*') == NULL;
 }
 
-/* At each address the owner that the server itself would choose, and the default where nobody has the name. */
-static void compare_name(const struct web *web, const struct sites *sites, const struct owned_name *name, const char *text)
+/* At each address the owner that the server itself would choose, and the default where nobody has the name.
+ */
+static void compare_name(const struct web *web, const struct sites *sites, const struct owned_name *name,
+                         const char *text)
 {
     for (size_t i = 0; i < name->n; i++) {
         const struct owner *owner = &name->v[i];
         const struct site *own = sites_owner_at(web, sites, name->name, owner->address, owner->port, true);
         const struct site *any = sites_owner_at(web, sites, name->name, owner->address, owner->port, false);
         if (owner->by_default != (own == NULL) || &sites->v[owner->site] != any)
-            fail_msg("%s at %s:%d: line %zu (%d), not %zu\n%s", name->name, owner->address, owner->port, any ? any->line : 0,
-                     own != NULL, sites->v[owner->site].line, text);
+            fail_msg("%s at %s:%d: line %zu (%d), not %zu\n%s", name->name, owner->address, owner->port,
+                     any ? any->line : 0, own != NULL, sites->v[owner->site].line, text);
     }
     /* none is missing: where an own site listens, and at "*" and "[::]" */
     for (size_t i = 0; i < name->n_sites; i++)

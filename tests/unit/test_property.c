@@ -336,7 +336,7 @@ static void edit_nginx(struct bed *bed, struct dice *dice, struct txn *txn)
 {
     struct err err = ERR_INIT;
     AUTO_NGINX_EDITOR editor = {.web = &bed->web, .txn = txn, .err = &err};
-    if (!nginx_editor_open(&editor, NULL))
+    if (!nginx_editor_open(&editor, NULL, NULL))
         fail_msg("%s", err.text);
     const struct nginx_config *config = nginx_config_of(&editor);
     struct wanted *wanted = mem_array(config->n_files, sizeof *wanted);

@@ -390,6 +390,117 @@ static void refuses_what_is_no_file(void **state)
     assert_int_equal(txn_count(txn), 0);
 }
 
+static void paths_are_told_in_order(void **state)
+{
+    (void)state;
+    WORLD(w) = world_new("/tmp", NULL);
+    put_text(p(&w, "a"), "old\n", 0644);
+    assert_int_equal(symlink("a", p(&w, "l")), 0);
+    AUTO_TXN *txn = begin(&w);
+    stage_text(txn, p(&w, "new"), "n\n");
+    stage_text(txn, p(&w, "fleeting"), "x\n");
+    stage_text(txn, p(&w, "l"), "through the link\n");
+    stage_removal(txn, p(&w, "fleeting")); /* comes to nothing */
+    stage_link(txn, p(&w, "link"), "a");
+    AUTO_STRLIST told = STRLIST_INIT;
+    txn_paths(txn, &told);
+    assert_int_equal(told.n, 3);
+    assert_string_equal(told.v[0], p(&w, "new"));
+    assert_string_equal(told.v[1], p(&w, "l")); /* as it was called */
+    assert_string_equal(told.v[2], p(&w, "link"));
+    assert_int_equal(txn_count(txn), 3);
+}
+
+static void joined(const struct strlist *list, const char *expected)
+{
+    AUTO_FREE char *text = strlist_join(list, " ");
+    assert_string_equal(text, expected);
+}
+
+static void the_tree_as_it_will_be(void **state)
+{
+    (void)state;
+    WORLD(w) = world_new("/tmp", NULL);
+    struct err err = ERR_INIT;
+    assert_int_equal(mkdir(p(&w, "on"), 0755), 0);
+    assert_int_equal(mkdir(p(&w, "off"), 0755), 0);
+    assert_int_equal(symlink("on", p(&w, "also-on")), 0);
+    put_text(p(&w, "off/a"), "a\n", 0644);
+    put_text(p(&w, "off/b"), "b\n", 0644);
+    put_text(p(&w, "on/.hidden"), "", 0644);
+    assert_int_equal(symlink("../off/a", p(&w, "on/a")), 0);
+    assert_int_equal(symlink("../off/b", p(&w, "on/b")), 0);
+    AUTO_TXN *txn = begin(&w);
+    const struct txn *views[] = {NULL, txn}; /* nothing staged: the same as without */
+    for (size_t i = 0; i < COUNT_OF(views); i++) {
+        AUTO_STRLIST names = STRLIST_INIT;
+        assert_true(txn_exists(views[i], p(&w, "on/a")) && !txn_exists(views[i], p(&w, "on/c")));
+        must(txn_names(views[i], p(&w, "on"), &names, &err), &err);
+        joined(&names, ".hidden a b");
+    }
+    stage_removal(txn, p(&w, "on/a"));
+    stage_removal(txn, p(&w, "off/b"));
+    stage_text(txn, p(&w, "off/c"), "c\n");
+    stage_link(txn, p(&w, "also-on/c"), "../off/c"); /* under another name of the directory */
+    stage_text(txn, p(&w, "on/.new"), "");
+    assert_false(txn_exists(txn, p(&w, "on/a")));
+    assert_true(txn_exists(txn, p(&w, "on/b"))); /* dangling, but a link is a thing */
+    assert_true(txn_exists(txn, p(&w, "on/c")) && txn_exists(txn, p(&w, "also-on/c")));
+    assert_true(txn_exists(txn, p(&w, "on")) && txn_exists(txn, "/"));
+    assert_false(txn_exists(txn, p(&w, "nowhere/x")));
+    AUTO_FREE char *c = txn_real(txn, p(&w, "also-on/c"));
+    assert_string_equal(c, p(&w, "off/c"));
+    AUTO_FREE char *dir = txn_real(txn, p(&w, "also-on"));
+    assert_string_equal(dir, p(&w, "on"));
+    assert_null(txn_real(txn, p(&w, "on/a")));
+    assert_null(txn_real(txn, p(&w, "on/b")));
+    assert_null(txn_real(txn, p(&w, "on/nothing")));
+    AUTO_STRLIST names = STRLIST_INIT, found = STRLIST_INIT, dirs = STRLIST_INIT, none = STRLIST_INIT;
+    must(txn_names(txn, p(&w, "also-on"), &names, &err), &err);
+    joined(&names, ".hidden .new b c");
+    must(txn_glob(txn, p(&w, "also-on/*"), &found, &err), &err);
+    assert_int_equal(found.n, 2); /* no dot files */
+    assert_string_equal(found.v[0], p(&w, "also-on/b"));
+    assert_string_equal(found.v[1], p(&w, "also-on/c"));
+    must(txn_glob(txn, p(&w, "o*/[c]"), &dirs, &err), &err);
+    assert_int_equal(dirs.n, 2);
+    assert_string_equal(dirs.v[0], p(&w, "off/c"));
+    assert_string_equal(dirs.v[1], p(&w, "on/c"));
+    must(txn_glob(txn, p(&w, "on/x*"), &none, &err), &err);
+    assert_int_equal(none.n, 0);
+    assert_false(txn_names(txn, p(&w, "nowhere"), &none, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+}
+
+/* Staged, staged over, dropped and staged again by the thousand: each finds its own. */
+static void thousands_of_operations(void **state)
+{
+    (void)state;
+    enum { MANY = 4000 };
+    WORLD(w) = world_new(FAST_DIR, NULL);
+    char path[300], text[32];
+    AUTO_TXN *txn = begin(&w);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < MANY; i++) {
+            snprintf(path, sizeof(path), "%s/%d", w.etc, i);
+            snprintf(text, sizeof(text), "%d %d", round, i);
+            if (round == 1 && i % 3 != 0)
+                stage_removal(txn, path); /* dropped: it is not there */
+            else
+                stage_text(txn, path, text);
+        }
+    assert_int_equal(txn_count(txn), MANY);
+    apply(txn);
+    for (int i = 0; i < MANY; i += 97) {
+        snprintf(path, sizeof(path), "%s/%d", w.etc, i);
+        snprintf(text, sizeof(text), "2 %d", i);
+        has_text(path, text);
+    }
+    struct err err = ERR_INIT;
+    must(txn_rollback(txn, &err), &err);
+    is_like(&w, "");
+}
+
 /* -- the diff ------------------------------------------------------------------------------------------- */
 
 static void diff_text(const char *a, const char *b, struct buf *out)
@@ -538,6 +649,21 @@ static void diff_shows_all_kinds(void **state)
                 "--- /dev/null\n+++ %1$s/made\n@@ -0,0 +1 @@\n+m\n\\ No newline at end of file\n"
                 "--- /dev/null\n+++ %1$s/empty\nBinary files %1$s/bin and %1$s/bin differ\n",
                 w.etc);
+    assert_string_equal(buf_str(&out), expected);
+}
+
+/* patch(1) does not follow links. */
+static void diff_names_the_file_behind_a_link(void **state)
+{
+    (void)state;
+    WORLD(w) = world_new("/tmp", NULL);
+    put_text(p(&w, "file"), "old\n", 0644);
+    assert_int_equal(symlink("file", p(&w, "link")), 0);
+    AUTO_TXN *txn = begin(&w);
+    AUTO_BUF out = BUF_INIT;
+    stage_text(txn, p(&w, "link"), "new\n");
+    txn_diff(txn, &out);
+    AUTO_FREE char *expected = mem_fmt("--- %1$s/file\n+++ %1$s/file\n@@ -1 +1 @@\n-old\n+new\n", w.etc);
     assert_string_equal(buf_str(&out), expected);
 }
 
@@ -1488,6 +1614,121 @@ static void bind_mounts_are_written_in_place(void **state)
         skip();
 }
 
+/* As in a container: one file mounted to be written, into a tree that is not. */
+static void pinned_in_read_only_child(struct world *w)
+{
+    CHECK(mkdir(p(w, "conf.d"), 0755) == 0);
+    put_text(p(w, "conf.d/site"), "old\n", 0644);
+    put_text(p(w, "behind"), "old\n", 0644);
+    CHECK(mount(p(w, "conf.d"), p(w, "conf.d"), NULL, MS_BIND, NULL) == 0);
+    CHECK(mount(NULL, p(w, "conf.d"), NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0);
+    CHECK(mount(p(w, "behind"), p(w, "conf.d/site"), NULL, MS_BIND, NULL) == 0);
+    struct err err = ERR_INIT;
+    AUTO_TXN *txn = begin(w);
+    stage_text(txn, p(w, "conf.d/site"), "new\n");
+    CHECK(txn_check(txn, &err));
+    CHECK(txn_apply(txn, &err));
+    has_text(p(w, "behind"), "new\n");
+    CHECK(txn_rollback(txn, &err));
+    has_text(p(w, "behind"), "old\n");
+    AUTO_TXN *other = begin(w);
+    stage_text(other, p(w, "conf.d/beside"), "new\n");
+    CHECK(!txn_check(other, &err) && err.code == ERR_PERMISSION);
+    CHECK(strstr(err.text, "conf.d/beside") != NULL);
+    err_clear(&err);
+    CHECK(!txn_apply(other, &err) && err.code == ERR_PERMISSION);
+    CHECK(count_journals(w) == 1); /* nothing was begun */
+    CHECK(mount(NULL, p(w, "conf.d/site"), NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0);
+    AUTO_TXN *third = begin(w);
+    stage_text(third, p(w, "conf.d/site"), "new\n");
+    err_clear(&err);
+    CHECK(!txn_check(third, &err) && err.code == ERR_PERMISSION);
+    CHECK(umount(p(w, "conf.d/site")) == 0 && umount(p(w, "conf.d")) == 0);
+}
+
+static void a_mounted_file_in_a_read_only_tree(void **state)
+{
+    (void)state;
+    if (geteuid() != 0 || !in_namespace(pinned_in_read_only_child))
+        skip();
+}
+
+#define WHOLE "whole"
+
+/* Where a web server includes a directory as a whole, it would read a dot file as well: look at every step.
+ */
+static void nothing_strange_in_the_directory_itself(void **state)
+{
+    (void)state;
+#ifdef TEST_HOOKS
+    for (unsigned long n = 1;; n++) {
+        WORLD(w) = world_new("/tmp", FAST_DIR);
+        assert_int_equal(mkdir(p(&w, WHOLE), 0755), 0);
+        put_text(p(&w, WHOLE "/a"), "old\n", 0644);
+        put_text(p(&w, WHOLE "/b"), "old\n", 0644);
+        assert_int_equal(link(p(&w, WHOLE "/b"), p(&w, "another-name")), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            AUTO_FREE char *text = mem_fmt("%lu", n);
+            AUTO_TXN *txn = begin(&w);
+            stage_text(txn, p(&w, WHOLE "/a"), "new\n");
+            stage_text(txn, p(&w, WHOLE "/new"), "new\n");
+            stage_link(txn, p(&w, WHOLE "/link"), "a");
+            stage_removal(txn, p(&w, WHOLE "/b"));
+            setenv("TLSUP_TEST_CRASH", text, 1);
+            txn_steps_done = 0;
+            struct err err = ERR_INIT;
+            _exit(txn_apply(txn, &err) ? 0 : 1);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        AUTO_STRLIST names = STRLIST_INIT;
+        struct err err = ERR_INIT;
+        must(fs_list(p(&w, WHOLE), &names, &err), &err);
+        for (size_t i = 0; i < names.n; i++)
+            if (names.v[i][0] == '.')
+                fail_msg("step %lu: %s", n, names.v[i]);
+        RECOVERY(r) = recover(&w);
+        assert_int_equal(r.kept, 0);
+        struct stat a, b;
+        assert_true(lstat(p(&w, WHOLE "/b"), &a) == 0 && lstat(p(&w, "another-name"), &b) == 0);
+        assert_int_equal(a.st_ino, b.st_ino);
+        AUTO_STRLIST left = STRLIST_INIT;
+        must(fs_list(w.etc, &left, &err), &err);
+        joined(&left, "another-name " WHOLE);
+        if (WIFEXITED(status)) {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            break;
+        }
+    }
+#else
+    skip();
+#endif
+}
+
+static void before_the_first_run(void **state)
+{
+    (void)state;
+    WORLD(w) = world_new("/tmp", NULL);
+    struct err err = ERR_INIT;
+    AUTO_STRLIST messages = STRLIST_INIT;
+    AUTO_FREE char *later = fs_join(w.top, "state/journal");
+    AUTO_TXN *look = NULL;
+    AUTO_TXN *undo = NULL;
+    must(txn_begin(later, OWNER, "a look ahead", &look, &err), &err);
+    stage_text(look, p(&w, "a"), "a\n");
+    must(txn_check(look, &err), &err);
+    assert_false(fs_exists(later));
+    assert_false(txn_apply(look, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    err_clear(&err);
+    must(txn_begin(later, OWNER, "undo", &undo, &err), &err);
+    assert_false(txn_undo(undo, NULL, &messages, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    is_like(&w, "");
+}
+
 static void no_permission_child(struct world *w)
 {
     put_text(p(w, "first"), "old\n", 0644);
@@ -1828,7 +2069,12 @@ int main(void)
         cmocka_unit_test(equal_content_is_dropped),
         cmocka_unit_test(reads_compose),
         cmocka_unit_test(refuses_what_is_no_file),
+        cmocka_unit_test(paths_are_told_in_order),
+        cmocka_unit_test(the_tree_as_it_will_be),
+        cmocka_unit_test(thousands_of_operations),
+        cmocka_unit_test(before_the_first_run),
         cmocka_unit_test(diff_is_unified),
+        cmocka_unit_test(diff_names_the_file_behind_a_link),
         cmocka_unit_test(diff_applies_to_the_new_text),
         cmocka_unit_test(diff_of_huge_texts_is_bounded),
         cmocka_unit_test(diff_shows_all_kinds),
@@ -1863,6 +2109,8 @@ int main(void)
         cmocka_unit_test(full_disk_does_not_stop_a_rollback),
         cmocka_unit_test(read_only_file_system_puts_all_back),
         cmocka_unit_test(bind_mounts_are_written_in_place),
+        cmocka_unit_test(a_mounted_file_in_a_read_only_tree),
+        cmocka_unit_test(nothing_strange_in_the_directory_itself),
         cmocka_unit_test(no_permission_puts_all_back),
 #ifdef TEST_HOOKS
         cmocka_unit_test(crash_at_every_step_of_a_transaction),

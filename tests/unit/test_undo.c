@@ -533,7 +533,8 @@ static void person_edits(struct world *w)
 
 /* -- the oracle ----------------------------------------------------------------------------------------- */
 
-/* What stands, as text: "?" when it is the result of more than that, "+" when a person has edited, then the certificates in order. */
+/* What stands, as text: "?" when it is the result of more than that, "+" when a person has edited, then the
+ * certificates in order. */
 static char *key_of(const struct world *w)
 {
     AUTO_FREE char *names = strlist_join(&w->standing, "");
@@ -960,8 +961,7 @@ int main(void)
         cmocka_unit_test(nginx_with_a_persons_edit), cmocka_unit_test(apache_with_a_persons_edit),
         cmocka_unit_test(nginx_random_walks),        cmocka_unit_test(apache_random_walks),
 #ifdef TEST_HOOKS
-        cmocka_unit_test(crash_at_every_step),
-        cmocka_unit_test(crash_at_every_step_apache),
+        cmocka_unit_test(crash_at_every_step),       cmocka_unit_test(crash_at_every_step_apache),
 #endif
     };
     cmocka_set_test_filter(getenv("ONLY"));

@@ -42,7 +42,7 @@ class Place:
     def __init__(self, world, config):
         self.world, self.config = world, config
         self.fixture_names, self.expect_refusal, self.may_fail = [], None, False
-        self.redirect = False
+        self.redirect, self.asked = False, []
         self.names, self.groups, self.all_names = [], [], []
 
     def ready(self):
@@ -61,7 +61,7 @@ class Place:
         self.make_directory(path.parent)
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         path.chmod(mode)
-        self.world.note(path)
+        self.world.note(path, watched=True)
 
     def make_directory(self, path, index=False):
         path = pathlib.Path(path)
@@ -115,7 +115,7 @@ class Place:
     # -- looking at it --
 
     def snapshot(self):
-        return snapshot.snapshot(self.root, *self.world.made)
+        return snapshot.snapshot(self.root, *self.world.watched)
 
     def test(self):
         """(does it pass, warnings without their places)"""
@@ -387,6 +387,7 @@ class NginxPlace(Place):
 class ApachePlace(Place):
     kind, root = "apache", "/etc/apache2"
     environment = web.Apache.environment
+    command = None
     test_command = ["/usr/sbin/apache2ctl", "-t"]
     MODULE_OF = {"RewriteEngine": "rewrite", "RewriteRule": "rewrite", "RewriteCond": "rewrite", "Header": "headers", "RequestHeader": "headers",
                  "ProxyPass": "proxy_http", "ProxyPassReverse": "proxy_http", "ProxyPreserveHost": "proxy_http", "ProxyRequests": "proxy_http",
@@ -414,8 +415,11 @@ class ApachePlace(Place):
                 self.fixture_names = names.read_text().split()
                 names.unlink()
             return
-        os.unlink(f"{self.root}/sites-enabled/000-default.conf")
         data = path.read_bytes()
+        if re.search(rb"(?m)^#: layout tree", data):
+            self._lay_tree(path, data)
+            return
+        os.unlink(f"{self.root}/sites-enabled/000-default.conf")
         if re.search(rb"(?m)^#: ", data):
             self._lay_fixture(path, data)
         else:
@@ -427,22 +431,10 @@ class ApachePlace(Place):
 
     def _lay_fixture(self, path, data):
         """The format of tests/unit/test_apache.c, laid over Debian's stock configuration."""
-        meta = dict(re.findall(r"(?m)^#: (\S+) ?(.*?)\r?$", data.decode("latin-1"))[::-1])
-        self.fixture_names = meta.get("names", "").split()
-        self.redirect = "yes" in (meta.get("redirect"), meta.get("asked-redirect"))
-        for key in ("challenge", "https"):
-            if meta.get(key, "").startswith("refuse "):
-                self.expect_refusal = meta[key].removeprefix("refuse ")
+        meta = self._read_meta(data)
         layout = meta.get("layout", "debian")
-        pair = self.world.pair(["example.org", "lost.example"])
-        for name, each in zip(("cert.pem", "key.pem"), pair):
-            self.make_file(f"/etc/apache2/old/{name}", each)
-        os.makedirs("/var/www/corpus")
-        pathlib.Path("/var/www/corpus/index.html").write_text("the page\n")
-        extra = path.parent / "extra"
-        if extra.is_dir():
-            shutil.copytree(extra, f"{self.root}/extra")
-        head = "Define WWW /var/www/corpus\nDefine OLD /etc/apache2/old\nServerName main.example\n"
+        self._furnish_fixture(path)
+        head = self.HEAD + "ServerName main.example\n"
         if layout == "debian":
             for module in meta.get("modules", "").split():
                 self.enable(module)
@@ -454,10 +446,57 @@ class ApachePlace(Place):
             return
         self._lay_other(layout, meta, head, data)
 
+    HEAD = "Define WWW /var/www/corpus\nDefine OLD /etc/apache2/old\nDefine MODULES /usr/lib/apache2/modules\n"
+    OWN_LINES = "PidFile /run/apache2/apache2.pid\nErrorLog /var/log/apache2/error.log\nUser www-data\nGroup www-data\n"
+
+    def _read_meta(self, data):
+        meta = dict(re.findall(r"(?m)^#: (\S+) ?(.*?)\r?$", data.decode("latin-1"))[::-1])
+        self.fixture_names = meta.get("names", "").split()
+        self.redirect = "yes" in (meta.get("redirect"), meta.get("asked-redirect"))
+        self.asked = [*(["--hsts-max-age", f"{int(meta['hsts']) // 60}m"] if "hsts" in meta else []),
+                      *(["--tls-profile", meta["profile"]] if "profile" in meta else [])]
+        for key in ("challenge", "https"):
+            if meta.get(key, "").startswith("refuse "):
+                self.expect_refusal = meta[key].removeprefix("refuse ")
+        return meta
+
+    def _furnish_fixture(self, path):
+        for name, each in zip(("cert.pem", "key.pem"), self.world.pair(["example.org", "lost.example"])):
+            self.make_file(f"/etc/apache2/old/{name}", each)
+        os.makedirs("/var/www/corpus")
+        pathlib.Path("/var/www/corpus/index.html").write_text("the page\n")
+        if (extra := path.parent / "extra").is_dir():
+            shutil.copytree(extra, f"{self.root}/extra")
+
+    def _lay_tree(self, path, data):
+        """A fixture that is another distribution's whole tree; its first file is the main one."""
+        for entry in os.scandir(self.root):
+            shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+        meta = self._read_meta(data)
+        self._furnish_fixture(path)
+        os.makedirs("/run/apache2")
+        os.symlink("/run/apache2", f"{self.root}/run")
+        os.symlink("/var/www/corpus", f"{self.root}/www")
+        parts = re.split(rb"(?m)^#: file ([^\r\n]*)\r?\n", data)[1:]
+        for name, text in zip(parts[::2], parts[1::2]):
+            file = pathlib.Path(self.root, name.decode())
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if name == parts[0]:
+                self._main_is(str(file))
+                text = f"ServerRoot {self.root}\n{self.HEAD}{self.OWN_LINES}".encode() + text
+            file.write_bytes(text)
+        if "dangling" in meta:
+            os.symlink("/nowhere/at/all", f"{self.root}/{meta['dangling']}")
+
+    def _main_is(self, file):
+        """Not where Debian has it: the server is then told by -d and -f, as whoever starts it there does."""
+        self.command = ["/usr/sbin/apache2", "-d", self.root, "-f", file]
+        self.test_command = [*self.command, "-t"]
+
     def _lay_other(self, layout, meta, head, data):
         stock = "mpm_event authz_core authz_host alias dir".split()
         modules = [*stock, *meta.get("modules", "").split()]
-        text = head + "PidFile ${APACHE_PID_FILE}\nErrorLog ${APACHE_LOG_DIR}/error.log\nUser www-data\nGroup www-data\n"
+        text = head + self.OWN_LINES
         if layout == "bare":
             text += "".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n" for m in stock)
         else:
@@ -550,7 +589,11 @@ class ApachePlace(Place):
     def start(self):
         self.server = web.Apache()
         try:
-            self.server.start()
+            if self.command:
+                machine.run(*self.command, "-k", "start", env=self.environment)
+                self.server.settle()
+            else:
+                self.server.start()
         except (subprocess.CalledProcessError, AssertionError) as error:
             raise Skip(f"apache does not start: {str(getattr(error, 'stderr', '') or error)[-300:]}") from None
 
@@ -561,7 +604,7 @@ class ApachePlace(Place):
         return self.server.workers()
 
     def read(self):
-        said = subprocess.run(["/usr/sbin/apache2ctl", "-S"], capture_output=True, text=True, errors="replace", env=self.environment).stdout
+        said = subprocess.run([*self.test_command[:-1], "-S"], capture_output=True, text=True, errors="replace", env=self.environment).stdout
         self.hosts = list(self._hosts(said))
         wanted = [h for h in self.hosts if h[1] in ("80", "443", "*")]
         seen = [re.sub(r"^\*\.", "any.", n).replace("*", "x") for _, _, names in wanted for n in names]

@@ -51,7 +51,7 @@ class World:
         self._start_ca()
         self.kept = {pid for server in (self.dns, self.ca) for pid in (server.process.pid, *machine.children_of(server.process.pid))}
         client.Client.ignored = self.kept
-        self.pairs, self.made, self.added, self.words = {}, [], [], []
+        self.pairs, self.made, self.watched, self.added, self.words = {}, [], [], [], []
         self.hook = self.directory / "dns-hook"
         self.hook.write_text(DNS_HOOK)
         self.hook.chmod(0o755)
@@ -100,7 +100,7 @@ class World:
                 path.unlink(missing_ok=True)
         for address in self.added:
             subprocess.run(["ip", "addr", "del", address, "dev", "lo"], capture_output=True)
-        self.made, self.added, self.words = [], [], []
+        self.made, self.watched, self.added, self.words = [], [], [], []
         machine.renew()
         self.forget_certificates()
 
@@ -117,9 +117,11 @@ class World:
             self.accounts = self.directory / "accounts"
             subprocess.run(["cp", "-a", "/var/lib/tlsup/accounts", self.accounts], check=True)
 
-    def note(self, path):
-        """To be gone before the next configuration, and part of what must not change."""
+    def note(self, path, watched=False):
+        """To be gone before the next configuration; `watched`: part of what must not change."""
         self.made.append(pathlib.Path(path))
+        if watched:
+            self.watched.append(str(path))
 
     def say(self, text):
         self.words.append(text)
