@@ -17,6 +17,7 @@
 #include "output.h"
 #include "run.h"
 #include "tlsup/clock.h"
+#include "tlsup/front.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/policy.h"
@@ -143,15 +144,25 @@ void run_close_network(struct run *run)
     run->resolver = NULL;
 }
 
+/* What holds the port may be known, and with it a way that works. */
+static bool listen_on(int port, int *sockets, size_t *n, struct err *err)
+{
+    struct front holder;
+    if (*n > 0 || responder_listen(port, sockets, n, err))
+        return true;
+    if (err->code == ERR_PORT && front_at(port, &holder) && holder.program != NULL && !holder.program->web)
+        snprintf(err->advice, sizeof err->advice, "%s", front_advice(&holder));
+    return false;
+}
+
 static bool need_http(struct run *run, struct err *err)
 {
-    return run->sockets.n_http > 0 ||
-           responder_listen(HTTP_PORT, run->sockets.http, &run->sockets.n_http, err);
+    return listen_on(HTTP_PORT, run->sockets.http, &run->sockets.n_http, err);
 }
 
 static bool need_tls(struct run *run, struct err *err)
 {
-    return run->sockets.n_tls > 0 || responder_listen(HTTPS_PORT, run->sockets.tls, &run->sockets.n_tls, err);
+    return listen_on(HTTPS_PORT, run->sockets.tls, &run->sockets.n_tls, err);
 }
 
 /* -- how challenges can be answered here ---------------------------------------------------------------- */

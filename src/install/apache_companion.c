@@ -770,6 +770,44 @@ static bool asks_definitions(const char *text)
     return hosts && strcasestr(hosts, "<IfDefine");
 }
 
+/* A companion of ours that somebody has disabled may be written anew; any other file of its name is not ours.
+ */
+static bool is_old_companion(const struct txn *txn, const char *path, const char *id)
+{
+    AUTO_BUF text = BUF_INIT;
+    struct apache_file file;
+    struct err ignored = ERR_INIT;
+    if (!txn_read(txn, path, 1u << 20, &text, &ignored) ||
+        !apache_lex(path, buf_str(&text), text.len, &file, &ignored))
+        return false;
+    bool ours = file.n_blocks > 0 && file.blocks[0].intact && strcmp(file.blocks[0].kind, "companion") == 0 &&
+                strcmp(file.blocks[0].id, id) == 0 && file.blocks[0].first == 0 &&
+                file.blocks[0].last + 1 == file.n_nodes;
+    apache_file_clear(&file);
+    return ours;
+}
+
+/* Debian keeps the files of sites-enabled beside it; NULL = there is no such directory. The caller frees. */
+static char *available_dir(const char *dir)
+{
+    AUTO_FREE char *parent = fs_dirname(dir);
+    char *available = fs_join(parent, "sites-available");
+    if (strcmp(base_of(dir), "sites-enabled") == 0 && fs_is_dir(available))
+        return available;
+    free(available);
+    return NULL;
+}
+
+static bool is_free(const struct apache_edit *edit, const char *dir, const char *name, const char *id)
+{
+    AUTO_FREE char *path = fs_join(dir, name);
+    if (txn_exists(edit->txn, path))
+        return false;
+    AUTO_FREE char *available = available_dir(dir);
+    AUTO_FREE char *file = available ? fs_join(available, name) : NULL;
+    return !file || !txn_exists(edit->txn, file) || is_old_companion(edit->txn, file, id);
+}
+
 static void consider(const struct apache_edit *edit, const struct apache_companion *companion, bool ordered,
                      size_t include, struct place *best)
 {
@@ -787,8 +825,8 @@ static void consider(const struct apache_edit *edit, const struct apache_compani
     for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
         AUTO_FREE char *name = mem_fmt("%s%s-tlsup.conf", prefixes[i], safe);
         struct place place = {.dir = dir, .file = name, .include = include, .rank = rank * 2 + (int)i};
-        AUTO_FREE char *path = fs_join(dir, name);
-        if (fnmatch(pattern, name, FNM_PERIOD) != 0 || txn_exists(edit->txn, path) ||
+        if (fnmatch(pattern, name, FNM_PERIOD) != 0 ||
+            !is_free(edit, dir, name, companion->https->cert_name) ||
             !keeps_defaults(edit, companion, &place, 443) ||
             (ordered && !comes_after_sources(edit, companion, &place)) ||
             (has_plain_twin(companion) && !keeps_defaults(edit, companion, &place, 80)))
@@ -807,9 +845,8 @@ static bool stage_new_file(struct apache_edit *edit, const struct place *place, 
                            char **link, char **target, struct err *err)
 {
     AUTO_FREE char *path = fs_join(place->dir, place->file);
-    AUTO_FREE char *parent = fs_dirname(place->dir);
-    AUTO_FREE char *available = fs_join(parent, "sites-available");
-    if (strcmp(base_of(place->dir), "sites-enabled") != 0 || !fs_is_dir(available))
+    AUTO_FREE char *available = available_dir(place->dir);
+    if (!available)
         return txn_write(edit->txn, path, text->data, text->len, 0644, err);
     AUTO_FREE char *file = fs_join(available, place->file);
     if (!txn_write(edit->txn, file, text->data, text->len, 0644, err))

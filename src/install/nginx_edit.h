@@ -132,6 +132,10 @@ bool nginx_all_covered(const struct site *site, const struct strlist *names);
 
 /* -- nginx_sockets.c -- */
 
+/* The addresses on which a server gets 443: those of its port 80, or else of its other plain ports. `dual_stack`: one new
+ * socket for IPv6 and IPv4. Appends. */
+MUST_CHECK bool nginx_secure_addresses(const struct nginx_plan *plan, const struct nginx_server *server,
+                                       struct strlist *out, bool *dual_stack);
 MUST_CHECK bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server *server,
                                    struct nginx_lines *lines);
 

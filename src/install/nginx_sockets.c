@@ -69,12 +69,6 @@ static bool join_narrow(const struct nginx_plan *plan, const struct strlist *nar
             any = true;
         }
     }
-    if (any) {
-        const struct site *site = site_at(plan, narrow->v[0]);
-        log_warn("https is opened on %s only, where %s:%zu has port 443: nginx cannot open it on all addresses while "
-                 "it runs. For the others change that line to \"listen 443 ssl;\" and restart nginx",
-                 narrow->v[0], site->file, site->line);
-    }
     return any ||
            nginx_refuse_at(
                plan, site_at(plan, narrow->v[0]),
@@ -123,7 +117,7 @@ static bool has_port80(const struct nginx_listen *listen)
 }
 
 /* The addresses on which a server gets 443: those of its port 80, or else of its other plain ports. */
-static bool secure_addresses(const struct nginx_plan *plan, const struct nginx_server *server,
+bool nginx_secure_addresses(const struct nginx_plan *plan, const struct nginx_server *server,
                              struct strlist *out, bool *dual_stack)
 {
     bool on_80 = false;
@@ -219,6 +213,28 @@ static bool listen_line(const struct nginx_plan *plan, const char *address, cons
     return true;
 }
 
+/* A server of all addresses that gets 443 on some alone. */
+static void warn_of_narrow(const struct nginx_plan *plan, const struct nginx_server *server,
+                           const struct strlist *addresses)
+{
+    for (size_t i = 0; i < server->n_listens; i++) {
+        const char *wildcard = server->listens[i].address;
+        if (strcmp(wildcard_of(wildcard), wildcard) != 0 || server->listens[i].dual_stack ||
+            strlist_has(addresses, wildcard)) {
+            continue;
+        }
+        AUTO_STRLIST narrow = STRLIST_INIT;
+        narrow_sockets(&plan->editor->sites, wildcard, &narrow);
+        const struct site *site = narrow.n > 0 ? site_at(plan, narrow.v[0]) : NULL;
+        if (site != NULL) {
+            log_warn("https is opened on %s only, where %s:%zu has port 443: nginx cannot open it on all addresses "
+                     "while it runs. For the others change that line to \"listen 443 ssl;\" and restart nginx",
+                     narrow.v[0], site->file, site->line);
+            return;
+        }
+    }
+}
+
 bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server *server,
                         struct nginx_lines *lines)
 {
@@ -226,9 +242,10 @@ bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server
     const struct sites *sites = &plan->editor->sites;
     AUTO_STRLIST addresses = STRLIST_INIT;
     bool dual_stack, socket_http2 = false;
-    if (!secure_addresses(plan, server, &addresses, &dual_stack)) {
+    if (!nginx_secure_addresses(plan, server, &addresses, &dual_stack)) {
         return false;
     }
+    warn_of_narrow(plan, server, &addresses);
     if (server->n_listens == 1 && server->listens[0].implicit) {
         nginx_line(lines, "listen 80;");
     }

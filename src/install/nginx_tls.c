@@ -5,6 +5,7 @@
 #include "config.h"
 #endif
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -170,26 +171,6 @@ static bool sets_protocols(const struct nginx_plan *plan, size_t index)
     return item->certificate && (item->full || profile_insists(plan)) && is_due(plan, server, "ssl_protocols");
 }
 
-static void warn_of_default(const struct nginx_plan *plan, size_t index, const char *address)
-{
-    const struct sites *sites = &plan->editor->sites;
-    const struct nginx_socket *socket = nginx_socket_at(sites, address, NGINX_HTTPS_PORT);
-    if (socket == NULL || socket->default_server == index || sets_protocols(plan, socket->default_server)) {
-        return;
-    }
-    const struct site *decides = &sites->v[socket->default_server];
-    AUTO_STRLIST asked = STRLIST_INIT, there = STRLIST_INIT;
-    strlist_split(&asked, profile_of(plan)->nginx_protocols, " ");
-    protocols_of(plan, nginx_server_of(decides)->node, &there);
-    if (!strlist_same_set(&asked, &there)) {
-        AUTO_FREE char *is = strlist_join(&there, " ");
-        log_warn("%s:%zu is the default server of %s:%d, whose protocols (%s) nginx %s uses for all servers there: "
-                 "\"ssl_protocols %s;\" has its effect only when that server says it too",
-                 decides->file, nginx_line_after(plan->editor, nginx_server_of(decides)->node), address, NGINX_HTTPS_PORT, is, plan->editor->web->version,
-                 profile_of(plan)->nginx_protocols);
-    }
-}
-
 /* ---- HSTS ---- */
 
 static bool is_header(const struct nginx_node *node)
@@ -312,25 +293,95 @@ void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *
 
 /* ---- what a person should know ---- */
 
-static void warn_of_defaults(const struct nginx_plan *plan)
+/* The https sockets of one of our servers, after the edit. */
+static void sockets_of(const struct nginx_plan *plan, size_t index, struct strlist *out)
 {
-    const struct sites *sites = &plan->editor->sites;
-    AUTO_STRLIST addresses = STRLIST_INIT;
-    nginx_addresses(sites, NGINX_HTTPS_PORT, &addresses);
-    if (plan->editor->web->version_number >= PROTOCOLS_BY_NAME_SINCE) {
+    const struct nginx_server *server = nginx_server_of(&plan->editor->sites.v[index]);
+    bool dual_stack;
+    for (size_t i = 0; i < server->n_listens; i++) {
+        const struct nginx_listen *listen = &server->listens[i];
+        if (listen->ssl && listen->port <= NGINX_HTTPS_PORT && listen->port_last >= NGINX_HTTPS_PORT) {
+            strlist_add(out, listen->address);
+        }
+    }
+    if (plan->items[index].full && !nginx_secure_addresses(plan, server, out, &dual_stack)) {
+        return; /* told already, by the lines */
+    }
+}
+
+/* Ours comes first in the configuration, and the other was the default server only by that. */
+static void warn_of_new_default(const struct nginx_plan *plan, size_t index, const struct nginx_socket *socket)
+{
+    const struct site *ours = &plan->editor->sites.v[index];
+    const struct site *theirs = &plan->editor->sites.v[socket->default_server];
+    log_warn("%s:%zu comes before %s:%zu, so that it answers on %s:%d from now on for names that no server has: if that "
+             "matters, add \"default_server\" to the listen line of the latter",
+             ours->file, nginx_line_after(plan->editor, nginx_server_of(ours)->node), theirs->file,
+             nginx_line_after(plan->editor, nginx_server_of(theirs)->node), socket->address, socket->port);
+}
+
+static void warn_of_protocols(const struct nginx_plan *plan, size_t decides, const char *address)
+{
+    const struct site *site = &plan->editor->sites.v[decides];
+    AUTO_STRLIST asked = STRLIST_INIT, there = STRLIST_INIT;
+    strlist_split(&asked, profile_of(plan)->nginx_protocols, " ");
+    protocols_of(plan, nginx_server_of(site)->node, &there);
+    if (!strlist_same_set(&asked, &there)) {
+        AUTO_FREE char *is = strlist_join(&there, " ");
+        log_warn("%s:%zu is the default server of %s:%d, whose protocols (%s) nginx %s uses for all servers there: "
+                 "\"ssl_protocols %s;\" has its effect only when that server says it too",
+                 site->file, nginx_line_after(plan->editor, nginx_server_of(site)->node), address, NGINX_HTTPS_PORT, is,
+                 plan->editor->web->version, profile_of(plan)->nginx_protocols);
+    }
+}
+
+/* One item on one socket that was there before. `told`: servers that were spoken of; `first`: the first of ours on each
+ * socket. */
+static void warn_at(const struct nginx_plan *plan, size_t index, const struct nginx_socket *socket,
+                    struct nginx_index *told, struct nginx_index *first)
+{
+    const size_t *ours = nginx_index_get(first, socket->address);
+    size_t decides = socket->default_server;
+    char key[32];
+    if (ours == NULL) {
+        nginx_index_put(first, socket->address, index);
+        ours = nginx_index_get(first, socket->address);
+    }
+    if (!socket->flagged && *ours < decides) {
+        decides = *ours;
+    }
+    snprintf(key, sizeof key, "%zu", socket->default_server);
+    if (nginx_index_get(told, key) != NULL) {
         return;
     }
-    for (size_t k = 0; k < addresses.n; k++) {
-        for (size_t i = 0; i < plan->n_items; i++) {
-            bool there = nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTPS_PORT) != NULL ||
-                         (plan->items[i].full &&
-                          nginx_listen_at(nginx_server_of(&sites->v[i]), addresses.v[k], NGINX_HTTP_PORT) != NULL);
-            if (there && sets_protocols(plan, i)) {
-                warn_of_default(plan, i, addresses.v[k]);
-                break; /* once for each socket */
+    if (decides != socket->default_server) {
+        warn_of_new_default(plan, decides, socket);
+        nginx_index_put(told, key, 1);
+    } else if (decides != index && sets_protocols(plan, index) && !sets_protocols(plan, decides) &&
+               plan->editor->web->version_number < PROTOCOLS_BY_NAME_SINCE) {
+        warn_of_protocols(plan, decides, socket->address);
+        nginx_index_put(told, key, 1);
+    }
+}
+
+static void warn_of_defaults(const struct nginx_plan *plan)
+{
+    struct nginx_index told = {0}, first = {0};
+    for (size_t i = 0; i < plan->n_items; i++) {
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        if (plan->items[i].certificate) {
+            sockets_of(plan, i, &addresses);
+        }
+        for (size_t k = 0; k < addresses.n; k++) {
+            const struct nginx_socket *socket =
+                nginx_socket_at(&plan->editor->sites, addresses.v[k], NGINX_HTTPS_PORT);
+            if (socket != NULL) {
+                warn_at(plan, i, socket, &told, &first);
             }
         }
     }
+    nginx_index_clear(&told);
+    nginx_index_clear(&first);
 }
 
 void nginx_tls_warn(const struct nginx_plan *plan)

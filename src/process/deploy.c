@@ -10,10 +10,10 @@
 
 #include "deploy_internal.h"
 #include "tlsup/clock.h"
+#include "tlsup/front.h"
 #include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
-#include "tlsup/port.h"
 #include "tlsup/roles.h"
 
 enum { FIRST_PAUSE_MS = 20, LONGEST_PAUSE_MS = 500, UNREADABLE_TEST_MS = 3000 };
@@ -73,24 +73,23 @@ static pid_t parent_of(pid_t pid)
 }
 
 /* A worker that still ends its work after a reload holds the port for its master. */
-static bool held_by_other(const struct web *web, int port, char holder[PORT_HOLDER_BYTES])
+static bool held_by_other(const struct web *web, int port, struct front *holder)
 {
-    pid_t pid = 0;
-    return port_holder(port, holder, &pid) && pid > 0 && pid != web->master_pid &&
-           (web->master_pid == 0 || parent_of(pid) != web->master_pid);
+    return front_at(port, holder) && holder->pid > 0 && holder->pid != web->master_pid &&
+           (web->master_pid == 0 || parent_of(holder->pid) != web->master_pid);
 }
 
 static bool check_443(const struct deploy *deploy, struct err *err)
 {
-    char holder[PORT_HOLDER_BYTES];
+    struct front holder;
+    char name[FRONT_NAME_BYTES];
     const struct web *web = &deploy->web;
-    if (!held_by_other(web, 443, holder))
+    if (!held_by_other(web, 443, &holder))
         return true;
     err_set(err, ERR_PORT, NEXT_FIX_CONFIG, "port 443",
-            "port 443 is taken by %s, so %s cannot serve https on it", holder, web_kind_name(web->kind));
-    return err_advise(err, "stop that program or move it to another port, then run the same command again; "
-                           "or get the certificate alone with "
-                           "`tlsup issue`");
+            "port 443 is taken by %s, so %s cannot serve https on it", front_describe(&holder, name),
+            web_kind_name(web->kind));
+    return err_advise(err, "%s", front_advice(&holder));
 }
 
 bool deploy_reread(struct deploy *deploy, struct err *err)

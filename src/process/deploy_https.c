@@ -191,19 +191,19 @@ static bool reach(struct deploy *deploy, const char *cert_name, struct cert_stat
 static bool change_over(struct deploy *deploy, const struct cert_config *config, const struct leaves *leaves,
                         struct txn *txn, struct cert_state *state, struct err *err)
 {
-    struct fronts before = {0};
+    struct pages before = {0};
     deploy_look(deploy, &config->names, &before);
     bool ok = deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) &&
               reach(deploy, config->name, state, DEPLOY_RELOADED, err) &&
               deploy_prove_https(deploy, &config->names, leaves, err) &&
-              deploy_prove_fronts(deploy, &before, config->redirect, err) && txn_note(txn, TXN_VERIFIED, err);
+              deploy_prove_pages(deploy, &before, config->redirect, err) && txn_note(txn, TXN_VERIFIED, err);
     if (!ok) {
         struct err none = ERR_INIT;
         deploy_put_back(deploy, txn, err);
-        if (!deploy_reread(deploy, &none) || !deploy_prove_fronts(deploy, &before, false, &none))
+        if (!deploy_reread(deploy, &none) || !deploy_prove_pages(deploy, &before, false, &none))
             log_error("after everything was put back: %s", none.text);
     }
-    fronts_clear(&before);
+    pages_clear(&before);
     return ok;
 }
 

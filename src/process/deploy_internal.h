@@ -76,23 +76,23 @@ MUST_CHECK bool deploy_prove_https(struct deploy *deploy, const struct strlist *
                                    const struct leaves *leaves, struct err *err);
 
 /* How / of a name was answered on one address. */
-struct front {
+struct page {
     char *name;
     char *address;
     bool https;
     int status; /* 0 = by nobody */
     bool to_https;
 };
-struct fronts {
-    struct front *v;
+struct pages {
+    struct page *v;
     size_t n;
 };
-void fronts_clear(struct fronts *fronts);
+void pages_clear(struct pages *pages);
 /* Look at all of them, as they are now: http, and https where a site has the name there. */
-void deploy_look(struct deploy *deploy, const struct strlist *names, struct fronts *out);
+void deploy_look(struct deploy *deploy, const struct strlist *names, struct pages *out);
 /* Is each still answered as it was? `redirect`: http may have become a redirect to https. What failed before
  * may get better. */
-MUST_CHECK bool deploy_prove_fronts(struct deploy *deploy, const struct fronts *before, bool redirect,
+MUST_CHECK bool deploy_prove_pages(struct deploy *deploy, const struct pages *before, bool redirect,
                                     struct err *err);
 
 #endif

@@ -144,20 +144,20 @@ bool deploy_prove_https(struct deploy *deploy, const struct strlist *names, cons
 
 /* -- the pages ------------------------------------------------------------------------------------------ */
 
-void fronts_clear(struct fronts *fronts)
+void pages_clear(struct pages *pages)
 {
-    for (size_t i = 0; i < fronts->n; i++) {
-        free(fronts->v[i].name);
-        free(fronts->v[i].address);
+    for (size_t i = 0; i < pages->n; i++) {
+        free(pages->v[i].name);
+        free(pages->v[i].address);
     }
-    free(fronts->v);
-    *fronts = (struct fronts){0};
+    free(pages->v);
+    *pages = (struct pages){0};
 }
 
-static bool ask_front(const struct front *front, struct probe_http *answer, struct err *err)
+static bool ask_page(const struct page *page, struct probe_http *answer, struct err *err)
 {
-    return role_probe_http(front->address, front->https ? HTTPS_PORT : HTTP_PORT, front->https, front->name,
-                           "/", DEPLOY_PROBE_MS, answer, err);
+    return role_probe_http(page->address, page->https ? HTTPS_PORT : HTTP_PORT, page->https, page->name, "/",
+                           DEPLOY_PROBE_MS, answer, err);
 }
 
 static bool is_to_https(const struct probe_http *answer)
@@ -165,20 +165,20 @@ static bool is_to_https(const struct probe_http *answer)
     return answer->status >= 300 && answer->status <= 399 && strncmp(answer->location, "https://", 8) == 0;
 }
 
-static void look_at(const char *name, const char *address, bool https, struct fronts *out)
+static void look_at(const char *name, const char *address, bool https, struct pages *out)
 {
     struct probe_http answer;
     struct err nobody = ERR_INIT;
     out->v = mem_resize(out->v, out->n + 1, sizeof *out->v);
-    struct front *front = &out->v[out->n++];
-    *front = (struct front){.name = mem_dup(name), .address = mem_dup(address), .https = https};
-    if (ask_front(front, &answer, &nobody)) {
-        front->status = answer.status;
-        front->to_https = is_to_https(&answer);
+    struct page *page = &out->v[out->n++];
+    *page = (struct page){.name = mem_dup(name), .address = mem_dup(address), .https = https};
+    if (ask_page(page, &answer, &nobody)) {
+        page->status = answer.status;
+        page->to_https = is_to_https(&answer);
     }
 }
 
-void deploy_look(struct deploy *deploy, const struct strlist *names, struct fronts *out)
+void deploy_look(struct deploy *deploy, const struct strlist *names, struct pages *out)
 {
     for (size_t i = 0; deploy->web.master_pid > 0 && i < names->n; i++) {
         for (int https = 0; https < 2; https++) {
@@ -194,11 +194,11 @@ void deploy_look(struct deploy *deploy, const struct strlist *names, struct fron
     }
 }
 
-static bool front_is_fine(const struct front *before, bool redirect, struct err *err)
+static bool page_is_fine(const struct page *before, bool redirect, struct err *err)
 {
     struct probe_http answer;
     const char *scheme = before->https ? "https" : "http";
-    if (!ask_front(before, &answer, err))
+    if (!ask_page(before, &answer, err))
         return err_context(err, "%s://%s/ was answered before the change on %s, and is no longer", scheme,
                            before->name, before->address);
     /* the redirect came, or went; what failed may have got better */
@@ -210,14 +210,14 @@ static bool front_is_fine(const struct front *before, bool redirect, struct err 
                    scheme, before->name, before->status, before->address, answer.status);
 }
 
-bool deploy_prove_fronts(struct deploy *deploy, const struct fronts *before, bool redirect, struct err *err)
+bool deploy_prove_pages(struct deploy *deploy, const struct pages *before, bool redirect, struct err *err)
 {
     struct patience patience = deploy_patience(PAGE_MS);
     for (size_t i = 0; i < before->n; i++) {
         struct err failed = ERR_INIT;
         if (before->v[i].status == 0)
             continue;
-        while (!front_is_fine(&before->v[i], redirect, &failed)) {
+        while (!page_is_fine(&before->v[i], redirect, &failed)) {
             if (signals_interrupted(err))
                 return false;
             if (!web_alive(&deploy->web, false, err))

@@ -1,10 +1,12 @@
 /*
- * big_config.c - what reading, editing and writing a large configuration costs, part by part; tests/bench/big_config makes the trees.
+ * big_config.c - what reading, editing and writing a large configuration costs, part by part;
+ * tests/bench/big_config makes the trees.
  *
  *   big_config nginx|apache PROGRAM CONF PREFIX JOURNAL LIVE NAME...
  *
- * Prints one line: seconds of the server's own test, of reading, of the edits, of writing (journal, files, marks), of staging the undo, of writing it, and the peak memory of this process.
- * Linked with libtlsup.a: it is the product's code that is measured.
+ * Prints one line: seconds of the server's own test, of reading, of the edits, of writing (journal, files,
+ * marks), of staging the undo, of writing it, and the peak memory of this process. Linked with libtlsup.a: it
+ * is the product's code that is measured.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +50,9 @@ static void must(bool done, const struct err *err)
 static void finish(struct txn *txn)
 {
     struct err err = ERR_INIT;
-    must(txn_apply(txn, &err) && txn_note(txn, TXN_TESTED, &err) && txn_note(txn, TXN_RELOADING, &err) && txn_note(txn, TXN_VERIFIED, &err) && txn_commit(txn, &err), &err);
+    must(txn_apply(txn, &err) && txn_note(txn, TXN_TESTED, &err) && txn_note(txn, TXN_RELOADING, &err) &&
+             txn_note(txn, TXN_VERIFIED, &err) && txn_commit(txn, &err),
+         &err);
     txn_free(txn);
 }
 
@@ -95,7 +99,9 @@ int main(int argc, char **argv)
     must(web_read(&web, &sites, &err), &err);
     lap(READ);
     struct txn *txn = begin(argv[5], argv[7]);
-    must(web_edit_challenge(&web, &sites, &names, THUMBPRINT, txn, &err) && web_edit_https(&web, &sites, &https, txn, &err), &err);
+    must(web_edit_challenge(&web, &sites, &names, THUMBPRINT, txn, &err) &&
+             web_edit_https(&web, &sites, &https, txn, &err),
+         &err);
     size_t operations = txn_count(txn);
     lap(EDIT);
     finish(txn);

@@ -11,9 +11,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 
 from harness import client, machine  # noqa: E402
-from kit import place, trial, world  # noqa: E402
+from kit import apache_place, nginx_place, trial, world  # noqa: E402
 
-PLACES = {"nginx": place.NginxPlace, "apache": place.ApachePlace}
+PLACES = {"nginx": nginx_place.NginxPlace, "apache": apache_place.ApachePlace}
 
 
 def main():

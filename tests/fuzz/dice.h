@@ -1,7 +1,9 @@
 /*
- * dice.h - chance that can be repeated: for the property tests and the fuzz targets that compare with real servers.
+ * dice.h - chance that can be repeated: for the property tests and the fuzz targets that compare with real
+ * servers.
  *
- * Throws come from a fuzzer's bytes as long as there are any, then from a generator seeded by the number given (or by those bytes).
+ * Throws come from a fuzzer's bytes as long as there are any, then from a generator seeded by the number
+ * given (or by those bytes).
  */
 #ifndef TLSUP_TESTS_DICE_H
 #define TLSUP_TESTS_DICE_H
@@ -74,14 +76,16 @@ DICE_FUNCTION uint64_t dice_seed(uint64_t usual)
     return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 0) : usual;
 }
 
-/* Seconds that a person gives to the random tests instead of their usual count of cases; 0 = the usual count. */
+/* Seconds that a person gives to the random tests instead of their usual count of cases; 0 = the usual count.
+ */
 DICE_FUNCTION long dice_seconds(void)
 {
     const char *text = getenv("FUZZ_SECONDS");
     return text != NULL ? strtol(text, NULL, 10) : 0;
 }
 
-/* One small change: bytes lost, doubled, put elsewhere, or others in their place. `special` are the bytes that mean something to the language. */
+/* One small change: bytes lost, doubled, put elsewhere, or others in their place. `special` are the bytes
+ * that mean something to the language. */
 DICE_FUNCTION void dice_mutate(struct dice *dice, const char *special, size_t n_special, struct buf *text)
 {
     AUTO_BUF old = BUF_INIT;

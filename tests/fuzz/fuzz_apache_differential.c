@@ -1,7 +1,9 @@
 /*
- * fuzz_apache_differential.c - what `apache2 -t` accepts, our lexer accepts; what is broken for it is broken for us.
+ * fuzz_apache_differential.c - what `apache2 -t` accepts, our lexer accepts; what is broken for it is broken
+ * for us.
  *
- * An input is a text when it begins with '=', else the throws of the dice by which one is made (grammar_apache.h). Needs root, for the namespaces in which Apache is asked.
+ * An input is a text when it begins with '=', else the throws of the dice by which one is made
+ * (grammar_apache.h). Needs root, for the namespaces in which Apache is asked.
  */
 #include "../../src/install/apache_lexer.h"
 #include "grammar_apache.h"
@@ -15,7 +17,10 @@ static enum verdict ask(const char *dir, const struct buf *text, struct buf *sai
     static const char *const modules[] = {"mpm_event", "authz_core", "authz_host", "alias", "dir"};
     AUTO_FREE char *path = fs_join(dir, "apache2.conf");
     AUTO_BUF whole = BUF_INIT;
-    buf_addf(&whole, "Define WWW %s\nDefaultRuntimeDir %s\nPidFile %s/pid\nErrorLog %s/error.log\nServerName main.example\nListen 80\n", dir, dir, dir, dir);
+    buf_addf(&whole,
+             "Define WWW %s\nDefaultRuntimeDir %s\nPidFile %s/pid\nErrorLog %s/error.log\nServerName "
+             "main.example\nListen 80\n",
+             dir, dir, dir, dir);
     for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
         buf_addf(&whole, "LoadModule %s_module %s/mod_%s.so\n", modules[i], apache_modules(), modules[i]);
     buf_add(&whole, buf_str(text), text->len);

@@ -1,7 +1,9 @@
 /*
- * fuzz_nginx_differential.c - what `nginx -t` accepts, our parser accepts; what is broken for it is broken for us.
+ * fuzz_nginx_differential.c - what `nginx -t` accepts, our parser accepts; what is broken for it is broken
+ * for us.
  *
- * An input is a text when it begins with '=', else the throws of the dice by which one is made (grammar_nginx.h). Needs root, for the namespaces in which nginx is asked.
+ * An input is a text when it begins with '=', else the throws of the dice by which one is made
+ * (grammar_nginx.h). Needs root, for the namespaces in which nginx is asked.
  */
 #include "../../src/install/nginx_lexer.h"
 #include "grammar_nginx.h"

@@ -1,5 +1,6 @@
 /*
- * grammar_apache.h - Apache configurations by chance: sections in and around each other, continuation lines everywhere, quotes, comments, definitions.
+ * grammar_apache.h - Apache configurations by chance: sections in and around each other, continuation lines
+ * everywhere, quotes, comments, definitions.
  */
 #ifndef TLSUP_TESTS_GRAMMAR_APACHE_H
 #define TLSUP_TESTS_GRAMMAR_APACHE_H
@@ -13,7 +14,16 @@
 /* A line's end, after which the next line begins. */
 DICE_FUNCTION void apache_eol(struct dice *dice, struct buf *out)
 {
-    static const char *const ends[] = {"\n", "\n", "\n", "\r\n", "\n\n", "\n# remark\n", "\n  # remark \\\n  goes on <VirtualHost>\n", " \n", "\t\r\n\t", "\n#\\\n\\\n\n"};
+    static const char *const ends[] = {"\n",
+                                       "\n",
+                                       "\n",
+                                       "\r\n",
+                                       "\n\n",
+                                       "\n# remark\n",
+                                       "\n  # remark \\\n  goes on <VirtualHost>\n",
+                                       " \n",
+                                       "\t\r\n\t",
+                                       "\n#\\\n\\\n\n"};
     buf_adds(out, DICE_PICK(dice, ends));
 }
 
@@ -25,8 +35,29 @@ DICE_FUNCTION void apache_gap(struct dice *dice, struct buf *out)
 
 DICE_FUNCTION void apache_term(struct dice *dice, struct buf *out)
 {
-    static const char *const words[] = {"a",   "b.example",  "\"two words\"", "'x y'",  "\"q\\\"q\"", "a\\b", "\"\"",  "${WWW}", "${UNDEFINED}", "#no-remark", "a>b", "\"a>b\"", "'<x>'",
-                                        "-",   "*",          "/x/",           "\xe9",   "$1",         "%{HTTP_HOST}", "long\\\nword", "\"over\\\nlines\"", "{}", "a'b"};
+    static const char *const words[] = {"a",
+                                        "b.example",
+                                        "\"two words\"",
+                                        "'x y'",
+                                        "\"q\\\"q\"",
+                                        "a\\b",
+                                        "\"\"",
+                                        "${WWW}",
+                                        "${UNDEFINED}",
+                                        "#no-remark",
+                                        "a>b",
+                                        "\"a>b\"",
+                                        "'<x>'",
+                                        "-",
+                                        "*",
+                                        "/x/",
+                                        "\xe9",
+                                        "$1",
+                                        "%{HTTP_HOST}",
+                                        "long\\\nword",
+                                        "\"over\\\nlines\"",
+                                        "{}",
+                                        "a'b"};
     buf_adds(out, DICE_PICK(dice, words));
 }
 
@@ -35,9 +66,23 @@ DICE_FUNCTION void apache_lines(struct dice *dice, unsigned depth, struct buf *o
 /* A section, most often closed as it should be. */
 DICE_FUNCTION void apache_section(struct dice *dice, unsigned depth, struct buf *out)
 {
-    static const char *const heads[] = {"VirtualHost *:80", "Directory /x", "Location /x", "LocationMatch \"^/x>y\"", "IfModule mod_alias.c", "IfModule !alias_module", "IfModule nothing_at_all",
-                                        "IfDefine NOT", "IfDefine !NOT", "Files *.txt", "If \"true\"", "IfVersion >= 2.4", "ifmodule mod_none.c", "FilesMatch \\.php$", "IfFile /nonexistent",
-                                        "RequireAny", "Limit GET"};
+    static const char *const heads[] = {"VirtualHost *:80",
+                                        "Directory /x",
+                                        "Location /x",
+                                        "LocationMatch \"^/x>y\"",
+                                        "IfModule mod_alias.c",
+                                        "IfModule !alias_module",
+                                        "IfModule nothing_at_all",
+                                        "IfDefine NOT",
+                                        "IfDefine !NOT",
+                                        "Files *.txt",
+                                        "If \"true\"",
+                                        "IfVersion >= 2.4",
+                                        "ifmodule mod_none.c",
+                                        "FilesMatch \\.php$",
+                                        "IfFile /nonexistent",
+                                        "RequireAny",
+                                        "Limit GET"};
     const char *head = DICE_PICK(dice, heads);
     AUTO_FREE char *name = mem_ndup(head, strcspn(head, " "));
     buf_addf(out, "<%s%s>", head, dice_one_in(dice, 8) ? " " : "");
@@ -56,8 +101,20 @@ DICE_FUNCTION void apache_section(struct dice *dice, unsigned depth, struct buf 
 
 DICE_FUNCTION void apache_lines(struct dice *dice, unsigned depth, struct buf *out)
 {
-    static const char *const names[] = {"ServerName", "serveralias", "ErrorDocument 404", "DocumentRoot", "ServerAdmin", "Redirect /y", "Alias /z", "Options", "AllowOverride None", "LogLevel warn",
-                                        "IncludeOptional none-*.conf", "Define X y", "UnDefine X", "Nonsense"};
+    static const char *const names[] = {"ServerName",
+                                        "serveralias",
+                                        "ErrorDocument 404",
+                                        "DocumentRoot",
+                                        "ServerAdmin",
+                                        "Redirect /y",
+                                        "Alias /z",
+                                        "Options",
+                                        "AllowOverride None",
+                                        "LogLevel warn",
+                                        "IncludeOptional none-*.conf",
+                                        "Define X y",
+                                        "UnDefine X",
+                                        "Nonsense"};
     for (size_t n = dice_throw(dice, 4); n > 0; n--) {
         for (size_t k = dice_throw(dice, 3); k > 0; k--)
             buf_addc(out, " \t"[dice_throw(dice, 2)]);
@@ -66,7 +123,8 @@ DICE_FUNCTION void apache_lines(struct dice *dice, unsigned depth, struct buf *o
             continue;
         }
         size_t which = dice_throw(dice, 9);
-        buf_adds(out, which < 7 || dice_one_in(dice, 8) ? names[which < 7 ? which : 7 + which % 7] : "ErrorDocument 403");
+        buf_adds(out, which < 7 || dice_one_in(dice, 8) ? names[which < 7 ? which : 7 + which % 7]
+                                                        : "ErrorDocument 403");
         if (which < 8 || dice_one_in(dice, 3)) {
             apache_gap(dice, out);
             apache_term(dice, out);

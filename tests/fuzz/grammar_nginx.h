@@ -1,6 +1,7 @@
 /*
- * grammar_nginx.h - nginx configurations by chance, with everything its language has: quotes and escapes in every place, comments between
- * arguments, words that end where the next begins, blocks of data, words near the longest one.
+ * grammar_nginx.h - nginx configurations by chance, with everything its language has: quotes and escapes in
+ * every place, comments between arguments, words that end where the next begins, blocks of data, words near
+ * the longest one.
  */
 #ifndef TLSUP_TESTS_GRAMMAR_NGINX_H
 #define TLSUP_TESTS_GRAMMAR_NGINX_H
@@ -12,13 +13,16 @@
 
 /* What no test of a private configuration can do without; the paths are below the prefix. */
 #define NGINX_MAIN "error_log stderr;\npid nginx.pid;\nevents { worker_connections 64; }\n"
-#define NGINX_HTTP                                                                                                     \
-    "access_log off;\nclient_body_temp_path t1;\nproxy_temp_path t2;\nfastcgi_temp_path t3;\nscgi_temp_path t4;\n"    \
+#define NGINX_HTTP                                                                                           \
+    "access_log off;\nclient_body_temp_path t1;\nproxy_temp_path t2;\nfastcgi_temp_path "                    \
+    "t3;\nscgi_temp_path t4;\n"                                                                              \
     "uwsgi_temp_path t5;\n"
 
 DICE_FUNCTION void gap(struct dice *dice, struct buf *out)
 {
-    static const char *const gaps[] = {" ", " ", " ", "  ", "\t", "\n", "\r\n", "\n    ", " # remark ; { } \" ' \\\n", "\n#\n", " #x\r\n\t", "\n\n"};
+    static const char *const gaps[] = {
+        " ",     " ",         " ",   "  ", "\t", "\n", "\r\n", "\n    ", " # remark ; { } \" ' \\\n",
+        "\n#\n", " #x\r\n\t", "\n\n"};
     buf_adds(out, DICE_PICK(dice, gaps));
     if (dice_one_in(dice, 60)) {
         buf_addc(out, '#');
@@ -37,9 +41,10 @@ DICE_FUNCTION void maybe_gap(struct dice *dice, struct buf *out)
 /* The inside of a word. A bare one may have what a quoted one may not, and the other way round. */
 DICE_FUNCTION void word_inside(struct dice *dice, char quote, struct buf *out)
 {
-    static const char *const anywhere[] = {"a",   "b1",  "-",    "_",    ".",    "/",     "html", "=",    ",",   ":",      "\\;",   "\\ ",    "\\{",  "\\}",
-                                           "\\n", "\\t", "\\\\", "\\\"", "\\'",  "\\x",   "\\$",  "#",    "}",   "(",      ")",     "[a]",    "*",    "\xc3\xa9",
-                                           "\xe9", "?",  "|",    "^",    "\\#",  "\\\n"};
+    static const char *const anywhere[] = {
+        "a",   "b1",  "-",   "_",        ".",    "/",    "html", "=",   ",",   ":",   "\\;", "\\ ",
+        "\\{", "\\}", "\\n", "\\t",      "\\\\", "\\\"", "\\'",  "\\x", "\\$", "#",   "}",   "(",
+        ")",   "[a]", "*",   "\xc3\xa9", "\xe9", "?",    "|",    "^",   "\\#", "\\\n"};
     static const char *const bare[] = {"\"", "'", "x\"y\"", "a'b", "#c"};
     static const char *const quoted[] = {" ", ";", "{", "}", "\n", "# no remark", "  ", "{2}", "a;b"};
     for (size_t n = 1 + dice_throw(dice, 5); n > 0; n--) {
@@ -120,11 +125,33 @@ DICE_FUNCTION void close_block(struct dice *dice, struct buf *out)
 /* What may stand in a server, or in a location of it. */
 DICE_FUNCTION void statement(struct dice *dice, unsigned depth, struct buf *out)
 {
-    static const char *const with_one[] = {"root", "index", "default_type", "charset", "access_log", "error_log", "etag", "try_files"};
-    static const char *const fixed[] = {"return 200 ${uri}x;", "return 200 \"${uri}\";", "set $x a${uri}b;", "rewrite ^/a{2}$ /b;", "rewrite \"^/a{2}$\" /b;", "listen 80;",
-                                        "server_name a.example \"B.example\";", "location /a{}", "location ~ a$ {}", "location ~ a${uri {}", "location = /x{return 204;}",
-                                        "if ($uri = \"a\") {}", "if ($uri ~ \\.{2}) {}", "if ($uri ~ \"a{2}\"){}", "if ($uri) {#}\n}", "include none-*.conf;", "return 200 \"a\";", ";", "}",
-                                        "include 'none-[a]*';", "content_by_lua_block { x = \"}\" }", "types{}", "types { text/a b; }", "location \"/q u\" {}", "\"location\" '/p' {}"};
+    static const char *const with_one[] = {"root",       "index",     "default_type", "charset",
+                                           "access_log", "error_log", "etag",         "try_files"};
+    static const char *const fixed[] = {"return 200 ${uri}x;",
+                                        "return 200 \"${uri}\";",
+                                        "set $x a${uri}b;",
+                                        "rewrite ^/a{2}$ /b;",
+                                        "rewrite \"^/a{2}$\" /b;",
+                                        "listen 80;",
+                                        "server_name a.example \"B.example\";",
+                                        "location /a{}",
+                                        "location ~ a$ {}",
+                                        "location ~ a${uri {}",
+                                        "location = /x{return 204;}",
+                                        "if ($uri = \"a\") {}",
+                                        "if ($uri ~ \\.{2}) {}",
+                                        "if ($uri ~ \"a{2}\"){}",
+                                        "if ($uri) {#}\n}",
+                                        "include none-*.conf;",
+                                        "return 200 \"a\";",
+                                        ";",
+                                        "}",
+                                        "include 'none-[a]*';",
+                                        "content_by_lua_block { x = \"}\" }",
+                                        "types{}",
+                                        "types { text/a b; }",
+                                        "location \"/q u\" {}",
+                                        "\"location\" '/p' {}"};
     size_t kind = dice_throw(dice, 12);
     if (kind < 6) {
         simple(dice, DICE_PICK(dice, with_one), 1 + dice_one_in(dice, 4), out);

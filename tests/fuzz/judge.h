@@ -1,7 +1,9 @@
 /*
- * judge.h - what the real server says of a configuration: it takes it, its language is broken, or something else is wrong with it.
+ * judge.h - what the real server says of a configuration: it takes it, its language is broken, or something
+ * else is wrong with it.
  *
- * Only for directories of one's own, in a network namespace: `nginx -t` opens the ports and the logs of the configuration.
+ * Only for directories of one's own, in a network namespace: `nginx -t` opens the ports and the logs of the
+ * configuration.
  */
 #ifndef TLSUP_TESTS_JUDGE_H
 #define TLSUP_TESTS_JUDGE_H
@@ -39,7 +41,8 @@ DICE_FUNCTION const char *apache_program(void)
 
 DICE_FUNCTION const char *apache_modules(void)
 {
-    static const char *const places[] = {"/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/lib/httpd/modules", NULL};
+    static const char *const places[] = {"/usr/lib/apache2/modules", "/usr/lib64/httpd/modules",
+                                         "/usr/lib/httpd/modules", NULL};
     return judge_program(places);
 }
 
@@ -50,17 +53,22 @@ DICE_FUNCTION bool is_unexpected_byte(const char *said)
     return at != NULL && at[12] != '\0' && at[13] == '"' && strncmp(at + 14, " in /", 5) == 0;
 }
 
-/* `said` is what nginx printed. That a directive should be a block, or should not, depends on modules: no matter of the language. */
+/* `said` is what nginx printed. That a directive should be a block, or should not, depends on modules: no
+ * matter of the language. */
 DICE_FUNCTION enum verdict nginx_verdict(int status, const char *said)
 {
     if (status == 0)
         return ACCEPTED;
-    return is_unexpected_byte(said) || strstr(said, "unexpected end of file") != NULL || strstr(said, "too long parameter") != NULL ? BROKEN : OTHERWISE_WRONG;
+    return is_unexpected_byte(said) || strstr(said, "unexpected end of file") != NULL ||
+                   strstr(said, "too long parameter") != NULL
+               ? BROKEN
+               : OTHERWISE_WRONG;
 }
 
 DICE_FUNCTION enum verdict apache_verdict(int status, const char *said)
 {
-    static const char *const broken[] = {"Expected </", " without matching <", " was not closed.", " missing closing '>'", "Line too long"};
+    static const char *const broken[] = {"Expected </", " without matching <", " was not closed.",
+                                         " missing closing '>'", "Line too long"};
     for (size_t i = 0; status != 0 && i < sizeof broken / sizeof broken[0]; i++) {
         if (strstr(said, broken[i]) != NULL)
             return BROKEN;
@@ -69,7 +77,8 @@ DICE_FUNCTION enum verdict apache_verdict(int status, const char *said)
 }
 
 /* `said` gets the server's words. */
-DICE_FUNCTION enum verdict judge(const char *const *argv, enum verdict (*verdict)(int status, const char *said), struct buf *said)
+DICE_FUNCTION enum verdict judge(const char *const *argv,
+                                 enum verdict (*verdict)(int status, const char *said), struct buf *said)
 {
     struct spawn_result result = {0};
     struct err err = ERR_INIT;

@@ -1,6 +1,7 @@
 /*
- * judge_process.h - the real server behind a fuzz target: a process of its own, in namespaces with nothing but loopback and with a file system that is read-only but for one directory in
- * memory, so that the target itself can go on writing its corpus.
+ * judge_process.h - the real server behind a fuzz target: a process of its own, in namespaces with nothing
+ * but loopback and with a file system that is read-only but for one directory in memory, so that the target
+ * itself can go on writing its corpus.
  */
 #ifndef TLSUP_TESTS_JUDGE_PROCESS_H
 #define TLSUP_TESTS_JUDGE_PROCESS_H
@@ -19,7 +20,8 @@ static int judge_fd = -1; /* -1: nobody to ask */
 DICE_FUNCTION bool judge_transfer(int fd, void *data, size_t len, bool out)
 {
     for (size_t done = 0; done < len;) {
-        ssize_t n = out ? write(fd, (char *)data + done, len - done) : read(fd, (char *)data + done, len - done);
+        ssize_t n =
+            out ? write(fd, (char *)data + done, len - done) : read(fd, (char *)data + done, len - done);
         if (n <= 0)
             return false;
         done += (size_t)n;
@@ -46,11 +48,14 @@ DICE_FUNCTION bool judge_receive(int fd, struct buf *text)
 
 DICE_FUNCTION bool judge_isolate(const char *dir)
 {
-    return unshare(CLONE_NEWNS | CLONE_NEWNET) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("tmpfs", dir, "tmpfs", 0, "mode=755") == 0 &&
+    return unshare(CLONE_NEWNS | CLONE_NEWNET) == 0 &&
+           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("tmpfs", dir, "tmpfs", 0, "mode=755") == 0 &&
            mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0;
 }
 
-/* The judge's life: texts come in, a verdict and the server's words go out. It ends with the target, whose end of the socket closes then. */
+/* The judge's life: texts come in, a verdict and the server's words go out. It ends with the target, whose
+ * end of the socket closes then. */
 DICE_FUNCTION void judge_serve(int fd, const char *dir, judge_fn *ask)
 {
     unsigned char ready = judge_isolate(dir);
@@ -67,13 +72,15 @@ DICE_FUNCTION void judge_serve(int fd, const char *dir, judge_fn *ask)
     _exit(0);
 }
 
-/* Before the first question. Where it is not allowed there is no judge: then the target only looks for crashes. */
+/* Before the first question. Where it is not allowed there is no judge: then the target only looks for
+ * crashes. */
 DICE_FUNCTION void judge_begin(bool installed, judge_fn *ask)
 {
     static char dir[] = "/tmp/tlsup-judge.XXXXXX";
     int fds[2];
     unsigned char ready = 0;
-    if (installed && geteuid() == 0 && mkdtemp(dir) != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0) {
+    if (installed && geteuid() == 0 && mkdtemp(dir) != NULL &&
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0) {
         if (fork() == 0) {
             close(fds[0]);
             judge_serve(fds[1], dir, ask);
@@ -92,12 +99,14 @@ DICE_FUNCTION void judge_compare(const struct buf *text, bool accepted)
     AUTO_BUF said = BUF_INIT;
     if (judge_fd < 0)
         return;
-    if (!judge_send(judge_fd, text) || !judge_transfer(judge_fd, &verdict, 1, false) || !judge_receive(judge_fd, &said)) {
+    if (!judge_send(judge_fd, text) || !judge_transfer(judge_fd, &verdict, 1, false) ||
+        !judge_receive(judge_fd, &said)) {
         fprintf(stderr, "the judge is gone\n");
         abort();
     }
     if (verdict != OTHERWISE_WRONG && accepted != (verdict == ACCEPTED)) {
-        fprintf(stderr, "we %s it, the server %s it: %s\n", accepted ? "accept" : "refuse", accepted ? "refuses" : "accepts", buf_str(&said));
+        fprintf(stderr, "we %s it, the server %s it: %s\n", accepted ? "accept" : "refuse",
+                accepted ? "refuses" : "accepts", buf_str(&said));
         fwrite(buf_str(text), 1, text->len, stderr);
         abort();
     }

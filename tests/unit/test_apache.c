@@ -1242,6 +1242,37 @@ static void test_wildcard_alone(void **state)
     fixture_clear(&fixture);
 }
 
+/* A disabled file that has the name of ours stays as it is; ours, disabled, is written anew. */
+static void test_disabled_file_of_our_name(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    struct err err = ERR_INIT;
+    fixture_load("02-named.conf", &fixture);
+    place_make(&place, &fixture);
+    AUTO_FREE char *file = mem_fmt("%s/sites-available/example.org-tlsup.conf", place.root);
+    AUTO_FREE char *link = mem_fmt("%s/sites-enabled/example.org-tlsup.conf", place.root);
+    AUTO_FREE char *second = mem_fmt("%s/sites-enabled/zzz-example.org-tlsup.conf", place.root);
+    putf(file, "# mine\n");
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    AUTO_BUF text = BUF_INIT;
+    slurp(file, &text);
+    assert_string_equal(buf_str(&text), "# mine\n");
+    assert_true(fs_exists(second) && !fs_exists(link));
+    take_back(https);
+    assert_true(fs_remove(file, &err));
+    struct txn *first = apply(&place, &fixture, edit_https, "https");
+    assert_true(fs_exists(link) && fs_remove(link, &err));
+    struct txn *again = apply(&place, &fixture, edit_https, "https");
+    assert_true(fs_exists(link) && !fs_exists(second));
+    txn_free(again);
+    txn_free(first);
+    strlist_clear(&place.files);
+    fixture_clear(&fixture);
+}
+
 /* What is defined anew after a site must not change its twin. */
 static void test_defined_again_later(void **state)
 {
@@ -1774,6 +1805,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_modules_of_the_staged_tree),
         cmocka_unit_test(test_wsgi),
         cmocka_unit_test(test_wildcard_alone),
+        cmocka_unit_test(test_disabled_file_of_our_name),
         cmocka_unit_test(test_defined_again_later),
         cmocka_unit_test(test_turned_off_again),
         cmocka_unit_test(test_disabled_sites),

@@ -1,9 +1,10 @@
 /*
- * test_differential.c - our reading of a configuration beside the server's own: what it accepts we accept, what is broken for it is broken for us, and the owner of each
- * name on each address is the block that really answers there.
+ * test_differential.c - our reading of a configuration beside the server's own: what it accepts we accept,
+ * what is broken for it is broken for us, and the owner of each name on each address is the block that really
+ * answers there.
  *
- * Configurations are made by chance. The servers run in namespaces of our own; without root, or without them, nothing is tested.
- * TLSUP_TEST_SEED=N repeats a run, FUZZ_SECONDS=N goes on with new seeds for so long.
+ * Configurations are made by chance. The servers run in namespaces of our own; without root, or without them,
+ * nothing is tested. TLSUP_TEST_SEED=N repeats a run, FUZZ_SECONDS=N goes on with new seeds for so long.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +35,8 @@ enum {
 
 static bool have(enum web_kind kind)
 {
-    return bed_base[0] != '\0' && (kind == WEB_NGINX ? nginx_program() != NULL : apache_program() != NULL && apache_modules() != NULL);
+    return bed_base[0] != '\0' && (kind == WEB_NGINX ? nginx_program() != NULL
+                                                     : apache_program() != NULL && apache_modules() != NULL);
 }
 
 static void want_server(enum web_kind kind)
@@ -84,17 +86,20 @@ static void add_readable(const struct buf *text, struct buf *out)
     }
 }
 
-static void show_difference(struct opinions *opinions, uint64_t seed, const struct buf *text, const char *difference)
+static void show_difference(struct opinions *opinions, uint64_t seed, const struct buf *text,
+                            const char *difference)
 {
     AUTO_BUF shown = BUF_INIT;
     if (opinions->differ++ >= DIFFERENCES_SHOWN)
         return;
     add_readable(text, &shown);
-    print_message("%s, TLSUP_TEST_SEED=%llu: %s\n----\n%s\n----\n", web_kind_name(opinions->kind), (unsigned long long)seed, difference, buf_str(&shown));
+    print_message("%s, TLSUP_TEST_SEED=%llu: %s\n----\n%s\n----\n", web_kind_name(opinions->kind),
+                  (unsigned long long)seed, difference, buf_str(&shown));
 }
 
 /* `ours`: NULL when we accept. */
-static void weigh(struct opinions *opinions, uint64_t seed, enum verdict verdict, const char *said, const char *ours, const struct buf *text)
+static void weigh(struct opinions *opinions, uint64_t seed, enum verdict verdict, const char *said,
+                  const char *ours, const struct buf *text)
 {
     AUTO_FREE char *difference = NULL;
     opinions->n++;
@@ -110,7 +115,8 @@ static void weigh(struct opinions *opinions, uint64_t seed, enum verdict verdict
 
 static void same_opinions(const struct opinions *opinions)
 {
-    print_message("%s: %zu texts, %zu accepted by both, %zu broken for both\n", web_kind_name(opinions->kind), opinions->n, opinions->accepted, opinions->broken);
+    print_message("%s: %zu texts, %zu accepted by both, %zu broken for both\n", web_kind_name(opinions->kind),
+                  opinions->n, opinions->accepted, opinions->broken);
     if (opinions->differ > 0)
         fail_msg("%zu of %zu texts are read differently", opinions->differ, opinions->n);
     assert_true(opinions->accepted > opinions->n / 10 && opinions->broken > opinions->n / 20);
@@ -164,7 +170,8 @@ static void apache_reads_the_same(void **state)
         bed_put(bed.root, "apache2.conf", buf_str(&whole), whole.len);
         enum verdict verdict = judge_apache(bed.web.conf, bed.root, &said);
         bool accepted = web_read(&bed.web, &sites, &err);
-        /* a condition that is true may stay open at the end of all, for the server; we say that it is not closed */
+        /* a condition that is true may stay open at the end of all, for the server; we say that it is not
+         * closed */
         if (verdict != ACCEPTED || strstr(err.text, "never closed: <If") == NULL)
             weigh(&opinions, seed, verdict, buf_str(&said), accepted ? NULL : err.text, &text);
         sites_clear(&sites);
@@ -181,7 +188,13 @@ struct place {
     const char *any;     /* the wildcard above it */
 };
 static const struct place places[] = {
-    {"127.0.0.1", "127.0.0.1", "*"}, {"127.0.0.2", "127.0.0.2", "*"}, {"127.0.0.3", "127.0.0.3", "*"}, {"192.0.2.1", "192.0.2.1", "*"}, {"::1", "[::1]", "[::]"}, {"2001:db8::1", "[2001:db8::1]", "[::]"}, {"2001:db8::2", "[2001:db8::2]", "[::]"},
+    {"127.0.0.1", "127.0.0.1", "*"},
+    {"127.0.0.2", "127.0.0.2", "*"},
+    {"127.0.0.3", "127.0.0.3", "*"},
+    {"192.0.2.1", "192.0.2.1", "*"},
+    {"::1", "[::1]", "[::]"},
+    {"2001:db8::1", "[2001:db8::1]", "[::]"},
+    {"2001:db8::2", "[2001:db8::2]", "[::]"},
 };
 static const int ports[] = {80, 8080};
 
@@ -196,7 +209,8 @@ static int connect_to(const struct place *place, int port)
     struct timeval patience = {.tv_sec = 30};
     assert_true(fd >= 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
-    if (connect(fd, is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6, is_v4 ? sizeof v4 : sizeof v6) == 0)
+    if (connect(fd, is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6, is_v4 ? sizeof v4 : sizeof v6) ==
+        0)
         return fd;
     close(fd);
     return -1;
@@ -211,7 +225,8 @@ static bool ask(const struct place *place, int port, const struct strlist *hosts
     if (fd < 0)
         return false;
     for (size_t i = 0; i < hosts->n; i++)
-        buf_addf(&request, "GET /x HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n", hosts->v[i], i + 1 < hosts->n ? "keep-alive" : "close");
+        buf_addf(&request, "GET /x HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n", hosts->v[i],
+                 i + 1 < hosts->n ? "keep-alive" : "close");
     assert_int_equal(send(fd, buf_str(&request), request.len, 0), (ssize_t)request.len);
     for (ssize_t n; (n = recv(fd, chunk, sizeof chunk, 0)) > 0 && answer.len < ANSWER_BYTES;)
         buf_add(&answer, chunk, (size_t)n);
@@ -253,7 +268,8 @@ static bool start_server(const char *const *argv, int port)
     fflush(NULL);
     server = fork();
     if (server == 0) {
-        int null = open("/dev/null", O_RDWR), said = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        int null = open("/dev/null", O_RDWR),
+            said = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(null, 0);
         dup2(said, 1);
@@ -296,12 +312,15 @@ static void shout(struct dice *dice, struct buf *text, size_t from)
     }
 }
 
-/* Names to ask for: some like those of the configuration, some not; `known` is how we ask, `hosts` how a visitor may write it. */
-static void names_to_ask(struct dice *dice, const struct strlist *written, struct strlist *known, struct strlist *hosts)
+/* Names to ask for: some like those of the configuration, some not; `known` is how we ask, `hosts` how a
+ * visitor may write it. */
+static void names_to_ask(struct dice *dice, const struct strlist *written, struct strlist *known,
+                         struct strlist *hosts)
 {
     while (known->n < NAMES) {
         AUTO_BUF name = BUF_INIT, host = BUF_INIT;
-        const char *like = written->n > 0 && !dice_one_in(dice, 4) ? written->v[dice_throw(dice, written->n)] : "";
+        const char *like =
+            written->n > 0 && !dice_one_in(dice, 4) ? written->v[dice_throw(dice, written->n)] : "";
         like += strspn(like, "*.");
         if (like[0] == '\0' || strspn(like, "abcdefghijklmnopqrstuvwxyz.-0123456789*") != strlen(like)) {
             plain_name(dice, &name);
@@ -328,17 +347,20 @@ struct contest {
     const struct web *web;
     const struct sites *sites;
     int (*number)(const struct sites *sites, const struct site *site); /* of the block */
-    const struct site *(*expected)(const struct sites *sites, const char *name, const struct place *place, int port);
+    const struct site *(*expected)(const struct sites *sites, const char *name, const struct place *place,
+                                   int port);
     uint64_t seed;
     const char *text;
     size_t asked, wrong;
 };
 
-static void is_wrong(struct contest *contest, const char *name, const char *where, int port, int answers, int ours)
+static void is_wrong(struct contest *contest, const char *name, const char *where, int port, int answers,
+                     int ours)
 {
     if (contest->wrong++ == 0)
-        print_message("TLSUP_TEST_SEED=%llu: %s at %s port %d is answered by block %d, we say block %d\n----\n%s----\n", (unsigned long long)contest->seed, name, where, port, answers, ours,
-                      contest->text);
+        print_message(
+            "TLSUP_TEST_SEED=%llu: %s at %s port %d is answered by block %d, we say block %d\n----\n%s----\n",
+            (unsigned long long)contest->seed, name, where, port, answers, ours, contest->text);
 }
 
 /* On every address and port: what we say of it, and what the server does. */
@@ -350,12 +372,15 @@ static void compare_answers(struct contest *contest, const struct strlist *known
         for (size_t a = 0; a < COUNT_OF(places); a++)
             listens[a] = ask(&places[a], ports[p], hosts, answers[a]);
         for (size_t i = 0; i < known->n; i++) {
-            const struct site *owner = sites_owner(contest->web, contest->sites, known->v[i], ports[p], false);
-            const struct site *by_name = sites_owner(contest->web, contest->sites, known->v[i], ports[p], true);
+            const struct site *owner =
+                sites_owner(contest->web, contest->sites, known->v[i], ports[p], false);
+            const struct site *by_name =
+                sites_owner(contest->web, contest->sites, known->v[i], ports[p], true);
             int ours = owner != NULL ? contest->number(contest->sites, owner) : -1;
             bool seen = owner == NULL, any = false;
             for (size_t a = 0; a < COUNT_OF(places); a++) {
-                const struct site *here = contest->expected(contest->sites, known->v[i], &places[a], ports[p]);
+                const struct site *here =
+                    contest->expected(contest->sites, known->v[i], &places[a], ports[p]);
                 int expected = here != NULL ? contest->number(contest->sites, here) : -1;
                 int is = listens[a] ? answers[a][i] : -1;
                 contest->asked++;
@@ -373,13 +398,30 @@ static void compare_answers(struct contest *contest, const struct strlist *known
 
 /* -- nginx: who answers -- */
 
-static const char *const nginx_listens[] = {"80", "*:80", "0.0.0.0:80", "127.0.0.2:80", "127.0.0.2", "192.0.2.1:80", "192.0.2.1", "[::]:80", "[::1]:80", "[2001:db8::1]:80", "8080", "*:8080", "127.0.0.2:8080", "192.0.2.1:8080", "[::]:8080", "[::1]:8080", "8000-8080", "[::]:8079-8080", "localhost:8080"};
+static const char *const nginx_listens[] = {
+    "80",           "*:80",      "0.0.0.0:80",     "127.0.0.2:80",   "127.0.0.2",
+    "192.0.2.1:80", "192.0.2.1", "[::]:80",        "[::1]:80",       "[2001:db8::1]:80",
+    "8080",         "*:8080",    "127.0.0.2:8080", "192.0.2.1:8080", "[::]:8080",
+    "[::1]:8080",   "8000-8080", "[::]:8079-8080", "localhost:8080"};
 
 static void nginx_name(struct dice *dice, struct buf *out, struct strlist *written)
 {
-    static const char *const regexes[] = {"~^(www|a)\\.", "~^(?<sub>.+)\\.example\\.org$", "~ORG$", "\"~^a\\.{1}\"", "~^\\w+\\.b\\.", "~^[ab]\\.[a-z]+\\.", "~\\.example$", "~^(?P<x>b)\\.",
-                                          "~.", "~^a", "\"~ex{0,1}ample\\.org\"", "~^(?:a|b)\\.test$", "~^www\\.\\S+?\\.test$", "~^(.*)\\.A\\."};
-    static const char *const odd[] = {"_", "\"\"", "$hostname", "localhost", "-", "example.org.", "xn--bcher-kva.example"};
+    static const char *const regexes[] = {"~^(www|a)\\.",
+                                          "~^(?<sub>.+)\\.example\\.org$",
+                                          "~ORG$",
+                                          "\"~^a\\.{1}\"",
+                                          "~^\\w+\\.b\\.",
+                                          "~^[ab]\\.[a-z]+\\.",
+                                          "~\\.example$",
+                                          "~^(?P<x>b)\\.",
+                                          "~.",
+                                          "~^a",
+                                          "\"~ex{0,1}ample\\.org\"",
+                                          "~^(?:a|b)\\.test$",
+                                          "~^www\\.\\S+?\\.test$",
+                                          "~^(.*)\\.A\\."};
+    static const char *const odd[] = {
+        "_", "\"\"", "$hostname", "localhost", "-", "example.org.", "xn--bcher-kva.example"};
     AUTO_BUF name = BUF_INIT;
     size_t kind = dice_throw(dice, 12);
     if (kind == 0) {
@@ -421,7 +463,8 @@ static void nginx_server(struct dice *dice, int number, struct buf *out, struct 
 {
     buf_addf(out, "server { # %d\n", number);
     for (size_t n = dice_throw(dice, 4); n > 0; n--)
-        buf_addf(out, "    listen %s%s;\n", DICE_PICK(dice, nginx_listens), dice_one_in(dice, 8) ? " default_server" : "");
+        buf_addf(out, "    listen %s%s;\n", DICE_PICK(dice, nginx_listens),
+                 dice_one_in(dice, 8) ? " default_server" : "");
     nginx_names(dice, out, written);
     if (dice_one_in(dice, 10)) {
         AUTO_BUF names = BUF_INIT;
@@ -443,7 +486,8 @@ static int nginx_number(const struct sites *sites, const struct site *site)
 }
 
 /* The narrow socket comes before the wildcard, whatever the names. */
-static const struct site *nginx_expected(const struct sites *sites, const char *name, const struct place *place, int port)
+static const struct site *nginx_expected(const struct sites *sites, const char *name,
+                                         const struct place *place, int port)
 {
     bool narrow = false;
     for (size_t i = 0; i < sites->n; i++)
@@ -454,7 +498,8 @@ static const struct site *nginx_expected(const struct sites *sites, const char *
 /* False: nginx does not want this one. */
 static bool nginx_contest(uint64_t seed, struct bed *bed, struct contest *contest)
 {
-    static const char head[] = "daemon off; master_process off; error_log stderr emerg; pid nginx.pid; events { worker_connections 256; }\nhttp {\n" NGINX_HTTP;
+    static const char head[] = "daemon off; master_process off; error_log stderr emerg; pid nginx.pid; "
+                               "events { worker_connections 256; }\nhttp {\n" NGINX_HTTP;
     AUTO_BUF text = BUF_INIT;
     AUTO_STRLIST written = STRLIST_INIT, known = STRLIST_INIT, hosts = STRLIST_INIT;
     struct dice dice = dice_seeded(seed);
@@ -462,7 +507,8 @@ static bool nginx_contest(uint64_t seed, struct bed *bed, struct contest *contes
     buf_adds(&text, head);
     for (int i = 1, n = 2 + (int)dice_throw(&dice, 5); i <= n; i++)
         nginx_server(&dice, i, &text, &written);
-    buf_adds(&text, "server { # 0\n    listen 127.0.0.1:9999; # the last to be opened\n    return 200 \"block 0;\";\n}\n}\n");
+    buf_adds(&text, "server { # 0\n    listen 127.0.0.1:9999; # the last to be opened\n    return 200 "
+                    "\"block 0;\";\n}\n}\n");
     bed_put(bed_base, "nginx.conf", buf_str(&text), text.len);
     const char *argv[] = {nginx_program(), "-c", bed->web.conf, "-p", bed->root, NULL};
     if (!start_server(argv, 9999))
@@ -498,14 +544,34 @@ static void nginx_owner_answers(void **state)
         wrong += contest.wrong > before;
         contest.wrong = wrong < DIFFERENCES_SHOWN ? 0 : contest.wrong;
     }
-    print_message("nginx: %zu configurations (and %zu that it does not want), %d names in each, %zu answers: the owner answered\n", configurations, unwanted, NAMES, contest.asked);
+    print_message("nginx: %zu configurations (and %zu that it does not want), %d names in each, %zu answers: "
+                  "the owner answered\n",
+                  configurations, unwanted, NAMES, contest.asked);
     if (wrong > 0)
         fail_msg("in %zu of %zu configurations another block answers", wrong, configurations);
 }
 
 /* -- Apache: who answers -- */
 
-static const char *const apache_addresses_written[] = {"*:80", "*:80", "*:80", "*:8080", "127.0.0.2:80", "127.0.0.2", "192.0.2.1:80", "*", "_default_:80", "_default_", "*:*", "[::1]:80", "[2001:db8::1]:80", "[::]:80", "127.0.0.2:*", "0.0.0.0:80", "192.0.2.1:8080", "_default_:*", "localhost:80"};
+static const char *const apache_addresses_written[] = {"*:80",
+                                                       "*:80",
+                                                       "*:80",
+                                                       "*:8080",
+                                                       "127.0.0.2:80",
+                                                       "127.0.0.2",
+                                                       "192.0.2.1:80",
+                                                       "*",
+                                                       "_default_:80",
+                                                       "_default_",
+                                                       "*:*",
+                                                       "[::1]:80",
+                                                       "[2001:db8::1]:80",
+                                                       "[::]:80",
+                                                       "127.0.0.2:*",
+                                                       "0.0.0.0:80",
+                                                       "192.0.2.1:8080",
+                                                       "_default_:*",
+                                                       "localhost:80"};
 
 static void apache_alias(struct dice *dice, struct buf *out, struct strlist *written)
 {
@@ -534,7 +600,8 @@ static void apache_names(struct dice *dice, struct buf *out, struct strlist *wri
         strlist_add(written, buf_str(&name));
         if (dice_one_in(dice, 6))
             shout(dice, &name, 0);
-        buf_addf(out, "    ServerName %s%s%s\n", DICE_PICK(dice, before), buf_str(&name), DICE_PICK(dice, after));
+        buf_addf(out, "    ServerName %s%s%s\n", DICE_PICK(dice, before), buf_str(&name),
+                 DICE_PICK(dice, after));
     }
     for (size_t lines = dice_throw(dice, 3); lines > 0; lines--) {
         buf_adds(out, "    ServerAlias");
@@ -564,11 +631,13 @@ static int apache_number(const struct sites *sites, const struct site *site)
     return at != NULL ? atoi(at + 2) : 0;
 }
 
-static const struct site *apache_expected(const struct sites *sites, const char *name, const struct place *place, int port)
+static const struct site *apache_expected(const struct sites *sites, const char *name,
+                                          const struct place *place, int port)
 {
     AUTO_STRLIST named = STRLIST_INIT;
     apache_addresses(sites->priv, port, NULL, &named);
-    return apache_driver.owner_at(sites, name, strlist_has(&named, place->named) ? place->named : "*", port, false);
+    return apache_driver.owner_at(sites, name, strlist_has(&named, place->named) ? place->named : "*", port,
+                                  false);
 }
 
 static bool apache_contest(uint64_t seed, struct bed *bed, struct contest *contest)
@@ -578,10 +647,12 @@ static bool apache_contest(uint64_t seed, struct bed *bed, struct contest *conte
     struct dice dice = dice_seeded(seed);
     struct sites sites = SITES_INIT;
     bed_apache_head(bed, &text);
-    buf_addf(&text,
-             "LoadModule mpm_event_module %s/mod_mpm_event.so\nLoadModule authz_core_module %s/mod_authz_core.so\nListen 80\nListen 8080\nServerName main.example\n"
-             "KeepAlive On\nDocumentRoot ${WWW}\nErrorDocument 404 \"block 0;\"\nErrorDocument 403 \"block 0;\"\n",
-             apache_modules(), apache_modules());
+    buf_addf(
+        &text,
+        "LoadModule mpm_event_module %s/mod_mpm_event.so\nLoadModule authz_core_module "
+        "%s/mod_authz_core.so\nListen 80\nListen 8080\nServerName main.example\n"
+        "KeepAlive On\nDocumentRoot ${WWW}\nErrorDocument 404 \"block 0;\"\nErrorDocument 403 \"block 0;\"\n",
+        apache_modules(), apache_modules());
     size_t from = text.len;
     for (int i = 1, n = 1 + (int)dice_throw(&dice, 6); i <= n; i++)
         apache_host(&dice, i, &text, &written);
@@ -618,7 +689,9 @@ static void apache_owner_answers(void **state)
         wrong += contest.wrong > before;
         contest.wrong = wrong < DIFFERENCES_SHOWN ? 0 : contest.wrong;
     }
-    print_message("Apache: %zu configurations (and %zu that it does not want), %d names in each, %zu answers: the owner answered\n", configurations, unwanted, NAMES, contest.asked);
+    print_message("Apache: %zu configurations (and %zu that it does not want), %d names in each, %zu "
+                  "answers: the owner answered\n",
+                  configurations, unwanted, NAMES, contest.asked);
     if (wrong > 0)
         fail_msg("in %zu of %zu configurations another host answers", wrong, configurations);
 }

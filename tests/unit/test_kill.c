@@ -1,6 +1,7 @@
 /*
- * test_kill.c - kill -9 before every single step of an install, and of its undo: after each the server's own test passes as things stand, and the next run makes all of it old or all of it
- * new, as the journal's marks say; nothing is left behind.
+ * test_kill.c - kill -9 before every single step of an install, and of its undo: after each the server's own
+ * test passes as things stand, and the next run makes all of it old or all of it new, as the journal's marks
+ * say; nothing is left behind.
  *
  * In namespaces of our own, with the real servers; needs --enable-test-hooks.
  */
@@ -45,8 +46,11 @@ static void stock_nginx(struct bed *bed)
 {
     bed_open(bed);
     bed_nginx_base(bed);
-    bed_putf(bed->root, "nginx.conf", "include main.inc;\nhttp {\n\tinclude http.inc;\n\tinclude sites-enabled/*;\n}\n");
-    bed_putf(bed->root, "sites-available/default", "server {\n\tlisten 80 default_server;\n\tlisten [::]:80 default_server;\n\tserver_name _;\n\troot html;\n}\n");
+    bed_putf(bed->root, "nginx.conf",
+             "include main.inc;\nhttp {\n\tinclude http.inc;\n\tinclude sites-enabled/*;\n}\n");
+    bed_putf(bed->root, "sites-available/default",
+             "server {\n\tlisten 80 default_server;\n\tlisten [::]:80 default_server;\n\tserver_name "
+             "_;\n\troot html;\n}\n");
     bed_link(bed->root, "sites-enabled/default", "../sites-available/default");
     strlist_add(&bed->names, "example.org");
     bed_nginx_web(bed);
@@ -63,7 +67,8 @@ static void set(const struct scene *scene, struct bed *bed)
 
 static bool finish(struct txn *txn, struct err *err)
 {
-    return txn_apply(txn, err) && txn_note(txn, TXN_TESTED, err) && txn_note(txn, TXN_RELOADING, err) && txn_note(txn, TXN_VERIFIED, err) && txn_commit(txn, err);
+    return txn_apply(txn, err) && txn_note(txn, TXN_TESTED, err) && txn_note(txn, TXN_RELOADING, err) &&
+           txn_note(txn, TXN_VERIFIED, err) && txn_commit(txn, err);
 }
 
 static bool install(const struct scene *scene, const struct bed *bed, struct err *err)
@@ -200,15 +205,18 @@ static void check_end(const struct buf *now, const struct ends *ends, bool verif
     while (same < now->len && same < right->len && now->data[same] == right->data[same])
         same++;
     size_t from = same < 200 ? 0 : same - 200;
-    fail_msg("%s: neither all old nor all new; at ...%.200s\nis\n%.400s\nshould be\n%.400s", where, buf_str(right) + from, buf_str(now) + same, buf_str(right) + same);
+    fail_msg("%s: neither all old nor all new; at ...%.200s\nis\n%.400s\nshould be\n%.400s", where,
+             buf_str(right) + from, buf_str(now) + same, buf_str(right) + same);
 }
 
 /* Killed before step `n`, looked at, recovered. False: the act has no such step. */
-static bool survive(const struct scene *scene, act_fn *act, bool undoing, unsigned long n, const struct ends *ends, size_t *to_new)
+static bool survive(const struct scene *scene, act_fn *act, bool undoing, unsigned long n,
+                    const struct ends *ends, size_t *to_new)
 {
     AUTO_BED bed;
     AUTO_BUF now = BUF_INIT;
-    AUTO_FREE char *where = mem_fmt("%s of %s, killed before step %lu", undoing ? "undo" : "install", scene->title, n);
+    AUTO_FREE char *where =
+        mem_fmt("%s of %s, killed before step %lu", undoing ? "undo" : "install", scene->title, n);
     set(scene, &bed);
     if (undoing)
         must_install(scene, &bed);
@@ -244,7 +252,8 @@ static size_t survive_all(const struct scene *scene, bool undoing)
 static void survive_scenes(enum web_kind kind)
 {
     size_t points = 0;
-    if (bed_base[0] == '\0' || (kind == WEB_NGINX ? nginx_program() == NULL : apache_program() == NULL || apache_modules() == NULL)) {
+    if (bed_base[0] == '\0' || (kind == WEB_NGINX ? nginx_program() == NULL
+                                                  : apache_program() == NULL || apache_modules() == NULL)) {
         print_message("no %s to ask: skipped\n", web_kind_name(kind));
         skip();
     }
@@ -252,7 +261,8 @@ static void survive_scenes(enum web_kind kind)
         if (scenes[i].kind != kind)
             continue;
         size_t forth = survive_all(&scenes[i], false), back = survive_all(&scenes[i], true);
-        print_message("kill -9: %s, %s: install %zu points, undo %zu points: all recovered\n", web_kind_name(kind), scenes[i].title, forth, back);
+        print_message("kill -9: %s, %s: install %zu points, undo %zu points: all recovered\n",
+                      web_kind_name(kind), scenes[i].title, forth, back);
         points += forth + back;
     }
     print_message("kill -9: %s: %zu points in all\n", web_kind_name(kind), points);
@@ -281,7 +291,8 @@ static int end(void **state)
 
 int main(int argc, char **argv)
 {
-    static const struct CMUnitTest tests[] = {cmocka_unit_test(nginx_survives), cmocka_unit_test(apache_survives)};
+    static const struct CMUnitTest tests[] = {cmocka_unit_test(nginx_survives),
+                                              cmocka_unit_test(apache_survives)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     (void)bed_source(); /* before the working directory changes */

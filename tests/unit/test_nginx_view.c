@@ -460,6 +460,80 @@ static void test_whose_protocols_count(void **state)
     }
 }
 
+/* Who comes first is the default server, where none is flagged: said, since it is a change for others. */
+static void test_new_default_server(void **state)
+{
+    static const struct {
+        const char *flag;
+        bool warns;
+    } table[] = {{"", true}, {"default_server", false}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        AUTO_BED bed;
+        char *said = NULL;
+        AUTO_FREE char *body = mem_fmt(SITE "    server {\n        listen 443 ssl %s; server_name other;\n        "
+                                            "ssl_certificate old.pem; ssl_certificate_key old.key; ssl_protocols TLSv1.2 "
+                                            "TLSv1.3;\n    }\n",
+                                       table[i].flag);
+        bed_http(&bed, body);
+        add_names(&bed, "example.org");
+        AUTO_FREE char *text = wished(&bed, (struct wish){0}, &said);
+        assert_int_equal(strstr(said, "from now on for names that no server has") != NULL, table[i].warns);
+        assert_int_equal(times(said, "\n"), table[i].warns);
+        free(said);
+    }
+}
+
+/* Others keep the lines of a snippet; servers that would not serve our certificate are refused. */
+static void test_what_would_not_be_served(void **state)
+{
+    static const struct {
+        const char *lines, *word; /* word NULL: it is done */
+    } table[] = {
+        {"ssl_certificate_by_lua_block { x = { } }", "Lua code (line 6)"},
+        {"ssl_certificate_by_lua_file /x.lua;", "Lua code"},
+        {"ssl_reject_handshake on;", "refuses every TLS connection"},
+        {"ssl_reject_handshake off;", NULL},
+        {"ssl_certificate /etc/$ssl_server_name.pem; ssl_certificate_key k;", "by a variable"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        AUTO_BED bed;
+        struct err why = ERR_INIT;
+        AUTO_FREE char *body = mem_fmt("    server {\n        listen 443 ssl; server_name example.org b.org;\n        "
+                                       "%s\n    }\n", table[i].lines);
+        bed_http(&bed, body);
+        add_names(&bed, "example.org");
+        struct txn *txn = begin(&bed);
+        struct web_https https = {.names = &bed.names, .live_dir = bed.live, .cert_name = "example.org"};
+        assert_int_equal(web_edit_https(&bed.web, NULL, &https, txn, &why), table[i].word == NULL);
+        if (table[i].word != NULL && (strstr(why.text, table[i].word) == NULL || why.advice[0] == '\0')) {
+            fail_msg("%s: %s", table[i].lines, why.text);
+        }
+        txn_free(txn);
+    }
+}
+
+/* Another client's location: ours comes first where it can, else a person must decide. */
+static void test_location_of_another_client(void **state)
+{
+    AUTO_BED bed;
+    struct err why = ERR_INIT;
+    bool done;
+    (void)state;
+    bed_http(&bed, "    server_rewrite_by_lua_block { return }\n    server {\n        listen 80;\n        server_name "
+                   "example.org;\n        location ^~ /.well-known/acme-challenge/ { root html; }\n    }\n");
+    add_names(&bed, "example.org");
+    AUTO_FREE char *said = said_while(&bed, (struct wish){0}, &why, &done);
+    assert_true(done);
+    assert_non_null(strstr(said, "nginx.conf:4: this Lua code runs before"));
+    rewrite(&bed, "nginx.conf", bed.texts.v[0]);
+    bed.web.has_rewrite = false;
+    AUTO_FREE char *again = said_while(&bed, (struct wish){0}, &why, &done);
+    assert_false(done);
+    assert_non_null(strstr(why.text, "nginx.conf:8 answers challenges for another ACME client"));
+}
+
 static void serve(struct bed *bed)
 {
     if (!can_serve) {
@@ -722,6 +796,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_profile_over_what_is_there),
         cmocka_unit_test(test_profile_in_a_shared_file),
         cmocka_unit_test(test_whose_protocols_count),
+        cmocka_unit_test(test_new_default_server),
+        cmocka_unit_test(test_what_would_not_be_served),
+        cmocka_unit_test(test_location_of_another_client),
         cmocka_unit_test_teardown(test_modern_is_spoken, end_tls),
         cmocka_unit_test_teardown(test_hsts_is_sent, end_tls),
         cmocka_unit_test(test_hsts_where_it_is_sent_already),

@@ -19,11 +19,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/fs.h>
+#endif
 
 #include <cmocka.h>
 
@@ -1653,6 +1657,44 @@ static void a_mounted_file_in_a_read_only_tree(void **state)
         skip();
 }
 
+/* Even root cannot change these, and must be told so before anything is done. */
+static void immutable_is_said_before(void **state)
+{
+    (void)state;
+#ifdef FS_IOC_SETFLAGS
+    WORLD(w) = world_new("/tmp", NULL);
+    put_text(p(&w, "first"), "old\n", 0644);
+    put_text(p(&w, "fixed"), "old\n", 0644);
+    assert_int_equal(mkdir(p(&w, "dir"), 0755), 0);
+    static const char *const fixed[] = {"fixed", "dir"};
+    static const char *const edited[] = {"fixed", "dir/new"};
+    for (size_t i = 0; i < COUNT_OF(fixed); i++) {
+        int none = 0, immutable = FS_IMMUTABLE_FL;
+        int fd = open(p(&w, fixed[i]), O_RDONLY);
+        assert_true(fd >= 0);
+        if (ioctl(fd, FS_IOC_GETFLAGS, &none) != 0 || ioctl(fd, FS_IOC_SETFLAGS, &immutable) != 0) {
+            close(fd);
+            print_message("cannot make files immutable here: skipped\n");
+            skip();
+        }
+        struct err err = ERR_INIT;
+        AUTO_TXN *txn = begin(&w);
+        stage_text(txn, p(&w, "first"), "new\n");
+        stage_text(txn, p(&w, edited[i]), "new\n");
+        bool could = txn_check(txn, &err), did = txn_apply(txn, &(struct err)ERR_INIT);
+        assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &none), 0);
+        close(fd);
+        assert_false(could || did);
+        assert_int_equal(err.code, ERR_PERMISSION);
+        assert_non_null(strstr(err.advice, "chattr"));
+        has_text(p(&w, "first"), "old\n");
+        assert_int_equal(count_journals(&w), 0);
+    }
+#else
+    skip();
+#endif
+}
+
 #define WHOLE "whole"
 
 /* Where a web server includes a directory as a whole, it would read a dot file as well: look at every step.
@@ -2111,6 +2153,7 @@ int main(void)
         cmocka_unit_test(bind_mounts_are_written_in_place),
         cmocka_unit_test(a_mounted_file_in_a_read_only_tree),
         cmocka_unit_test(nothing_strange_in_the_directory_itself),
+        cmocka_unit_test(immutable_is_said_before),
         cmocka_unit_test(no_permission_puts_all_back),
 #ifdef TEST_HOOKS
         cmocka_unit_test(crash_at_every_step_of_a_transaction),

@@ -907,6 +907,56 @@ static void crash_everywhere(const struct base *base, size_t with_set)
     assert_true(n_new > 0 && n_new < n - 1);
 }
 
+/* No space at one step, or at all from one step on: all old or all new as well, and what could not be
+ * finished is finished by the next run. */
+static void fail_everywhere(const struct base *base, size_t with_set, const char *lasting)
+{
+    WORLD(w);
+    world_init(&w);
+    set = with_set;
+    world_reset(&w, base);
+    AUTO_FREE char *bare = describe(&w);
+    assert_true(install(&w, "a") && install(&w, "b") && install(&w, "c"));
+    AUTO_FREE char *before = describe(&w);
+    store_world(&w, false);
+    AUTO_STRLIST messages = STRLIST_INIT;
+    txn_steps_done = 0;
+    ok(undo(&w, "a", &messages, &err));
+    unsigned long steps = txn_steps_done;
+    AUTO_FREE char *after = describe(&w);
+    unsigned long n_new = 0;
+    for (unsigned long n = 1; n <= steps; n++) {
+        struct err err = ERR_INIT;
+        AUTO_FREE char *text = mem_fmt("%lu%s", n, lasting);
+        store_world(&w, true);
+        strlist_clear(&w.standing);
+        for (size_t i = 0; i < CERTS; i++)
+            strlist_add(&w.standing, sets[set][i].name);
+        setenv("TLSUP_TEST_FAIL", text, 1);
+        txn_steps_done = 0;
+        bool fine = undo(&w, "a", &messages, &err);
+        unsetenv("TLSUP_TEST_FAIL");
+        assert_true(fine || err.code == ERR_NO_SPACE);
+        assert_true(recover(&w));
+        if (fine)
+            strlist_add(&w.standing, "a");
+        bool is_new = ended_well(&w, before, after, bare);
+        assert_true(is_new == fine);
+        n_new += is_new;
+    }
+    print_message("%s: %lu steps without space%s: put back after %lu\n", base->label, steps, lasting,
+                  steps - n_new);
+    assert_true(n_new > 0 && n_new < steps);
+}
+
+static void failure_at_every_step(void **state)
+{
+    (void)state;
+    need(WEB_NGINX);
+    fail_everywhere(&bases[2], 1, "");
+    fail_everywhere(&bases[2], 1, "+");
+}
+
 static void crash_at_every_step(void **state)
 {
     (void)state;
@@ -964,6 +1014,6 @@ int main(void)
         cmocka_unit_test(crash_at_every_step),       cmocka_unit_test(crash_at_every_step_apache),
 #endif
     };
-    cmocka_set_test_filter(getenv("ONLY"));
+    cmocka_set_test_filter(getenv("TLSUP_TEST_ONLY"));
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,8 +1,10 @@
 /*
- * web_bed.h - whole configurations to try the installer on: trees of the fixtures in a file system and a network of one's own, and what a tree looks like.
+ * web_bed.h - whole configurations to try the installer on: trees of the fixtures in a file system and a
+ * network of one's own, and what a tree looks like.
  *
- * To be included after cmocka. A program enters its own namespaces first (bed_isolate): its directory is then a file system in memory, everything else is read-only, and only
- * loopback is there; so even a configuration made by chance can do no harm.
+ * To be included after cmocka. A program enters its own namespaces first (bed_isolate): its directory is then
+ * a file system in memory, everything else is read-only, and only loopback is there; so even a configuration
+ * made by chance can do no harm.
  */
 #ifndef TLSUP_TESTS_WEB_BED_H
 #define TLSUP_TESTS_WEB_BED_H
@@ -62,9 +64,10 @@ BED_FUNCTION bool bed_network(void)
 {
     static const char *const commands[][8] = {
         {"ip", "link", "set", "lo", "up", NULL},
-        {"ip", "addr", "add", "192.0.2.1/32", "dev", "lo", NULL},
+        {"ip", "addr", "add", "192.0.2.1/24", "dev", "lo", NULL},
         {"ip", "addr", "add", "2001:db8::1/128", "dev", "lo", NULL},
         {"ip", "addr", "add", "2001:db8::2/128", "dev", "lo", NULL},
+        {"ip", "addr", "add", "2001:db8::20/128", "dev", "lo", NULL},
     };
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
         if (!bed_run(commands[i]))
@@ -79,17 +82,22 @@ BED_FUNCTION bool bed_isolate(const char *name)
     snprintf(bed_base, sizeof bed_base, "/tmp/%s.XXXXXX", name);
     if (mkdtemp(bed_base) == NULL)
         return false;
-    bool own = geteuid() == 0 && unshare(CLONE_NEWNS | CLONE_NEWNET) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-               mount("tmpfs", bed_base, "tmpfs", 0, "mode=755") == 0 && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0 && bed_network() &&
+    bool own = geteuid() == 0 && unshare(CLONE_NEWNS | CLONE_NEWNET) == 0 &&
+               mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+               mount("tmpfs", bed_base, "tmpfs", 0, "mode=755") == 0 &&
+               mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0 && bed_network() &&
                chdir(bed_base) == 0;
+    (void)!mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); /* for Unix sockets */
     if (!own)
-        print_message("no namespaces of our own (%s): skipped\n", geteuid() == 0 ? strerror(errno) : "not root");
+        print_message("no namespaces of our own (%s): skipped\n",
+                      geteuid() == 0 ? strerror(errno) : "not root");
     signal(SIGPIPE, SIG_IGN);
     log_set_level(LOG_LEVEL_ERROR);
     return own;
 }
 
-/* The namespaces end with the process; the directory below them is left empty. To be called by whoever made them before. */
+/* The namespaces end with the process; the directory below them is left empty. To be called by whoever made
+ * them before. */
 BED_FUNCTION void bed_remove_base(void)
 {
     (void)!chdir("/");
@@ -164,13 +172,15 @@ BED_FUNCTION void bed_make_pair(struct bed_pair *pair, long serial, bool rsa)
 {
     EVP_PKEY *key = rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
     X509 *cert = X509_new();
-    X509_EXTENSION *names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, serial == 3 ? "DNS:example.org" : "DNS:nobody.invalid");
+    X509_EXTENSION *names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name,
+                                                serial == 3 ? "DNS:example.org" : "DNS:nobody.invalid");
     assert_true(key != NULL && cert != NULL && names != NULL);
     ASN1_INTEGER_set(X509_get_serialNumber(cert), serial);
     X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
     X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
     X509_set_pubkey(cert, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)"leaf", -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)"leaf",
+                               -1, -1, 0);
     X509_set_issuer_name(cert, X509_get_subject_name(cert));
     X509_set_version(cert, X509_VERSION_3);
     assert_int_equal(X509_add_ext(cert, names, -1), 1);
@@ -364,10 +374,35 @@ static const struct {
     const char *name, *depends;
     bool stock;
 } bed_modules[] = {
-    {"mpm_event", "", true},          {"authz_core", "", true}, {"authz_host", "", true}, {"alias", "", true},         {"dir", "", true},
-    {"mime", "", false},              {"setenvif", "", false},  {"socache_shmcb", "", false}, {"ssl", "setenvif mime socache_shmcb", false},
-    {"rewrite", "", false},           {"proxy", "", false},     {"proxy_http", "proxy", false}, {"macro", "", false},     {"auth_basic", "", false},
-    {"authn_core", "", false},        {"authn_file", "", false}, {"authz_user", "", false}, {"http2", "", false},
+    {"mpm_event", "", true},
+    {"authz_core", "", true},
+    {"authz_host", "", true},
+    {"alias", "", true},
+    {"dir", "", true},
+    {"mime", "", false},
+    {"setenvif", "", false},
+    {"socache_shmcb", "", false},
+    {"ssl", "setenvif mime socache_shmcb", false},
+    {"rewrite", "", false},
+    {"proxy", "", false},
+    {"proxy_http", "proxy", false},
+    {"macro", "", false},
+    {"auth_basic", "", false},
+    {"authn_core", "", false},
+    {"authn_file", "", false},
+    {"authz_user", "", false},
+    {"http2", "", false},
+    {"headers", "", false},
+    {"env", "", false},
+    {"access_compat", "", false},
+    {"autoindex", "", false},
+    {"userdir", "", false},
+    {"status", "", false},
+    {"proxy_fcgi", "proxy", false},
+    {"vhost_alias", "", false},
+    {"expires", "", false},
+    {"deflate", "", false},
+    {"negotiation", "", false},
 };
 
 BED_FUNCTION void bed_apache_modules(struct bed *bed, const char *wanted)
@@ -379,49 +414,61 @@ BED_FUNCTION void bed_apache_modules(struct bed *bed, const char *wanted)
         AUTO_FREE char *load = mem_fmt("mods-available/%s.load", name);
         AUTO_FREE char *link = mem_fmt("mods-enabled/%s.load", name);
         AUTO_FREE char *target = mem_fmt("../mods-available/%s.load", name);
-        bed_putf(bed->root, load, "# Depends: %s\nLoadModule %s_module %s/mod_%s.so\n", bed_modules[i].depends, name, apache_modules(), name);
+        bed_putf(bed->root, load, "# Depends: %s\nLoadModule %s_module %s/mod_%s.so\n",
+                 bed_modules[i].depends, name, apache_modules(), name);
         if (bed_modules[i].stock || strlist_has(&extra, name))
             bed_link(bed->root, link, target);
     }
-    bed_putf(bed->root, "mods-available/mime.conf", "<IfModule mod_mime.c>\nTypesConfig /dev/null\n</IfModule>\n");
+    bed_putf(bed->root, "mods-available/mime.conf",
+             "<IfModule mod_mime.c>\nTypesConfig /dev/null\n</IfModule>\n");
     if (strlist_has(&extra, "mime"))
         bed_link(bed->root, "mods-enabled/mime.conf", "../mods-available/mime.conf");
-    bed_putf(bed->root, "mods-available/ssl.conf", "<IfModule mod_ssl.c>\nSSLSessionCache shmcb:%s/run/cache(512000)\n</IfModule>\n", bed->root);
+    bed_putf(bed->root, "mods-available/ssl.conf",
+             "<IfModule mod_ssl.c>\nSSLSessionCache shmcb:%s/run/cache(512000)\n</IfModule>\n", bed->root);
 }
 
 /* The head of every main file. */
 BED_FUNCTION void bed_apache_head(const struct bed *bed, struct buf *out)
 {
-    buf_addf(out,
-             "Define WWW %s/www\nDefine OLD %s/old\nDefaultRuntimeDir %s/run\nPidFile %s/run/pid\nErrorLog %s/run/error.log\n"
-             "User #65534\nGroup #65534\nThreadsPerChild 4\nServerLimit 1\nMaxRequestWorkers 4\nStartServers 1\n",
-             bed->root, bed_base, bed->root, bed->root, bed->root);
+    buf_addf(
+        out,
+        "Define WWW %s/www\nDefine OLD %s/old\nDefaultRuntimeDir %s/run\nPidFile %s/run/pid\nErrorLog "
+        "%s/run/error.log\n"
+        "User #65534\nGroup #65534\nThreadsPerChild 4\nServerLimit 1\nMaxRequestWorkers 4\nStartServers 1\n",
+        bed->root, bed_base, bed->root, bed->root, bed->root);
 }
 
 BED_FUNCTION void bed_apache_main(struct bed *bed, const struct bed_meta *meta, const struct buf *text)
 {
     const char *layout = bed_meta(meta, "layout"), *listen = bed_meta(meta, "listen");
-    bool bare = strcmp(layout, "bare") == 0, single = bare || strcmp(layout, "single") == 0, confd = strcmp(layout, "confd") == 0;
+    bool bare = strcmp(layout, "bare") == 0, single = bare || strcmp(layout, "single") == 0,
+         confd = strcmp(layout, "confd") == 0;
     AUTO_BUF conf = BUF_INIT;
     bed_apache_head(bed, &conf);
     for (size_t i = 0; bare && i < COUNT_OF(bed_modules); i++) {
         if (bed_modules[i].stock)
-            buf_addf(&conf, "LoadModule %s_module %s/mod_%s.so\n", bed_modules[i].name, apache_modules(), bed_modules[i].name);
+            buf_addf(&conf, "LoadModule %s_module %s/mod_%s.so\n", bed_modules[i].name, apache_modules(),
+                     bed_modules[i].name);
     }
-    buf_addf(&conf, "%sListen %s\n%sServerName main.example\n", bare ? "" : "IncludeOptional mods-enabled/*.load\nIncludeOptional mods-enabled/*.conf\n",
-             listen[0] != '\0' ? listen : "80", layout[0] == '\0' ? "<IfModule ssl_module>\n\tListen 443\n</IfModule>\n" : "");
+    buf_addf(&conf, "%sListen %s\n%sServerName main.example\n",
+             bare ? "" : "IncludeOptional mods-enabled/*.load\nIncludeOptional mods-enabled/*.conf\n",
+             listen[0] != '\0' ? listen : "80",
+             layout[0] == '\0' ? "<IfModule ssl_module>\n\tListen 443\n</IfModule>\n" : "");
     if (single)
         buf_add(&conf, buf_str(text), text->len);
     else
         buf_addf(&conf, "IncludeOptional %s/*.conf\n", confd ? "conf.d" : "sites-enabled");
     bed_put(bed->root, "apache2.conf", buf_str(&conf), conf.len);
-    strlist_add(&bed->edited, single ? "apache2.conf" : confd ? "conf.d/m-site.conf" : "sites-available/m-site.conf");
+    strlist_add(&bed->edited, single  ? "apache2.conf"
+                              : confd ? "conf.d/m-site.conf"
+                                      : "sites-available/m-site.conf");
     if (!single)
         bed_put(bed->root, bed->edited.v[0], buf_str(text), text->len);
     if (confd)
-        bed_putf(bed->root, "conf.d/ssl.conf",
-                 "Listen 443 https\n<VirtualHost _default_:443>\nSSLEngine on\nDocumentRoot ${WWW}\n"
-                 "SSLCertificateFile ${OLD}/cert.pem\nSSLCertificateKeyFile ${OLD}/key.pem\n</VirtualHost>\n");
+        bed_putf(
+            bed->root, "conf.d/ssl.conf",
+            "Listen 443 https\n<VirtualHost _default_:443>\nSSLEngine on\nDocumentRoot ${WWW}\n"
+            "SSLCertificateFile ${OLD}/cert.pem\nSSLCertificateKeyFile ${OLD}/key.pem\n</VirtualHost>\n");
     if (layout[0] == '\0')
         bed_link(bed->root, "sites-enabled/m-site.conf", "../sites-available/m-site.conf");
 }
@@ -450,7 +497,8 @@ BED_FUNCTION void bed_apache(struct bed *bed, const char *fixture)
             strlist_add(&meta.lines, lines.v[i] + 3);
     }
     strlist_split(&bed->names, bed_meta(&meta, "names"), " ");
-    bed->refused = bed_starts(bed_meta(&meta, "challenge"), "refuse") || bed_starts(bed_meta(&meta, "https"), "refuse");
+    bed->refused =
+        bed_starts(bed_meta(&meta, "challenge"), "refuse") || bed_starts(bed_meta(&meta, "https"), "refuse");
     static const char *const extra[] = {"to-https.conf", "certificate.conf"};
     for (size_t i = 0; i < COUNT_OF(extra); i++) {
         AUTO_BUF copy = BUF_INIT;
@@ -473,19 +521,20 @@ BED_FUNCTION void bed_apache(struct bed *bed, const char *fixture)
     bed_apache_web(bed);
 }
 
-/* -- all fixtures of a server -- */
+/* -- all fixtures of a server; TLSUP_TEST_FIXTURE=NAME takes one alone -- */
 
 BED_FUNCTION void bed_fixtures(enum web_kind kind, struct strlist *out)
 {
     AUTO_STRLIST all = STRLIST_INIT;
     AUTO_FREE char *dir = mem_fmt("%s/tests/fixtures/%s", bed_source(), web_kind_name(kind));
+    const char *only = getenv("TLSUP_TEST_FIXTURE");
     ok(fs_list(dir, &all, &err));
     for (size_t i = 0; i < all.n; i++) {
         const char *dot = strrchr(all.v[i], '.');
-        if (dot != NULL && strcmp(dot, ".conf") == 0)
+        if (dot != NULL && strcmp(dot, ".conf") == 0 && (only == NULL || strcmp(only, all.v[i]) == 0))
             strlist_add(out, all.v[i]);
     }
-    assert_true(out->n >= 20);
+    assert_true(out->n >= 20 || (only != NULL && out->n == 1));
 }
 
 BED_FUNCTION void bed_fixture(struct bed *bed, enum web_kind kind, const char *name)
@@ -508,8 +557,10 @@ BED_FUNCTION struct txn *bed_begin(const struct bed *bed)
 BED_FUNCTION bool bed_stage(const struct bed *bed, bool redirect, struct txn *txn, struct err *err)
 {
     struct sites sites = SITES_INIT;
-    struct web_https https = {.names = &bed->names, .live_dir = bed->live, .cert_name = bed->names.v[0], .redirect = redirect};
-    bool done = web_read(&bed->web, &sites, err) && web_edit_challenge(&bed->web, &sites, &bed->names, BED_THUMBPRINT, txn, err) &&
+    struct web_https https = {
+        .names = &bed->names, .live_dir = bed->live, .cert_name = bed->names.v[0], .redirect = redirect};
+    bool done = web_read(&bed->web, &sites, err) &&
+                web_edit_challenge(&bed->web, &sites, &bed->names, BED_THUMBPRINT, txn, err) &&
                 web_edit_https(&bed->web, &sites, &https, txn, err);
     sites_clear(&sites);
     return done;
@@ -543,7 +594,8 @@ BED_FUNCTION void bed_describe(const struct bed *bed, const char *path, struct b
 {
     struct stat st;
     assert_int_equal(lstat(path, &st), 0);
-    buf_addf(out, "%s %o %d:%d %d ", path + strlen(bed->root), (unsigned)st.st_mode, (int)st.st_uid, (int)st.st_gid, S_ISDIR(st.st_mode) ? 0 : (int)st.st_nlink);
+    buf_addf(out, "%s %o %d:%d %d ", path + strlen(bed->root), (unsigned)st.st_mode, (int)st.st_uid,
+             (int)st.st_gid, S_ISDIR(st.st_mode) ? 0 : (int)st.st_nlink);
     if (S_ISLNK(st.st_mode)) {
         char target[512];
         ssize_t n = readlink(path, target, sizeof target);

@@ -34,7 +34,7 @@ class Trial:
         self.baseline()
         place, names = self.place, self.place.names
         together = [*place.groups] if self.everything else place.groups[:1]
-        if place.fixture_names and len(names) > 1 and names not in place.groups:
+        if place.ours and len(names) > 1 and names not in place.groups:
             together.append(names)
         # Without --all the names of a block are tried at once and in turn, each of them alone only where that is all there is.
         alone = names if self.everything else names[:0 if together else 1]
@@ -103,7 +103,8 @@ class Trial:
         words = [*self.place.asked, *(["--redirect"] if self.place.redirect else [])]
         if any(n.startswith("*.") for n in names):
             words += ["--challenge-hook", str(self.world.hook), "--no-dns-check"]
-        result = self.run("enable", *names, *words, *self.world.ca.arguments)
+        balanced = any(self.place.proxied(a, 80) for a in self.place.addresses(80))
+        result = self.run("enable", *names, *words, *self.world.ca_for(balanced).arguments)
         self.world.keep_account()
         if result.status != 0:
             self.check_refusal(names, result, before)
@@ -146,8 +147,7 @@ class Trial:
         expected = self.place.expect_refusal
         if expected and expected not in text and set(names) >= set(self.place.fixture_names):
             raise Failure("refused for another reason", f"expected: {expected}\n{result}")
-        fixture = bool(self.place.fixture_names)
-        if fixture and not expected and not self.place.may_fail and set(names) == set(self.place.fixture_names):
+        if self.place.ours and not expected and set(names) == set(self.place.fixture_names):
             raise Failure("refused", f"{reason}\n{result}")
         self.refused[" ".join(names)] = reason
 

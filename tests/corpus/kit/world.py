@@ -1,11 +1,14 @@
 """What a worker has for all its configurations: a CA, its resolver, spare addresses, certificates of others, a disk of its own."""
 
+import json
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 
 from harness import client, machine, pebble, pki
 
@@ -41,6 +44,34 @@ def own_disk():
     return True
 
 
+class BalancedPebble(pebble.Pebble):
+    """A CA that comes by way of a load balancer: asks it on another port, and it passes on what it gets to port 80 by the PROXY protocol."""
+
+    HTTP_PORT = 5080
+
+    def start(self):
+        config = json.loads(self.path.read_text())
+        config["pebble"]["httpPort"] = self.HTTP_PORT
+        self.path.write_text(json.dumps(config))
+        threading.Thread(target=self.balance, daemon=True).start()
+        return super().start()
+
+    def balance(self):
+        with socket.create_server(("::", self.HTTP_PORT), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+            while True:
+                incoming, _ = server.accept()
+                threading.Thread(target=self.relay, args=(incoming,), daemon=True).start()
+
+    @staticmethod
+    def relay(incoming):
+        address = incoming.getsockname()[0].removeprefix("::ffff:")
+        with incoming, socket.create_connection((address, 80), 10) as outgoing:
+            source = "2001:db8::1b" if ":" in address else "192.0.2.27"
+            outgoing.sendall(f"PROXY TCP{6 if ':' in address else 4} {source} {address} 40000 80\r\n".encode() + incoming.recv(65536))
+            while piece := outgoing.recv(65536):
+                incoming.sendall(piece)
+
+
 class World:
     def __init__(self, kinds, nginx_binary=None):
         self.whole = own_disk()
@@ -68,6 +99,18 @@ class World:
         resolver = shutil.which("pebble-challtestsrv") or str(pathlib.Path(program).parent / "pebble-challtestsrv")
         self.dns = pebble.Dns(resolver, self.directory)
         self.ca = pebble.Pebble(version, program, self.directory / "pebble", self.authority, 14000, nonce_reject=0)
+        self.balanced_ca = None
+        self.make_balanced = lambda: BalancedPebble(version, program, self.directory / "balanced", self.authority, 14100, nonce_reject=0)
+
+    def ca_for(self, balanced):
+        """The CA; for a server that is told about visitors by a load balancer, one behind that."""
+        if not balanced:
+            return self.ca
+        if not self.balanced_ca:
+            self.balanced_ca = self.make_balanced()
+            self.kept |= {self.balanced_ca.process.pid, *machine.children_of(self.balanced_ca.process.pid)}
+            client.Client.ignored = self.kept
+        return self.balanced_ca
 
     def _look_at_nginx(self, binary):
         if binary:
