@@ -29,6 +29,7 @@ policy=/usr/sbin/policy-rc.d
 made_policy=no
 scratch=
 background=
+corpus=
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '%s\n' "autogen.sh: $*" >&2; exit 1; }
@@ -37,7 +38,7 @@ clean_up() {
     status=$?
     trap - EXIT INT TERM HUP
     # shellcheck disable=SC2086
-    [ -z "$background" ] || kill -KILL $background 2>/dev/null || true # and with each all that lives in its world
+    [ -z "$background$corpus" ] || kill -KILL $background $corpus 2>/dev/null || true # and with each all that lives in its world
     if [ "$made_policy" = yes ]; then rm -f "$policy"; fi
     if [ -n "$scratch" ]; then rm -rf "$scratch"; fi
     # What was built for somebody who called us through sudo is theirs.
@@ -275,6 +276,21 @@ end_end_to_end() { # build directory, in the order of their beginning
     fi
 }
 
+# The real program on real servers, over every configuration of tests/fixtures.
+begin_corpus() { # build directory
+    say "The corpus with $1/tlsup: begun, to be seen in $1/corpus.log"
+    env TLSUP_BIN="$top/$1/tlsup" tests/corpus/run --jobs 2 >"$1/corpus.log" 2>&1 &
+    corpus=$!
+}
+
+end_corpus() { # build directory
+    status=0
+    wait "$corpus" || status=$?
+    say "The corpus with $1/tlsup"
+    cat "$1/corpus.log"
+    case $status in 0) count 1 0 0 ;; 77) count 0 0 1 ;; *) echo "FAILED: the corpus" >&2; count 0 1 0 ;; esac
+}
+
 build_with_clang() {
     mkdir -p build-clang
     (cd build-clang && ../configure --quiet --enable-werror CC=clang && make -s -j"$(nproc)" all && make -s -j"$(nproc)" unit-test-programs)
@@ -312,15 +328,18 @@ case ${1:-} in
     build build --enable-werror
     fetch_newer_pebble
     fetch_stock_configuration
+    tests/e2e/fetch-nginx build/nginx || true # other releases of nginx, where they can be had; the tests say what is missing
     begin_end_to_end build
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks
     begin_end_to_end build-san TLSUP_TEST_BUILD="sanitizers test-hooks" E2E_PEBBLE=newest
     unit_tests build
     unit_tests build-san
+    begin_corpus build
     step "Compiling everything with clang" build_with_clang
     step "make distcheck" distcheck
     end_end_to_end build
     end_end_to_end build-san
+    end_corpus build
     printf '\nWhole run: %d s\n' $(($(date +%s) - began))
     if [ $skipped -gt 0 ]; then
         echo "$passed passed, $failed failed, $skipped skipped"

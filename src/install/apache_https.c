@@ -549,6 +549,16 @@ static bool redirect_in_host(struct apache_edit *edit, const struct https_plan *
     return true;
 }
 
+/* One Macro makes several hosts out of the same lines. */
+static bool same_lines(const struct apache_model *model, const struct apache_host *a,
+                       const struct apache_host *b)
+{
+    if (a == b || !a || !b || a->open == APACHE_NONE || b->open == APACHE_NONE)
+        return a == b;
+    const struct apache_line *x = &model->tree.lines[a->open], *y = &model->tree.lines[b->open];
+    return x->file == y->file && x->node == y->node;
+}
+
 /* Every person's host on port 80: those that answer for a name get the redirect, the others lose it. */
 static bool plan_redirects(struct apache_edit *edit, const struct https_plan *plan, struct err *err)
 {
@@ -566,7 +576,7 @@ static bool plan_redirects(struct apache_edit *edit, const struct https_plan *pl
             continue;
         AUTO_STRLIST own = STRLIST_INIT;
         for (size_t k = 0; k < names->n; k++) {
-            if (owners[k] == host)
+            if (owners[k] && same_lines(&edit->model, owners[k], host))
                 strlist_add(&own, names->v[k]);
         }
         ok = redirect_in_host(edit, plan, host, &own, err);

@@ -99,13 +99,20 @@ char *apache_name(const char *text, const char **args)
     return word;
 }
 
+/* The tag of a section; the server looks at the first word without its quotes. NULL: it is none. */
+static const char *tag_of(const char *text)
+{
+    text += *text == '"' || *text == '\'';
+    return *text == '<' ? text : NULL;
+}
+
 char *apache_arguments(const char *text)
 {
     const char *args;
     free(apache_name(text, &args));
     while (is_space(*text))
         text++;
-    if (text[0] != '<')
+    if (!tag_of(text))
         return mem_dup(args);
     const char *last = strrchr(args, '>');
     return last ? mem_ndup(args, (size_t)(last - args)) : mem_dup(args);
@@ -174,9 +181,10 @@ static enum apache_kind kind_of(const char *text)
         return APACHE_BLANK;
     if (text[0] == '#')
         return APACHE_COMMENT;
-    if (text[0] != '<')
+    const char *tag = tag_of(text);
+    if (!tag)
         return APACHE_DIRECTIVE;
-    return text[1] == '/' ? APACHE_CLOSE : APACHE_OPEN;
+    return tag[1] == '/' ? APACHE_CLOSE : APACHE_OPEN;
 }
 
 static bool close_section(struct apache_file *file, size_t open, size_t close, struct err *err)

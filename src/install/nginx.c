@@ -328,7 +328,8 @@ void nginx_argv(const struct web *web, const char *option, const char *argv[NGIN
     argv[n] = NULL;
 }
 
-/* As a person types it: nginx -t, with the path of the program only where a shell would not find it, or not this one. */
+/* As a person types it: nginx -t, with the path of the program only where a shell would not find it, or not
+ * this one. */
 static char *typed_command(const struct web *web)
 {
     static const char *const usual[] = {"/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"};
@@ -358,7 +359,8 @@ static bool test(const struct web *web, struct err *err)
     bool ok = result.status == 0 && !result.timed_out;
     AUTO_FREE char *command = typed_command(web);
     if (!ok && result.timed_out) {
-        err_set(err, ERR_TIMEOUT, NEXT_FIX_CONFIG, web->conf, "nginx's test of its configuration did not end");
+        err_set(err, ERR_TIMEOUT, NEXT_FIX_CONFIG, web->conf,
+                "nginx's test of its configuration did not end");
         err_advise(err, "See what it waits for: %s", command);
     } else if (!ok) {
         err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, web->conf, "nginx refuses its configuration:\n%.1200s",

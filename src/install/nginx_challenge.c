@@ -63,7 +63,8 @@ static bool answers_already(const struct nginx_editor *editor, const struct ngin
 }
 
 /* A location of the same path, of another ACME client; NULL = none. */
-static const struct nginx_node *other_answer(const struct nginx_editor *editor, const struct nginx_node *server)
+static const struct nginx_node *other_answer(const struct nginx_editor *editor,
+                                             const struct nginx_node *server)
 {
     AUTO_NODES body = {0};
     nginx_children(nginx_config_of(editor), server, false, &body);
@@ -86,30 +87,40 @@ static bool check_other(struct nginx_editor *editor, const struct nginx_node *se
         return true;
     }
     if (editor->web->has_rewrite) {
-        log_info("%s:%zu answered challenges for another ACME client: from now on tlsup's answer comes first", path,
-                 other->line);
+        log_info("%s:%zu answered challenges for another ACME client: from now on tlsup's answer comes first",
+                 path, other->line);
         return true;
     }
     err_set(editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path,
-            "%s:%zu answers challenges for another ACME client, and this nginx was built without its rewrite module", path,
-            other->line);
+            "%s:%zu answers challenges for another ACME client, and this nginx was built without its rewrite "
+            "module",
+            path, other->line);
     return err_advise(editor->err, "Take that location out, then try again.");
 }
 
 /* Lua code of this phase runs before our answer, and may give another. */
-static void warn_of_lua(const struct nginx_editor *editor, const struct nginx_node *block)
+static void warn_of_lua(const struct nginx_editor *editor, const struct nginx_nodes *body)
 {
-    AUTO_NODES body = {0};
-    nginx_children(nginx_config_of(editor), block, false, &body);
-    for (size_t i = 0; i < body.n; i++) {
-        if (strncmp(body.v[i]->args[0], "server_rewrite_by_lua", sizeof "server_rewrite_by_lua" - 1) == 0) {
-            log_warn("%s:%zu: this Lua code runs before the answer to the certificate authority: it must let "
-                     CHALLENGE_PATH " pass", nginx_file_of(editor, body.v[i])->path, body.v[i]->line);
+    for (size_t i = 0; i < body->n; i++) {
+        const struct nginx_node *node = body->v[i];
+        if (strncmp(node->args[0], "server_rewrite_by_lua", sizeof "server_rewrite_by_lua" - 1) == 0) {
+            log_warn("%s:%zu: this Lua code runs before the answer to the certificate authority: it must "
+                     "let " CHALLENGE_PATH " pass",
+                     nginx_file_of(editor, node)->path, node->line);
         }
     }
 }
 
-static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *server, const char *thumbprint)
+/* Has it our block, of before or by the last edit? Then all is said. */
+static bool is_known(const struct nginx_editor *editor, const struct nginx_node *server)
+{
+    const struct nginx_edit *last = editor->n_edits > 0 ? &editor->edits[editor->n_edits - 1] : NULL;
+    return nginx_mark_in(nginx_config_of(editor), server, NGINX_CHALLENGE_ID) != NULL ||
+           (last != NULL && last->file == server->file && last->at == server->open);
+}
+
+static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *server,
+                          const char *thumbprint)
 {
     AUTO_NGINX_LINES lines = {0};
     bool kept;
@@ -119,10 +130,15 @@ static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *
     if (!check_other(editor, server)) {
         return false;
     }
+    if (!is_known(editor, server)) {
+        AUTO_NODES body = {0};
+        nginx_children(nginx_config_of(editor), server, false, &body);
+        warn_of_lua(editor, &body);
+    }
     nginx_lines_for(nginx_file_of(editor, server), server, &lines);
     challenge_lines(editor->web, thumbprint, &lines);
-    return nginx_block_put(editor, server, NGINX_CHALLENGE_ID, &lines, (struct nginx_essence){.has = thumbprint},
-                           &kept);
+    return nginx_block_put(editor, server, NGINX_CHALLENGE_ID, &lines,
+                           (struct nginx_essence){.has = thumbprint}, &kept);
 }
 
 /* The addresses on a port that the world may ask; loopback only when there is nothing else. */
@@ -157,8 +173,7 @@ static void port80_addresses(const struct nginx_editor *editor, const struct str
     nginx_addresses(&editor->sites, NGINX_HTTPS_PORT, &secure);
     for (size_t i = 0; i < secure.n; i++) {
         for (size_t k = 0; k < names->n; k++) {
-            if (nginx_owner_at(&editor->sites, names->v[k], secure.v[i], NGINX_HTTPS_PORT, true) !=
-                    NULL &&
+            if (nginx_owner_at(&editor->sites, names->v[k], secure.v[i], NGINX_HTTPS_PORT, true) != NULL &&
                 !strlist_has(out, secure.v[i])) {
                 strlist_add(out, secure.v[i]);
             }
@@ -218,27 +233,57 @@ static bool new_challenge_server(struct nginx_editor *editor, const struct strli
                      editor->err);
 }
 
+/* The server that answers the name on one address, and the one that perhaps does. */
+static bool put_at(struct nginx_editor *editor, const char *name, const char *address, const char *thumbprint)
+{
+    const char *pattern;
+    const struct site *site = nginx_owner_at(&editor->sites, name, address, NGINX_HTTP_PORT, false);
+    const struct site *perhaps =
+        nginx_unclear_owner(&editor->sites, name, address, NGINX_HTTP_PORT, &pattern);
+    return put_challenge(editor, nginx_server_of(site)->node, thumbprint) &&
+           (perhaps == NULL || put_challenge(editor, nginx_server_of(perhaps)->node, thumbprint));
+}
+
+/* The addresses on which the name is to be answered: those that the world may ask, and, where no server there
+ * says the name, those of loopback whose servers say it (behind a proxy, say). */
+static void addresses_of(const struct nginx_editor *editor, const char *name, struct strlist *out)
+{
+    const struct sites *sites = &editor->sites;
+    AUTO_STRLIST all = STRLIST_INIT;
+    bool named = false;
+    nginx_public_addresses(sites, NGINX_HTTP_PORT, out);
+    for (size_t i = 0; i < out->n; i++) {
+        named |= nginx_owner_at(sites, name, out->v[i], NGINX_HTTP_PORT, true) != NULL;
+    }
+    nginx_addresses(sites, NGINX_HTTP_PORT, &all);
+    for (size_t i = 0; i < all.n && !named; i++) {
+        if (site_address_is_loopback(all.v[i]) && !strlist_has(out, all.v[i]) &&
+            nginx_owner_at(sites, name, all.v[i], NGINX_HTTP_PORT, true) != NULL) {
+            strlist_add(out, all.v[i]);
+        }
+    }
+}
+
 bool nginx_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
                           const char *thumbprint, struct txn *txn, struct err *err)
 {
     AUTO_NGINX_EDITOR editor = {.web = web, .txn = txn, .err = err};
-    AUTO_STRLIST addresses = STRLIST_INIT, missing = STRLIST_INIT;
+    AUTO_STRLIST missing = STRLIST_INIT;
     if (!b64url_valid(thumbprint, THUMBPRINT_MAX)) {
         return err_set(err, ERR_INTERNAL, NEXT_NONE, "", "not a key thumbprint");
     }
     if (!nginx_editor_open(&editor, sites, NGINX_CHALLENGE_ID)) {
         return false;
     }
-    nginx_public_addresses(&editor.sites, NGINX_HTTP_PORT, &addresses);
-    warn_of_lua(&editor, nginx_model_of(&editor.sites)->http);
+    warn_of_lua(&editor, &nginx_model_of(&editor.sites)->http_settings);
     for (size_t i = 0; i < names->n; i++) {
         if (name_is_wildcard(names->v[i])) {
             continue; /* no CA validates a wildcard over http */
         }
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        addresses_of(&editor, names->v[i], &addresses);
         for (size_t k = 0; k < addresses.n; k++) {
-            const struct site *site =
-                nginx_owner_at(&editor.sites, names->v[i], addresses.v[k], NGINX_HTTP_PORT, false);
-            if (!put_challenge(&editor, nginx_server_of(site)->node, thumbprint)) {
+            if (!put_at(&editor, names->v[i], addresses.v[k], thumbprint)) {
                 return false;
             }
         }

@@ -333,8 +333,8 @@ static const char *resolve_dir(struct walk *walk, const char *dir)
     return walk->real_dirs.v[*known];
 }
 
-/* The path with its directory resolved, its last part as it is. NULL: no such directory, or it ends in "..". The
- * caller frees. */
+/* The path with its directory resolved, its last part as it is. NULL: no such directory, or it ends in "..".
+ * The caller frees. */
 static char *resolve_parent(struct walk *walk, const char *path)
 {
     const char *base = strrchr(path, '/');
@@ -366,7 +366,8 @@ static char *resolve(struct walk *walk, const char *path, size_t links)
     char target[PATH_MAX];
     char *parent = resolve_parent(walk, path);
     bool staged = parent != NULL && nginx_index_get(&walk->staged, parent) != NULL;
-    ssize_t n = parent != NULL && !staged && links < LINKS_MAX ? readlink(parent, target, sizeof target - 1) : -1;
+    ssize_t n =
+        parent != NULL && !staged && links < LINKS_MAX ? readlink(parent, target, sizeof target - 1) : -1;
     if (parent != NULL && !staged && links < LINKS_MAX && n < 0 && errno == EINVAL) {
         return parent; /* no link */
     }
@@ -404,7 +405,8 @@ static bool expand(struct walk *walk, const struct nginx_node *node, bool litera
            err_context(walk->err, "%s:%zu", from, node->line);
 }
 
-static bool follow_include(struct walk *walk, struct nginx_node *node, const struct nginx_node *data, size_t depth)
+static bool follow_include(struct walk *walk, struct nginx_node *node, const struct nginx_node *data,
+                           size_t depth)
 {
     const char *from = walk->config->files[node->file]->path;
     walk->config->files[node->file]->stable = false;
@@ -466,10 +468,9 @@ static bool follow_includes(struct walk *walk, struct nginx_node *block, const s
             }
         } else if (node->block && data != NULL) {
             const char *path = walk->config->files[node->file]->path;
-            return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "%s:%zu: unexpected \"{\" in a %s block",
-                           path, node->line, data->args[0]);
-        } else if (node->block &&
-                   !follow_includes(walk, node, is_data_block(node) ? node : NULL, depth)) {
+            return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path,
+                           "%s:%zu: unexpected \"{\" in a %s block", path, node->line, data->args[0]);
+        } else if (node->block && !follow_includes(walk, node, is_data_block(node) ? node : NULL, depth)) {
             return false;
         }
     }
@@ -564,7 +565,8 @@ static struct nginx_file *find_known(struct walk *walk, const char *path)
     return is_unchanged(file) ? file : NULL;
 }
 
-static bool load_new(struct walk *walk, const char *path, const char *real, const struct nginx_node *data, size_t depth, size_t *index)
+static bool load_new(struct walk *walk, const char *path, const char *real, const struct nginx_node *data,
+                     size_t depth, size_t *index)
 {
     if (depth > INCLUDE_DEPTH_MAX || walk->config->n_files >= FILES_MAX) {
         return err_set(walk->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, path, "too many nested includes at %s",
@@ -583,7 +585,8 @@ static bool load_new(struct walk *walk, const char *path, const char *real, cons
 }
 
 /* `data`: the data block to which what is in it belongs, or NULL. */
-static bool load_file(struct walk *walk, const char *path, const struct nginx_node *data, size_t depth, size_t *index)
+static bool load_file(struct walk *walk, const char *path, const struct nginx_node *data, size_t depth,
+                      size_t *index)
 {
     bool maybe = is_geo(data);
     struct nginx_config *config = walk->config;
@@ -641,7 +644,7 @@ void nginx_nodes_clear(struct nginx_nodes *nodes)
     *nodes = (struct nginx_nodes){0};
 }
 
-static void add_node(struct nginx_nodes *nodes, const struct nginx_node *node)
+void nginx_nodes_add(struct nginx_nodes *nodes, const struct nginx_node *node)
 {
     if ((nodes->n & (nodes->n - 1)) == 0) {
         size_t room = nodes->n == 0 ? 1 : nodes->n * 2;
@@ -662,7 +665,7 @@ void nginx_children(const struct nginx_config *config, const struct nginx_node *
         }
         bool include = nginx_is(node, "include");
         if (!include || keep_includes) {
-            add_node(out, node);
+            nginx_nodes_add(out, node);
         }
         for (size_t f = 0; include && f < node->n_included; f++) {
             nginx_children(config, &config->files[node->included[f]]->root, keep_includes, out);

@@ -33,6 +33,7 @@ const struct nginx_file *nginx_file_of(const struct nginx_editor *editor, const 
 
 bool nginx_editor_open(struct nginx_editor *editor, const struct sites *known, const char *ignore)
 {
+    editor->known = known;
     if (!nginx_model_read(editor->web, editor->txn, known, ignore, &editor->sites, editor->err)) {
         return false;
     }
@@ -74,6 +75,16 @@ static size_t count_lines(const char *data, size_t len)
         n += data[i] == '\n';
     }
     return n;
+}
+
+size_t nginx_line_now(const struct nginx_editor *editor, const struct site *site)
+{
+    size_t index = (size_t)(site - editor->sites.v);
+    const struct site *same =
+        editor->known != NULL && index < editor->known->n && editor->known->n == editor->sites.n
+            ? &editor->known->v[index]
+            : site;
+    return strcmp(same->file, site->file) == 0 ? same->line : site->line;
 }
 
 size_t nginx_line_after(const struct nginx_editor *editor, const struct nginx_node *node)
@@ -120,7 +131,8 @@ static bool stage_file(struct nginx_editor *editor, size_t first, size_t last)
         return false;
     }
     if (now.len != file->text.len || memcmp(buf_str(&now), buf_str(&file->text), now.len) != 0) {
-        err_set(editor->err, ERR_MISMATCH, NEXT_RETRY_NOW, file->path, "somebody changes %s just now", file->path);
+        err_set(editor->err, ERR_MISMATCH, NEXT_RETRY_NOW, file->path, "somebody changes %s just now",
+                file->path);
         return err_advise(editor->err, "Wait until that is done, then try again.");
     }
     for (size_t i = first; i < last; i++) {
@@ -129,7 +141,8 @@ static bool stage_file(struct nginx_editor *editor, size_t first, size_t last)
             continue;
         }
         if (edit->at < at) {
-            return err_set(editor->err, ERR_INTERNAL, NEXT_NONE, file->path, "%s: two edits overlap", file->path);
+            return err_set(editor->err, ERR_INTERNAL, NEXT_NONE, file->path, "%s: two edits overlap",
+                           file->path);
         }
         buf_add(&out, buf_str(&file->text) + at, edit->at - at);
         buf_adds(&out, edit->text);

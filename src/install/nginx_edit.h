@@ -1,8 +1,9 @@
 /*
  * nginx_edit.h - what the files that change nginx's configuration share. Internal to install/.
  *
- * nginx_edit.c changes files; nginx_place.c finds a place for new ones; nginx_challenge.c and nginx_https.c are the two edits of tlsup/web.h. Of the latter, nginx_plan.c says who gets what,
- * nginx_sockets.c where port 443 is opened, nginx_site.c writes a server for names that have none.
+ * nginx_edit.c changes files; nginx_place.c finds a place for new ones; nginx_challenge.c and nginx_https.c
+ * are the two edits of tlsup/web.h. Of the latter, nginx_plan.c says who gets what, nginx_sockets.c where
+ * port 443 is opened, nginx_site.c writes a server for names that have none.
  */
 #ifndef TLSUP_INSTALL_NGINX_EDIT_H
 #define TLSUP_INSTALL_NGINX_EDIT_H
@@ -32,12 +33,13 @@ struct nginx_editor {
     struct txn *txn;
     struct err *err;
     struct sites sites;
+    const struct sites *known; /* as they are without the transaction, or NULL */
     struct nginx_edit *edits;
     size_t n_edits;
 };
 
-/* Read the configuration through the transaction. `known`: what was read of it before, or NULL; `ignore`: the id of
- * marks that do not count. */
+/* Read the configuration through the transaction. `known`: what was read of it before, or NULL; `ignore`: the
+ * id of marks that do not count. */
 MUST_CHECK bool nginx_editor_open(struct nginx_editor *editor, const struct sites *known, const char *ignore);
 void nginx_editor_close(struct nginx_editor *editor);
 #define AUTO_NGINX_EDITOR CLEANUP(nginx_editor_close) struct nginx_editor
@@ -45,6 +47,8 @@ const struct nginx_config *nginx_config_of(const struct nginx_editor *editor);
 const struct nginx_file *nginx_file_of(const struct nginx_editor *editor, const struct nginx_node *node);
 /* Replace `length` bytes at `at` of a file by `text`. The same edit again is dropped. */
 void nginx_edit_add(struct nginx_editor *editor, size_t file, size_t at, size_t length, const char *text);
+/* In which line a site is now, without what the transaction holds already: for refusals. */
+size_t nginx_line_now(const struct nginx_editor *editor, const struct site *site);
 /* In which line the node will be, by the edits added so far. */
 size_t nginx_line_after(const struct nginx_editor *editor, const struct nginx_node *node);
 /* All edits into the transaction. */
@@ -105,6 +109,7 @@ struct nginx_item {
     bool full;        /* and 443 is opened */
     bool redirect;
     struct strlist redirected; /* the names to redirect */
+    struct strlist also;       /* https sockets of others that would take the name from it */
 };
 
 struct nginx_plan {
@@ -132,12 +137,13 @@ bool nginx_all_covered(const struct site *site, const struct strlist *names);
 
 /* -- nginx_sockets.c -- */
 
-/* The addresses on which a server gets 443: those of its port 80, or else of its other plain ports. `dual_stack`: one new
- * socket for IPv6 and IPv4. Appends. */
+/* The addresses on which a server gets 443: those of its port 80, or else of its other plain ports.
+ * `dual_stack`: one new socket for IPv6 and IPv4. Appends. */
 MUST_CHECK bool nginx_secure_addresses(const struct nginx_plan *plan, const struct nginx_server *server,
                                        struct strlist *out, bool *dual_stack);
+/* `also`: more addresses, NULL = none. */
 MUST_CHECK bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server *server,
-                                   struct nginx_lines *lines);
+                                   const struct strlist *also, struct nginx_lines *lines);
 
 /* -- nginx_https.c -- */
 
@@ -159,7 +165,8 @@ bool nginx_tls_replaces(const struct nginx_plan *plan, const struct nginx_node *
 MUST_CHECK bool nginx_tls_check(const struct nginx_plan *plan, const struct site *site);
 /* Warn of default servers that decide the protocols, and of locations that drop HSTS; all edits are added. */
 void nginx_tls_warn(const struct nginx_plan *plan);
-/* Strict-Transport-Security, where it was asked for and is not there. `opens`: the server has a plain port too. */
+/* Strict-Transport-Security, where it was asked for and is not there. `opens`: the server has a plain port
+ * too. */
 void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *server, bool opens,
                       struct nginx_lines *lines);
 

@@ -201,13 +201,14 @@ static void cut_includes(struct nginx_plan *plan, const struct nginx_node *serve
 
 static bool cut_certificate(struct nginx_plan *plan, const struct site *site, const struct nginx_node *node)
 {
-    const struct site *other = node->file != nginx_server_of(site)->node->file ? other_user(plan, node) : NULL;
+    const struct site *other =
+        node->file != nginx_server_of(site)->node->file ? other_user(plan, node) : NULL;
     if (other != NULL) {
         return nginx_refuse_at(
             plan, site,
             "Move the certificate lines out of the shared file into the server blocks, then try again.",
             "its certificate is set in %s, which the server at %s:%zu includes too",
-            nginx_file_of(plan->editor, node)->path, other->file, other->line);
+            nginx_file_of(plan->editor, node)->path, other->file, nginx_line_now(plan->editor, other));
     }
     cut_node(plan, node);
     return true;
@@ -269,7 +270,7 @@ static bool https_lines(struct nginx_plan *plan, const struct site *site, const 
                         struct nginx_lines *lines)
 {
     const struct nginx_server *server = nginx_server_of(site);
-    if (item->full && !nginx_listen_lines(plan, server, lines)) {
+    if (item->full && !nginx_listen_lines(plan, server, &item->also, lines)) {
         return false;
     }
     if (item->certificate) {
@@ -366,8 +367,7 @@ bool nginx_edit_https(const struct web *web, const struct sites *sites, const st
         return false;
     }
     plan.id = mem_fmt(NGINX_CERT_ID_PREFIX "%s", https->cert_name);
-    if (!nginx_editor_open(&editor, sites, plan.id) ||
-        !nginx_plan_make(&plan)) {
+    if (!nginx_editor_open(&editor, sites, plan.id) || !nginx_plan_make(&plan)) {
         return false;
     }
     for (size_t i = 0; i < plan.n_items; i++) {

@@ -188,6 +188,14 @@ static void punctuation(struct nginx_lexer *lexer, struct nginx_token *token, ch
     finish(lexer, token, c == ';' ? NGINX_SEMICOLON : c == '{' ? NGINX_OPEN : NGINX_CLOSE, lexer->pos + 1);
 }
 
+/* nginx wants to see the byte behind a word, too: behind a closing quote only where it is no space. */
+static bool is_too_long(const struct nginx_lexer *lexer, size_t end)
+{
+    size_t len = end - lexer->pos;
+    bool ends_directive = end < lexer->len && (lexer->data[end] == ';' || lexer->data[end] == '{');
+    return len > TOKEN_MAX_BYTES || (len == TOKEN_MAX_BYTES && !(lexer->after_quote && ends_directive));
+}
+
 static void word(struct nginx_lexer *lexer, struct nginx_token *token)
 {
     size_t end = word_end(lexer);
@@ -196,7 +204,7 @@ static void word(struct nginx_lexer *lexer, struct nginx_token *token)
         return;
     }
     end = end > lexer->len ? lexer->len : end;
-    if (end - lexer->pos >= TOKEN_MAX_BYTES + (size_t)lexer->after_quote) {
+    if (is_too_long(lexer, end)) {
         refuse(lexer, token, "a parameter is too long for nginx");
         return;
     }

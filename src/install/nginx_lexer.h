@@ -129,8 +129,8 @@ struct nginx_config {
  * cleared. `known`: an earlier walk (NULL = none), whose files are taken over where they did not change. */
 MUST_CHECK bool nginx_config_load(struct nginx_config *config, const char *path, const struct txn *txn,
                                   const struct nginx_config *known, struct err *err);
-/* One more file, which nothing includes; its own includes are not followed. When it cannot be read or parsed, it is
- * there without directives. */
+/* One more file, which nothing includes; its own includes are not followed. When it cannot be read or parsed,
+ * it is there without directives. */
 void nginx_config_add(struct nginx_config *config, const char *path);
 void nginx_config_clear(struct nginx_config *config);
 /* Parse one text (of file number `file`) into `root`; includes are noted, not followed. `name` is for errors.
@@ -144,6 +144,7 @@ struct nginx_nodes {
     const struct nginx_node **v;
     size_t n;
 };
+void nginx_nodes_add(struct nginx_nodes *nodes, const struct nginx_node *node);
 void nginx_nodes_clear(struct nginx_nodes *nodes);
 #define AUTO_NODES CLEANUP(nginx_nodes_clear) struct nginx_nodes
 /* The children of a block as nginx reads them: what is included stands in the include's place. With

@@ -123,11 +123,22 @@ static bool is_on(const struct nginx_node *node)
     return node != NULL && node->n_args == 2 && strcasecmp(node->args[1], "on") == 0;
 }
 
+const struct nginx_node *nginx_http_child(const struct nginx_model *model, const char *name)
+{
+    for (size_t i = 0; i < model->http_settings.n; i++) {
+        if (nginx_is(model->http_settings.v[i], name)) {
+            return model->http_settings.v[i];
+        }
+    }
+    return NULL;
+}
+
 static void read_listens(const struct nginx_model *model, const struct nginx_nodes *body,
                          struct nginx_server *server)
 {
     bool any = false;
-    bool ssl_on = is_on(nginx_child(&model->config, server->node, "ssl")) || is_on(model->http_ssl);
+    bool ssl_on =
+        is_on(nginx_child(&model->config, server->node, "ssl")) || is_on(nginx_http_child(model, "ssl"));
     for (size_t i = 0; i < body->n; i++) {
         if (nginx_is(body->v[i], "listen")) {
             any = true;
@@ -204,7 +215,7 @@ static const struct nginx_node *find_root(const struct nginx_model *model, const
     for (size_t i = 0; i < body->n && found == NULL; i++) {
         found = nginx_is_main_location(body->v[i]) ? nginx_child(&model->config, body->v[i], "root") : NULL;
     }
-    return found != NULL ? found : model->http_root;
+    return found != NULL ? found : nginx_http_child(model, "root");
 }
 
 static void add_site_listens(const struct nginx_server *server, struct site *site)
@@ -276,7 +287,8 @@ void nginx_addresses(const struct sites *sites, int port, struct strlist *out)
     }
     for (size_t i = 0; i < model->n_sockets; i++) {
         const struct nginx_socket *socket = &model->sockets[i];
-        if (socket->port == port && strcmp(socket->address, "*") != 0 && strcmp(socket->address, "[::]") != 0) {
+        if (socket->port == port && strcmp(socket->address, "*") != 0 &&
+            strcmp(socket->address, "[::]") != 0) {
             strlist_add(out, socket->address);
         }
     }
@@ -324,6 +336,7 @@ static void free_servers(struct nginx_model *model)
     free(model->sockets);
     free(model->named);
     free(model->regexes);
+    nginx_nodes_clear(&model->http_settings);
     nginx_index_clear(&model->by_socket);
     nginx_index_clear(&model->by_name);
     model->servers = NULL;
@@ -342,13 +355,23 @@ static void free_model(void *priv)
     free(model);
 }
 
+static bool is_server(const struct nginx_node *node)
+{
+    return nginx_is(node, "server") && node->block;
+}
+
 static void add_servers(const struct web *web, const struct nginx_node *block, struct sites *out)
 {
-    const struct nginx_model *model = out->priv;
+    struct nginx_model *model = out->priv;
     AUTO_NODES body = {0};
     nginx_children(&model->config, block, false, &body);
     for (size_t i = 0; i < body.n; i++) {
-        if (nginx_is(body.v[i], "server") && body.v[i]->block) {
+        if (!is_server(body.v[i])) {
+            nginx_nodes_add(&model->http_settings, body.v[i]);
+        }
+    }
+    for (size_t i = 0; i < body.n; i++) {
+        if (is_server(body.v[i])) {
             add_server(web, body.v[i], out);
         }
     }
@@ -364,15 +387,13 @@ static void fill(const struct web *web, struct sites *out)
         model->http = nginx_is(main.v[i], "http") && main.v[i]->block ? main.v[i] : NULL;
     }
     if (model->http != NULL) {
-        model->http_root = nginx_child(&model->config, model->http, "root");
-        model->http_ssl = nginx_child(&model->config, model->http, "ssl");
         add_servers(web, model->http, out);
     }
     nginx_names_index(out);
 }
 
-void nginx_model_read_disabled(const struct web *web, const struct strlist *paths, const struct strlist *enablers,
-                               struct sites *out)
+void nginx_model_read_disabled(const struct web *web, const struct strlist *paths,
+                               const struct strlist *enablers, struct sites *out)
 {
     struct nginx_model *model = mem_alloc(sizeof *model);
     sites_clear(out);
@@ -413,11 +434,12 @@ static void ignore_marks(struct nginx_config *config, const char *id)
     }
 }
 
-bool nginx_model_read(const struct web *web, const struct txn *txn, const struct sites *known, const char *ignore,
-                      struct sites *out, struct err *err)
+bool nginx_model_read(const struct web *web, const struct txn *txn, const struct sites *known,
+                      const char *ignore, struct sites *out, struct err *err)
 {
     struct nginx_config config = NGINX_CONFIG_INIT;
-    const struct nginx_config *before = known != NULL && known->priv != NULL ? &nginx_model_of(known)->config : NULL;
+    const struct nginx_config *before =
+        known != NULL && known->priv != NULL ? &nginx_model_of(known)->config : NULL;
     if (!nginx_config_load(&config, web->conf, txn, before, err)) {
         return false;
     }

@@ -64,9 +64,9 @@ struct nginx_named {
 /* What sites.priv points to. */
 struct nginx_model {
     struct nginx_config config;
-    const struct nginx_node *http; /* NULL when there is none */
-    const struct nginx_node *http_root, *http_ssl; /* directives of the http level; NULL = not said */
-    struct nginx_server **servers; /* one for each site, in the same order */
+    const struct nginx_node *http;    /* NULL when there is none */
+    struct nginx_nodes http_settings; /* all of the http level but the servers, which may be many */
+    struct nginx_server **servers;    /* one for each site, in the same order */
     size_t n_servers;
     struct nginx_socket *sockets; /* in order of appearance */
     size_t n_sockets;
@@ -90,17 +90,19 @@ static inline const struct nginx_model *nginx_model_of(const struct sites *sites
 
 /* -- nginx_model.c -- */
 
-/* Read the configuration into the model; `known` may be what was read of it before, or NULL. Directives inside marks with an id of `ignore` (NULL = none) do not
- * count. */
-MUST_CHECK bool nginx_model_read(const struct web *web, const struct txn *txn, const struct sites *known, const char *ignore,
-                                 struct sites *out, struct err *err);
+/* Read the configuration into the model; `known` may be what was read of it before, or NULL. Directives
+ * inside marks with an id of `ignore` (NULL = none) do not count. */
+MUST_CHECK bool nginx_model_read(const struct web *web, const struct txn *txn, const struct sites *known,
+                                 const char *ignore, struct sites *out, struct err *err);
 /* Fill the sites anew from the same parse, after marks were set ignored. */
 void nginx_model_refresh(const struct web *web, struct sites *sites);
 
-/* The sites of files that nothing includes, each with the pattern that would bring it. Files that cannot be read or
- * parsed are left out. */
-void nginx_model_read_disabled(const struct web *web, const struct strlist *paths, const struct strlist *enablers,
-                               struct sites *out);
+/* The sites of files that nothing includes, each with the pattern that would bring it. Files that cannot be
+ * read or parsed are left out. */
+void nginx_model_read_disabled(const struct web *web, const struct strlist *paths,
+                               const struct strlist *enablers, struct sites *out);
+/* The first directive of the http level with this name, or NULL. */
+const struct nginx_node *nginx_http_child(const struct nginx_model *model, const char *name);
 /* NULL: nobody listens there. */
 const struct nginx_socket *nginx_socket_at(const struct sites *sites, const char *address, int port);
 /* As sites_addresses(). */
@@ -113,8 +115,8 @@ const struct nginx_listen *nginx_listen_at(const struct nginx_server *server, co
 
 /* -- nginx_names.c -- */
 
-/* How well the server's names fit: the better of two is the greater. 0 = not at all, NGINX_FIT_REGEX = by a regular
- * expression alone. */
+/* How well the server's names fit: the better of two is the greater. 0 = not at all, NGINX_FIT_REGEX = by a
+ * regular expression alone. */
 enum { NGINX_FIT_REGEX = 1 };
 int nginx_site_fit(const struct site *site, const char *name);
 /* As in struct web_driver. */
@@ -130,6 +132,10 @@ enum nginx_redirect nginx_server_redirect(const struct nginx_config *config, con
 /* A location that takes every path. */
 bool nginx_is_main_location(const struct nginx_node *node);
 
+/* The server that may have the name or not, by a regular expression (`pattern`, borrowed) that cannot be
+ * understood; NULL = it is clear who has it. */
+const struct site *nginx_unclear_owner(const struct sites *sites, const char *name, const char *address,
+                                       int port, const char **pattern);
 /* Fill the index of names; the sites are complete. */
 void nginx_names_index(struct sites *sites);
 
@@ -137,7 +143,8 @@ void nginx_names_index(struct sites *sites);
 
 /* As in struct web_driver. */
 bool nginx_compare(const struct web *web, const struct sites *sites, struct err *err);
-bool nginx_read_disabled(const struct web *web, const struct sites *sites, struct sites *out, struct err *err);
+bool nginx_read_disabled(const struct web *web, const struct sites *sites, struct sites *out,
+                         struct err *err);
 char *nginx_enable_command(const struct web *web, const struct site *site);
 
 /* -- nginx.c -- */

@@ -57,20 +57,26 @@ static void to_ere(const char *pcre, struct buf *out)
     }
 }
 
-/* A regex that cannot be understood matches nothing. */
-static bool regex_matches(const char *pattern, const char *name)
+enum match { MATCH_NO, MATCH_YES, MATCH_UNCLEAR };
+
+static enum match regex_match(const char *pattern, const char *name)
 {
     AUTO_BUF ere = BUF_INIT;
     regex_t compiled;
     bool caseless = strpbrk(pattern, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != NULL;
     to_ere(pattern, &ere);
     if (regcomp(&compiled, buf_str(&ere), REG_EXTENDED | REG_NOSUB | (caseless ? REG_ICASE : 0)) != 0) {
-        log_debug("not understood, taken as no match: server_name ~%s", pattern);
-        return false;
+        return MATCH_UNCLEAR;
     }
     bool found = regexec(&compiled, name, 0, NULL, 0) == 0;
     regfree(&compiled);
-    return found;
+    return found ? MATCH_YES : MATCH_NO;
+}
+
+/* A regex that cannot be understood matches nothing here; but see nginx_unclear_owner(). */
+static bool regex_matches(const char *pattern, const char *name)
+{
+    return regex_match(pattern, name) == MATCH_YES;
 }
 
 static int fit(const char *pattern, const char *name)
@@ -127,8 +133,8 @@ int nginx_site_fit(const struct site *site, const char *name)
 
 /* ---- the index ---- */
 
-/* A name, once it is noted for a socket, is a conflict for all that come later there: nginx warns, and ignores those.
- * So a server may say a name and not have it. */
+/* A name, once it is noted for a socket, is a conflict for all that come later there: nginx warns, and
+ * ignores those. So a server may say a name and not have it. */
 
 static struct nginx_named *find_named(const struct nginx_model *model, const char *key, size_t socket)
 {
@@ -200,7 +206,8 @@ void nginx_names_index(struct sites *sites)
     for (size_t i = 0; i < sites->n; i++) {
         const struct site *site = &sites->v[i];
         for (size_t k = 0; k < site->n_listens; k++) {
-            const struct nginx_socket *socket = nginx_socket_at(sites, site->listens[k].address, site->listens[k].port);
+            const struct nginx_socket *socket =
+                nginx_socket_at(sites, site->listens[k].address, site->listens[k].port);
             index_names(model, site, i, (size_t)(socket - model->sockets));
         }
         if (has_regex(site)) {
@@ -242,7 +249,8 @@ static const struct site *trailing_owner(const struct sites *sites, const char *
     return site;
 }
 
-static const struct site *regex_owner(const struct sites *sites, const char *name, const char *address, int port)
+static const struct site *regex_owner(const struct sites *sites, const char *name, const char *address,
+                                      int port)
 {
     const struct nginx_model *model = nginx_model_of(sites);
     for (size_t i = 0; i < model->n_regexes; i++) {
@@ -271,6 +279,34 @@ const struct site *nginx_owner_at(const struct sites *sites, const char *name, c
         site = site != NULL ? site : regex_owner(sites, name, address, port);
     }
     return site != NULL || explicit_only ? site : &sites->v[socket->default_server];
+}
+
+const struct site *nginx_unclear_owner(const struct sites *sites, const char *name, const char *address,
+                                       int port, const char **pattern)
+{
+    const struct nginx_model *model = nginx_model_of(sites);
+    const struct nginx_socket *socket = nginx_socket_at(sites, address, port);
+    size_t number = socket != NULL ? (size_t)(socket - model->sockets) : 0;
+    if (socket == NULL || model->n_regexes == 0 || name[0] == '*' ||
+        named_site(sites, name, number) != NULL || leading_owner(sites, name, number) != NULL ||
+        trailing_owner(sites, name, number) != NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < model->n_regexes; i++) {
+        const struct site *site = &sites->v[model->regexes[i]];
+        for (size_t k = 0; site_listens_at(site, address, port) && k < site->names.n; k++) {
+            const char *text = site->names.v[k];
+            enum match match = text[0] == '~' ? regex_match(text + 1, name) : MATCH_NO;
+            if (match == MATCH_UNCLEAR) {
+                *pattern = text;
+                return site;
+            }
+            if (match == MATCH_YES) {
+                return NULL;
+            }
+        }
+    }
+    return NULL;
 }
 
 const struct site *nginx_owner(const struct sites *sites, const char *name, int port, bool explicit_only)

@@ -23,6 +23,7 @@ static void plan_reset(struct nginx_plan *plan)
 {
     for (size_t i = 0; i < plan->n_items; i++) {
         strlist_clear(&plan->items[i].redirected);
+        strlist_clear(&plan->items[i].also);
     }
     free(plan->items);
     plan->items = NULL;
@@ -86,7 +87,7 @@ bool nginx_refuse_at(const struct nginx_plan *plan, const struct site *site, con
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     err_set(plan->editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, site->file, "%s:%zu: %s", site->file,
-            site->line, text);
+            nginx_line_now(plan->editor, site), text);
     return err_advise(plan->editor->err, "%s", advice);
 }
 
@@ -148,24 +149,36 @@ static bool redirects_to_https(const struct site *site)
     return kind == REDIRECT_HTTPS_SAME || kind == REDIRECT_HTTPS_OTHER;
 }
 
-/* Has this server the name on 443 only since it takes everything below a domain, with a certificate for other names, while
- * another one says the name itself on port 80? Then that one is the site of the name. */
-static bool has_better_home(const struct nginx_plan *plan, const struct site *secure, const char *name)
+/* The server that says a name best on port 80; NULL = none says it. */
+static const struct site *best_on_80(const struct nginx_plan *plan, const char *name)
 {
-    struct cert_info info = CERT_INFO_INIT;
-    const struct site *plain = NULL;
+    const struct site *best = NULL;
     AUTO_STRLIST addresses = STRLIST_INIT;
     nginx_public_addresses(&plan->editor->sites, NGINX_HTTP_PORT, &addresses);
-    for (size_t i = 0; i < addresses.n && plain == NULL; i++) {
-        plain = nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTP_PORT, true);
+    for (size_t i = 0; i < addresses.n; i++) {
+        const struct site *site = nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTP_PORT, true);
+        if (site != NULL && (best == NULL || nginx_site_fit(site, name) > nginx_site_fit(best, name))) {
+            best = site;
+        }
     }
+    return best;
+}
+
+/* Has this server the name on 443 only since it takes everything below a domain, with a certificate for other
+ * names, while another one says the name itself on port 80? Then that one is the site of the name. NULL: no.
+ */
+static const struct site *better_home(const struct nginx_plan *plan, const struct site *secure,
+                                      const char *name)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    const struct site *plain = best_on_80(plan, name);
     if (plain == NULL || plain == secure || redirects_to_https(plain) || is_challenge_server(plan, plain) ||
         nginx_site_fit(plain, name) <= nginx_site_fit(secure, name) || !read_certificate(secure, &info)) {
-        return false;
+        return NULL;
     }
     bool covers = covered(&info.names, name);
     cert_info_clear(&info);
-    return !covers;
+    return covers ? NULL : plain;
 }
 
 /* Servers that have the name on 443 already: only their certificate changes. `any` tells whether there are
@@ -179,8 +192,12 @@ static bool plan_swap(struct nginx_plan *plan, const char *name, bool *any)
         /* A browser sends no server name for an IP address: its certificate is the default server's. */
         const struct site *site =
             nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTPS_PORT, !name_is_ip(name));
-        if (site == NULL || (site_address_is_loopback(addresses.v[i]) && named_in_public(plan, name)) ||
-            has_better_home(plan, site, name)) {
+        if (site == NULL || (site_address_is_loopback(addresses.v[i]) && named_in_public(plan, name))) {
+            continue;
+        }
+        const struct site *home = better_home(plan, site, name);
+        if (home != NULL) {
+            strlist_add(&item_of(plan, home)->also, addresses.v[i]);
             continue;
         }
         const struct nginx_listen *listen =
@@ -218,6 +235,8 @@ static bool plan_full(struct nginx_plan *plan, const struct site *site, const ch
 static bool plan_port80(struct nginx_plan *plan, const char *name, bool *any)
 {
     AUTO_STRLIST addresses = STRLIST_INIT;
+    const struct site *home = best_on_80(plan, name);
+    bool only_home = home != NULL && item_of(plan, home)->also.n > 0;
     nginx_addresses(&plan->editor->sites, NGINX_HTTP_PORT, &addresses);
     *any = false;
     for (int loopback = 0; loopback < 2 && !*any; loopback++) {
@@ -226,7 +245,7 @@ static bool plan_port80(struct nginx_plan *plan, const char *name, bool *any)
                 continue;
             }
             const struct site *site = nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTP_PORT, true);
-            if (site == NULL || is_challenge_server(plan, site)) {
+            if (site == NULL || is_challenge_server(plan, site) || (only_home && site != home)) {
                 continue;
             }
             if (!plan_full(plan, site, name)) {
@@ -298,9 +317,35 @@ static bool check_disabled(struct nginx_plan *plan, const char *name)
             continue;
         }
         AUTO_FREE char *command = nginx_enable_command(editor->web, site);
-        err_set(editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name, "%s is in %s (line %zu), which is not enabled",
-                name, site->file, site->line);
+        err_set(editor->err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+                "%s is in %s (line %zu), which is not enabled", name, site->file, site->line);
         return err_advise(editor->err, "Enable it, then try again: %s", command);
+    }
+    return true;
+}
+
+/* A regex that we cannot read may take the name or not: whoever guesses edits the wrong server. */
+static bool check_clear(const struct nginx_plan *plan, const char *name)
+{
+    static const int ports[] = {NGINX_HTTP_PORT, NGINX_HTTPS_PORT};
+    for (size_t k = 0; k < COUNT_OF(ports); k++) {
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        nginx_addresses(&plan->editor->sites, ports[k], &addresses);
+        for (size_t i = 0; i < addresses.n; i++) {
+            const char *pattern = NULL;
+            const struct site *site =
+                nginx_unclear_owner(&plan->editor->sites, name, addresses.v[i], ports[k], &pattern);
+            if (site != NULL) {
+                AUTO_FREE char *advice =
+                    mem_fmt("Add the name to the server_name line of its server: \"server_name %s "
+                            "...;\". A plain name comes before every regular expression.",
+                            name);
+                return nginx_refuse_at(
+                    plan, site, advice,
+                    "whether this server has the name %s cannot be told from its regular expression %s", name,
+                    pattern);
+            }
+        }
     }
     return true;
 }
@@ -310,6 +355,9 @@ static bool plan_name(struct nginx_plan *plan, const char *name)
     bool (*const ways[])(struct nginx_plan *, const char *, bool *) = {plan_swap, plan_port80,
                                                                        plan_other_port};
     bool any = false;
+    if (!check_clear(plan, name)) {
+        return false;
+    }
     for (size_t i = 0; i < COUNT_OF(ways) && !any; i++) {
         if (!ways[i](plan, name, &any)) {
             return false;
@@ -451,19 +499,22 @@ static bool check_serves(struct nginx_plan *plan, const struct site *site)
     const struct nginx_node *lua = directive_like(plan, server, "ssl_certificate_by_lua");
     const struct nginx_node *reject = directive_like(plan, server, "ssl_reject_handshake");
     if (lua != NULL) {
-        return nginx_refuse_at(plan, site, "Let the Lua code read the files of `tlsup issue`, with a deploy hook, or take "
-                                           "the line out.",
-                               "its certificate is chosen by Lua code (line %zu)", lua->line);
+        return nginx_refuse_at(
+            plan, site,
+            "Let the Lua code read the files of `tlsup issue`, with a deploy hook, or take "
+            "the line out.",
+            "its certificate is chosen by Lua code (%s)", lua->args[0]);
     }
     if (reject != NULL && reject->n_args == 2 && strcasecmp(reject->args[1], "on") == 0) {
         return nginx_refuse_at(plan, site, "Take the line out, or give the name a server block of its own.",
-                               "it refuses every TLS connection (ssl_reject_handshake, line %zu)", reject->line);
+                               "it refuses every TLS connection (ssl_reject_handshake)");
     }
     if (strchr(site->certificate, '$') != NULL && !nginx_all_covered(site, plan->https->names)) {
-        return nginx_refuse_at(plan, site, "Give the name a server block of its own, then try again.",
-                               "it serves a certificate for each name by a variable (%s), and other names than those "
-                               "asked for",
-                               site->certificate);
+        return nginx_refuse_at(
+            plan, site, "Give the name a server block of its own, then try again.",
+            "it serves a certificate for each name by a variable (%s), and other names than those "
+            "asked for",
+            site->certificate);
     }
     return true;
 }

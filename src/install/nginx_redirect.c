@@ -108,7 +108,7 @@ bool nginx_is_main_location(const struct nginx_node *node)
 
 /* What the server does with a request for its names, whatever the path. */
 enum nginx_redirect nginx_server_redirect(const struct nginx_config *config, const struct site *site,
-                                           const struct nginx_node *server)
+                                          const struct nginx_node *server)
 {
     AUTO_NODES body = {0};
     enum nginx_redirect host = REDIRECT_NONE, location = REDIRECT_NONE;

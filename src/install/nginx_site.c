@@ -39,7 +39,7 @@ static bool check_default(const struct nginx_plan *plan, const struct site *site
     for (size_t i = 0; i < site->names.n; i++) {
         if (!nginx_is_placeholder(site->names.v[i])) {
             snprintf(why, sizeof why, "the server that would answer it (%.200s:%zu) belongs to %.200s",
-                     site->file, site->line, site->names.v[i]);
+                     site->file, nginx_line_now(plan->editor, site), site->names.v[i]);
             return no_site(plan, why);
         }
     }
@@ -50,8 +50,8 @@ static bool check_default(const struct nginx_plan *plan, const struct site *site
         [REDIRECT_CLOSES] = "closes the connection",
     };
     if (server->redirect < (int)COUNT_OF(reasons) && reasons[server->redirect] != NULL) {
-        snprintf(why, sizeof why, "the default server (%.200s:%zu) %s", site->file, site->line,
-                 reasons[server->redirect]);
+        snprintf(why, sizeof why, "the default server (%.200s:%zu) %s", site->file,
+                 nginx_line_now(plan->editor, site), reasons[server->redirect]);
         return no_site(plan, why);
     }
     return true;
@@ -76,8 +76,8 @@ static bool copy_body(const struct nginx_plan *plan, const struct site *site, st
     const struct nginx_file *file = config->files[server->file];
     for (size_t i = 0; i < server->n_children; i++) {
         const struct nginx_node *node = &server->children[i];
-        if (belongs_to_listener(node) || nginx_tls_replaces(plan, node) || nginx_brings_certificate(config, node) ||
-            nginx_mark_around(config, node) != NULL) {
+        if (belongs_to_listener(node) || nginx_tls_replaces(plan, node) ||
+            nginx_brings_certificate(config, node) || nginx_mark_around(config, node) != NULL) {
             continue;
         }
         for (size_t f = 0; f < node->n_included; f++) {
@@ -151,7 +151,7 @@ static bool new_server_text(struct nginx_plan *plan, const struct site *site, co
     new_listens(plan, site, &server);
     plain_listen_lines(&server, &body);
     nginx_server_name_line(&plan->unowned, &body);
-    bool ok = copy_body(plan, site, &body) && nginx_listen_lines(plan, &server, &block);
+    bool ok = copy_body(plan, site, &body) && nginx_listen_lines(plan, &server, NULL, &block);
     free(server.listens);
     if (!ok) {
         return false;

@@ -69,12 +69,11 @@ static bool join_narrow(const struct nginx_plan *plan, const struct strlist *nar
             any = true;
         }
     }
-    return any ||
-           nginx_refuse_at(
-               plan, site_at(plan, narrow->v[0]),
-               "Let that server listen on plain 443 or on another port, restart nginx, and try again.",
-               "this server has port 443 on %s alone, so that nginx cannot open it on all addresses",
-               narrow->v[0]);
+    return any || nginx_refuse_at(
+                      plan, site_at(plan, narrow->v[0]),
+                      "Let that server listen on plain 443 or on another port, restart nginx, and try again.",
+                      "this server has port 443 on %s alone, so that nginx cannot open it on all addresses",
+                      narrow->v[0]);
 }
 
 /* Port 443 for a port-80 address. Where only the wildcard has 443, a socket of the narrower address would
@@ -118,7 +117,7 @@ static bool has_port80(const struct nginx_listen *listen)
 
 /* The addresses on which a server gets 443: those of its port 80, or else of its other plain ports. */
 bool nginx_secure_addresses(const struct nginx_plan *plan, const struct nginx_server *server,
-                             struct strlist *out, bool *dual_stack)
+                            struct strlist *out, bool *dual_stack)
 {
     bool on_80 = false;
     *dual_stack = false;
@@ -227,16 +226,18 @@ static void warn_of_narrow(const struct nginx_plan *plan, const struct nginx_ser
         narrow_sockets(&plan->editor->sites, wildcard, &narrow);
         const struct site *site = narrow.n > 0 ? site_at(plan, narrow.v[0]) : NULL;
         if (site != NULL) {
-            log_warn("https is opened on %s only, where %s:%zu has port 443: nginx cannot open it on all addresses "
-                     "while it runs. For the others change that line to \"listen 443 ssl;\" and restart nginx",
-                     narrow.v[0], site->file, site->line);
+            log_warn(
+                "https is opened on %s only, where %s:%zu has port 443: nginx cannot open it on all "
+                "addresses "
+                "while it runs. For the others change that line to \"listen 443 ssl;\" and restart nginx",
+                narrow.v[0], site->file, nginx_line_now(plan->editor, site));
             return;
         }
     }
 }
 
 bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server *server,
-                        struct nginx_lines *lines)
+                        const struct strlist *also, struct nginx_lines *lines)
 {
     const struct web *web = plan->editor->web;
     const struct sites *sites = &plan->editor->sites;
@@ -246,6 +247,9 @@ bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server
         return false;
     }
     warn_of_narrow(plan, server, &addresses);
+    for (size_t i = 0; also != NULL && i < also->n; i++) {
+        add_once(&addresses, also->v[i]);
+    }
     if (server->n_listens == 1 && server->listens[0].implicit) {
         nginx_line(lines, "listen 80;");
     }

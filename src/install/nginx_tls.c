@@ -22,9 +22,9 @@ enum {
 
 #define HSTS_FIELD "Strict-Transport-Security"
 
-static const struct nginx_node *http_of(const struct nginx_plan *plan)
+static const struct nginx_node *http_child(const struct nginx_plan *plan, const char *name)
 {
-    return nginx_model_of(&plan->editor->sites)->http;
+    return nginx_http_child(nginx_model_of(&plan->editor->sites), name);
 }
 
 static const struct tls_profile *profile_of(const struct nginx_plan *plan)
@@ -69,13 +69,14 @@ bool nginx_tls_check(const struct nginx_plan *plan, const struct site *site)
     for (size_t i = 0; i < body.n; i++) {
         const struct nginx_node *node = body.v[i];
         if (node->file != server->file && nginx_tls_replaces(plan, node)) {
-            return nginx_refuse_at(plan, site,
-                                   "Take that line out of the included file, or leave the profile to it: --tls-profile "
-                                   "intermediate changes nothing that is set already.",
-                                   "the profile \"%s\" cannot be set here, since %s is set in %s (line %zu), which this "
-                                   "server includes",
-                                   web_tls_profile_name(plan->https->profile), node->args[0],
-                                   nginx_file_of(plan->editor, node)->path, node->line);
+            return nginx_refuse_at(
+                plan, site,
+                "Take that line out of the included file, or leave the profile to it: --tls-profile "
+                "intermediate changes nothing that is set already.",
+                "the profile \"%s\" cannot be set here, since %s is set in %s (line %zu), which this "
+                "server includes",
+                web_tls_profile_name(plan->https->profile), node->args[0],
+                nginx_file_of(plan->editor, node)->path, node->line);
         }
     }
     return true;
@@ -84,15 +85,14 @@ bool nginx_tls_check(const struct nginx_plan *plan, const struct site *site)
 bool nginx_said(const struct nginx_plan *plan, const struct nginx_node *server, const char *directive)
 {
     const struct nginx_config *config = nginx_config_of(plan->editor);
-    return nginx_child(config, server, directive) != NULL ||
-           nginx_child(config, http_of(plan), directive) != NULL;
+    return nginx_child(config, server, directive) != NULL || http_child(plan, directive) != NULL;
 }
 
 /* Distributions ship an http level that still allows TLS 1.0 and 1.1: inheriting those would be no favour. */
 static bool allows_old_protocols(const struct nginx_plan *plan)
 {
     static const char *const old[] = {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"};
-    const struct nginx_node *node = nginx_child(nginx_config_of(plan->editor), http_of(plan), "ssl_protocols");
+    const struct nginx_node *node = http_child(plan, "ssl_protocols");
     for (size_t i = 1; node != NULL && i < node->n_args; i++) {
         for (size_t k = 0; k < COUNT_OF(old); k++) {
             if (strcasecmp(node->args[i], old[k]) == 0) {
@@ -133,8 +133,7 @@ void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *ser
         return;
     }
     for (size_t i = 0; i < COUNT_OF(table); i++) {
-        const char *value =
-            table[i].value != NULL ? table[i].value : profile_value(plan, table[i].directive);
+        const char *value = table[i].value != NULL ? table[i].value : profile_value(plan, table[i].directive);
         if (value != NULL && (whole || table[i].value == NULL) && is_due(plan, server, table[i].directive)) {
             nginx_line(lines, "%s %s;", table[i].directive, value);
         }
@@ -149,7 +148,7 @@ static void protocols_of(const struct nginx_plan *plan, const struct nginx_node 
     const struct nginx_config *config = nginx_config_of(plan->editor);
     int version = plan->editor->web->version_number;
     const struct nginx_node *node = nginx_child(config, server, "ssl_protocols");
-    node = node != NULL ? node : nginx_child(config, http_of(plan), "ssl_protocols");
+    node = node != NULL ? node : http_child(plan, "ssl_protocols");
     for (size_t i = 1; node != NULL && i < node->n_args; i++) {
         if (!strlist_has(out, node->args[i])) {
             strlist_add(out, node->args[i]);
@@ -168,7 +167,8 @@ static bool sets_protocols(const struct nginx_plan *plan, size_t index)
 {
     const struct nginx_item *item = &plan->items[index];
     const struct nginx_node *server = nginx_server_of(&plan->editor->sites.v[index])->node;
-    return item->certificate && (item->full || profile_insists(plan)) && is_due(plan, server, "ssl_protocols");
+    return item->certificate && (item->full || profile_insists(plan)) &&
+           is_due(plan, server, "ssl_protocols");
 }
 
 /* ---- HSTS ---- */
@@ -234,10 +234,9 @@ static void warn_of_locations(const struct nginx_plan *plan, const struct nginx_
 /* Ours would end the inheritance of the http level's lines: they are said again. */
 static void repeat_headers(const struct nginx_plan *plan, struct nginx_lines *lines)
 {
-    AUTO_NODES http = {0};
-    nginx_children(nginx_config_of(plan->editor), http_of(plan), false, &http);
-    for (size_t i = 0; i < http.n; i++) {
-        const struct nginx_node *node = http.v[i];
+    const struct nginx_nodes *http = &nginx_model_of(&plan->editor->sites)->http_settings;
+    for (size_t i = 0; i < http->n; i++) {
+        const struct nginx_node *node = http->v[i];
         if (is_header(node)) {
             const struct nginx_file *file = nginx_file_of(plan->editor, node);
             buf_adds(&lines->text, lines->indent);
@@ -271,10 +270,15 @@ static struct headers headers_in(const struct nginx_plan *plan, const struct ngi
     return headers_of(&body);
 }
 
+static struct headers headers_above(const struct nginx_plan *plan)
+{
+    return headers_of(&nginx_model_of(&plan->editor->sites)->http_settings);
+}
+
 void nginx_hsts_lines(const struct nginx_plan *plan, const struct nginx_server *server, bool opens,
                       struct nginx_lines *lines)
 {
-    struct headers own = headers_in(plan, server->node), above = headers_in(plan, http_of(plan));
+    struct headers own = headers_in(plan, server->node), above = headers_above(plan);
     if (!hsts_is_due(plan, &own, &above)) {
         return;
     }
@@ -310,11 +314,13 @@ static void sockets_of(const struct nginx_plan *plan, size_t index, struct strli
 }
 
 /* Ours comes first in the configuration, and the other was the default server only by that. */
-static void warn_of_new_default(const struct nginx_plan *plan, size_t index, const struct nginx_socket *socket)
+static void warn_of_new_default(const struct nginx_plan *plan, size_t index,
+                                const struct nginx_socket *socket)
 {
     const struct site *ours = &plan->editor->sites.v[index];
     const struct site *theirs = &plan->editor->sites.v[socket->default_server];
-    log_warn("%s:%zu comes before %s:%zu, so that it answers on %s:%d from now on for names that no server has: if that "
+    log_warn("%s:%zu comes before %s:%zu, so that it answers on %s:%d from now on for names that no server "
+             "has: if that "
              "matters, add \"default_server\" to the listen line of the latter",
              ours->file, nginx_line_after(plan->editor, nginx_server_of(ours)->node), theirs->file,
              nginx_line_after(plan->editor, nginx_server_of(theirs)->node), socket->address, socket->port);
@@ -328,15 +334,16 @@ static void warn_of_protocols(const struct nginx_plan *plan, size_t decides, con
     protocols_of(plan, nginx_server_of(site)->node, &there);
     if (!strlist_same_set(&asked, &there)) {
         AUTO_FREE char *is = strlist_join(&there, " ");
-        log_warn("%s:%zu is the default server of %s:%d, whose protocols (%s) nginx %s uses for all servers there: "
+        log_warn("%s:%zu is the default server of %s:%d, whose protocols (%s) nginx %s uses for all servers "
+                 "there: "
                  "\"ssl_protocols %s;\" has its effect only when that server says it too",
-                 site->file, nginx_line_after(plan->editor, nginx_server_of(site)->node), address, NGINX_HTTPS_PORT, is,
-                 plan->editor->web->version, profile_of(plan)->nginx_protocols);
+                 site->file, nginx_line_after(plan->editor, nginx_server_of(site)->node), address,
+                 NGINX_HTTPS_PORT, is, plan->editor->web->version, profile_of(plan)->nginx_protocols);
     }
 }
 
-/* One item on one socket that was there before. `told`: servers that were spoken of; `first`: the first of ours on each
- * socket. */
+/* One item on one socket that was there before. `told`: servers that were spoken of; `first`: the first of
+ * ours on each socket. */
 static void warn_at(const struct nginx_plan *plan, size_t index, const struct nginx_socket *socket,
                     struct nginx_index *told, struct nginx_index *first)
 {
@@ -386,7 +393,7 @@ static void warn_of_defaults(const struct nginx_plan *plan)
 
 void nginx_tls_warn(const struct nginx_plan *plan)
 {
-    struct headers above = headers_in(plan, http_of(plan));
+    struct headers above = headers_above(plan);
     warn_of_defaults(plan);
     for (size_t i = 0; i < plan->n_items && plan->https->hsts_s > 0; i++) {
         const struct nginx_node *server = nginx_server_of(&plan->editor->sites.v[i])->node;

@@ -44,9 +44,9 @@ static bool differs(struct err *err, const char *path, const char *fmt, ...)
     va_end(ap);
     err_set(err, ERR_WEBSERVER, NEXT_REFUSED, path, "nginx and tlsup do not read the same configuration: %s",
             text);
-    return err_advise(err,
-                      "Nothing was changed. Compare the files with what \"nginx -T\" prints; if nobody edits them just now, "
-                      "change them by hand, with the certificate of `tlsup issue`.");
+    return err_advise(err, "Nothing was changed. Compare the files with what \"nginx -T\" prints; if nobody "
+                           "edits them just now, "
+                           "change them by hand, with the certificate of `tlsup issue`.");
 }
 
 /* The path in the header at `at` of the dump; NULL: there is none. The caller frees. */
@@ -115,8 +115,8 @@ static bool compare_files(const struct nginx_config *config, const struct buf *d
         if (begin == 0) {
             AUTO_FREE char *other = header_path(dump, at);
             return differs(err, load->path, "after %s nginx reads %s, not %s",
-                           i > 0 ? config->loads[i - 1].path : main_file, other != NULL ? other : "nothing more",
-                           load->path);
+                           i > 0 ? config->loads[i - 1].path : main_file,
+                           other != NULL ? other : "nothing more", load->path);
         }
         if (!is_text_at(dump, begin, text)) {
             return differs(err, load->path, "%s has another content for nginx", load->path);
@@ -149,10 +149,9 @@ bool nginx_compare(const struct web *web, const struct sites *sites, struct err 
     bool same;
     if (result.status != 0 || result.timed_out) {
         /* Its words are on the other channel. */
-        same = nginx_driver.test(web, err) &&
-               err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, web->conf,
-                       "nginx -T %s, while nginx -t accepts the configuration",
-                       result.timed_out ? "does not end" : "fails");
+        same = nginx_driver.test(web, err) && err_set(err, ERR_WEBSERVER, NEXT_LOCAL_FAULT, web->conf,
+                                                      "nginx -T %s, while nginx -t accepts the configuration",
+                                                      result.timed_out ? "does not end" : "fails");
     } else {
         same = compare_files(config, &result.output, err);
     }
@@ -177,7 +176,7 @@ static bool ends_with(const char *text, const char *suffix)
 /* What editors and package managers leave behind. */
 static bool is_leftover(const char *name)
 {
-    static const char *const ends[] = {"~",    ".bak",  ".old",      ".orig",     ".save",  ".swp",
+    static const char *const ends[] = {"~",    ".bak",  ".old",      ".orig",     ".save",   ".swp",
                                        ".rej", ".dist", ".dpkg-new", ".dpkg-old", ".rpmnew", ".rpmsave"};
     for (size_t i = 0; i < COUNT_OF(ends); i++) {
         if (ends_with(name, ends[i])) {
@@ -224,8 +223,7 @@ bool nginx_read_disabled(const struct web *web, const struct sites *sites, struc
         if (!ends_with(dir, suffix) || strlen(base_name(dir)) <= sizeof suffix - 1) {
             continue;
         }
-        AUTO_FREE char *available =
-            mem_fmt("%.*s-available", (int)(strlen(dir) - (sizeof suffix - 1)), dir);
+        AUTO_FREE char *available = mem_fmt("%.*s-available", (int)(strlen(dir) - (sizeof suffix - 1)), dir);
         if (!strlist_has(&seen, available)) {
             strlist_add(&seen, available);
             add_disabled(&model->config, pattern, available, &paths, &enablers);
@@ -238,8 +236,7 @@ bool nginx_read_disabled(const struct web *web, const struct sites *sites, struc
 /* A word for the shell. Appends. */
 static void shell_word(const char *text, struct buf *out)
 {
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-:,@+%=";
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-:,@+%=";
     if (text[0] != '\0' && strspn(text, plain) == strlen(text)) {
         buf_adds(out, text);
         return;

@@ -32,6 +32,7 @@ struct txn *txn_alloc(const char *journal_dir, const char *owner, const char *ti
     txn->title = mem_dup(title);
     txn->begun_s = clock_now_s();
     txn->log_fd = -1;
+    txn->last_dir = mem_alloc(sizeof(*txn->last_dir));
     return txn;
 }
 
@@ -71,6 +72,9 @@ void txn_free(struct txn *txn)
     free(txn->ops);
     if (txn->log_fd >= 0)
         close(txn->log_fd);
+    free(txn->last_dir->asked);
+    free(txn->last_dir->real);
+    free(txn->last_dir);
     free(txn->journal_dir);
     free(txn->dir);
     free(txn->owner);
@@ -276,7 +280,7 @@ bool txn_write(struct txn *txn, const char *path, const void *data, size_t len, 
 
 bool txn_symlink(struct txn *txn, const char *link, const char *target, struct err *err)
 {
-    AUTO_FREE char *real = locate_in_parent(link, err);
+    AUTO_FREE char *real = locate_in_parent(txn, link, err);
     AUTO_SNAPSHOT present = {0};
     if (real == NULL || !txn_current(txn, real, &present, NULL, err))
         return false;
@@ -298,7 +302,7 @@ bool txn_unlink(struct txn *txn, const char *path, struct err *err)
     struct stat st;
     if (lstat(dir, &st) != 0 && (errno == ENOENT || errno == ENOTDIR))
         return true;
-    AUTO_FREE char *real = locate_in_parent(path, err);
+    AUTO_FREE char *real = locate_in_parent(txn, path, err);
     struct snapshot nothing = {0};
     return real != NULL && txn_stage(txn, path, real, &nothing, NULL, NULL, err);
 }

@@ -106,6 +106,9 @@ struct txn {
     size_t n_ops, ops_cap;
     size_t n_dropped; /* of them */
     struct op_index by_real, by_file;
+    struct last_dir { /* of txn_view.c */
+        char *asked, *real;
+    } * last_dir;
     struct txn *capture;  /* while an undo makes anew: gets what each place was before, of places touched now */
     struct txn **records; /* of those owners, to be committed with this one */
     size_t n_records;
@@ -158,7 +161,7 @@ void txn_index_clear(struct txn *txn);
 
 /* -- txn_view.c -- */
 /* The directory with its symlinks resolved, and the last component as it is. The caller frees; NULL: `err`. */
-char *locate_in_parent(const char *path, struct err *err);
+char *locate_in_parent(const struct txn *txn, const char *path, struct err *err);
 /* Where the file named `path` lies, links followed, those staged included. The caller frees; NULL: `err`. */
 char *locate_file(const struct txn *txn, const char *path, struct err *err);
 

@@ -37,16 +37,26 @@ static char *path_in(const char *dir, const char *base)
     return mem_fmt("%s/%s", strcmp(dir, "/") == 0 ? "" : dir, base);
 }
 
-/* A staged write to the same file by another of its names (hard link, bind mount). */
-static const struct op *find_same_file(const struct txn *txn, const char *real)
+/* Directories do not change while edits are staged; neighbours are asked for one after the other. */
+static const char *real_dir_of(const struct txn *txn, const char *dir)
 {
-    struct stat st;
-    if (lstat(real, &st) != 0 || !S_ISREG(st.st_mode))
+    struct last_dir *last = txn->last_dir;
+    if (last->asked != NULL && strcmp(last->asked, dir) == 0)
+        return last->real;
+    char *real = realpath(dir, NULL);
+    if (real == NULL || !fs_is_dir(real)) {
+        int reason = real == NULL ? errno : ENOTDIR;
+        free(real);
+        errno = reason;
         return NULL;
-    return txn_find_file(txn, st.st_dev, st.st_ino);
+    }
+    free(last->asked);
+    free(last->real);
+    *last = (struct last_dir){.asked = mem_dup(dir), .real = real};
+    return real;
 }
 
-char *locate_in_parent(const char *path, struct err *err)
+char *locate_in_parent(const struct txn *txn, const char *path, struct err *err)
 {
     const char *base = base_name(path);
     if (*base == '\0' || strcmp(base, ".") == 0 || strcmp(base, "..") == 0) {
@@ -54,10 +64,9 @@ char *locate_in_parent(const char *path, struct err *err)
         return NULL;
     }
     AUTO_FREE char *dir = fs_dirname(path);
-    AUTO_FREE char *real_dir = realpath(dir, NULL);
-    if (real_dir == NULL || !fs_is_dir(real_dir)) {
-        err_errno(err, real_dir == NULL ? errno : ENOTDIR, path, "cannot use %s: its directory %s", path,
-                  dir);
+    const char *real_dir = real_dir_of(txn, dir);
+    if (real_dir == NULL) {
+        err_errno(err, errno, path, "cannot use %s: its directory %s", path, dir);
         return NULL;
     }
     return path_in(real_dir, base);
@@ -69,30 +78,36 @@ static char *link_target(const char *real, const char *target)
     return target[0] == '/' ? mem_dup(target) : mem_fmt("%s/%s", dir, target);
 }
 
+/* The target of the link that will stand there; NULL = none. */
+static char *link_at(const struct txn *txn, const char *real, struct stat *st)
+{
+    const struct op *op = txn_find(txn, real);
+    char target[PATH_MAX];
+    *st = (struct stat){0};
+    if (op != NULL)
+        return mem_dup(op->new.target);
+    if (lstat(real, st) != 0 || !S_ISLNK(st->st_mode))
+        return NULL;
+    ssize_t n = readlink(real, target, sizeof(target) - 1);
+    return n > 0 ? mem_ndup(target, (size_t)n) : NULL;
+}
+
 char *locate_file(const struct txn *txn, const char *path, struct err *err)
 {
     AUTO_FREE char *at = mem_dup(path);
     for (int links = 0; links < LINKS_LIMIT; links++) {
-        AUTO_FREE char *real = locate_in_parent(at, err);
+        AUTO_FREE char *real = locate_in_parent(txn, at, err);
         if (real == NULL)
             return NULL;
-        AUTO_SNAPSHOT there = {0};
-        const struct op *op = txn_find(txn, real);
-        char target[PATH_MAX];
-        ssize_t n = op == NULL ? readlink(real, target, sizeof(target) - 1) : -1;
-        if (op != NULL)
-            snapshot_copy(&there, &op->new);
-        if (n > 0) {
-            target[n] = '\0';
-            there.thing = THING_LINK;
-            there.target = mem_dup(target);
-        }
-        if (there.thing != THING_LINK) {
-            const struct op *same = op == NULL ? find_same_file(txn, real) : NULL;
+        struct stat st;
+        AUTO_FREE char *target = link_at(txn, real, &st);
+        if (target == NULL) {
+            /* maybe staged by another of its names (hard link, bind mount) */
+            const struct op *same = S_ISREG(st.st_mode) ? txn_find_file(txn, st.st_dev, st.st_ino) : NULL;
             return mem_dup(same == NULL ? real : same->real);
         }
         free(at);
-        at = link_target(real, there.target);
+        at = link_target(real, target);
     }
     err_errno(err, ELOOP, path, "cannot use %s", path);
     return NULL;
@@ -114,16 +129,21 @@ bool txn_current(const struct txn *txn, const char *real, struct snapshot *out, 
 
 bool txn_read(const struct txn *txn, const char *path, size_t limit, struct buf *out, struct err *err)
 {
+    if (limit == 0 || limit > TXN_FILE_LIMIT)
+        limit = TXN_FILE_LIMIT;
+    if (txn == NULL || txn->n_ops == 0)
+        return fs_read(path, limit, out, err);
     AUTO_FREE char *real = locate_file(txn, path, err);
-    AUTO_SNAPSHOT there = {0};
-    AUTO_BUF data = BUF_INIT;
-    if (real == NULL || !txn_current(txn, real, &there, &data, err))
+    if (real == NULL)
         return false;
-    if (there.thing == THING_NONE)
+    const struct op *op = txn_find(txn, real);
+    if (op == NULL)
+        return fs_read(real, limit, out, err);
+    if (op->new.thing == THING_NONE)
         return err_errno(err, ENOENT, path, "cannot read %s", path);
-    if (there.thing != THING_FILE || (limit != 0 && data.len > limit))
-        return err_set(err, ERR_IO, NEXT_FIX_CONFIG, path, "%s is too large, or not a regular file", path);
-    buf_add(out, data.data, data.len);
+    if (op->new_data.len > limit)
+        return err_set(err, ERR_IO, NEXT_FIX_CONFIG, path, "%s is too large", path);
+    buf_add(out, op->new_data.data, op->new_data.len);
     return true;
 }
 
@@ -140,7 +160,7 @@ bool txn_exists(const struct txn *txn, const char *path)
     struct err ignored = ERR_INIT;
     if (txn == NULL || txn->n_ops == 0)
         return fs_exists(path);
-    AUTO_FREE char *real = locate_in_parent(path, &ignored);
+    AUTO_FREE char *real = locate_in_parent(txn, path, &ignored);
     return real != NULL ? stands_at(txn, real) : fs_exists(path);
 }
 

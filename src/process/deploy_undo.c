@@ -7,6 +7,7 @@
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/port.h"
+#include "tlsup/roles.h"
 
 enum { LET_GO_MS = 5000 };
 
@@ -136,10 +137,19 @@ static bool carry_out(struct deploy *deploy, struct txn *txn, struct err *err)
     bool had_443 = listens_on(&deploy->sites, 443);
     txn_redone(txn, &others);
     if (deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) &&
-        prove(deploy, &others, had_443, err))
+        prove(deploy, &others, had_443, err) && txn_note(txn, TXN_VERIFIED, err))
         return true;
     deploy_put_back(deploy, txn, err);
     return false;
+}
+
+/* Proven: what cannot be written down now the next run finds in the journal and finishes. */
+static void commit(struct txn *txn)
+{
+    struct err err = ERR_INIT;
+    signals_ignore();
+    if (!txn_commit(txn, &err))
+        log_warn("it is undone, but that could not be written down: %s", err.text);
 }
 
 bool deploy_plan_undo(struct deploy *deploy, const char *cert_name, struct buf *diff,
@@ -160,8 +170,10 @@ bool deploy_undo(struct deploy *deploy, const char *cert_name, struct strlist *m
 {
     struct txn *txn = NULL;
     bool ok = stage_undo(deploy, cert_name, &txn, messages, err) &&
-              (txn_count(txn) > 0 ? carry_out(deploy, txn, err) : txn_apply(txn, err)) &&
-              txn_note(txn, TXN_VERIFIED, err) && txn_commit(txn, err);
+              (txn_count(txn) > 0 ? carry_out(deploy, txn, err)
+                                  : txn_apply(txn, err) && txn_note(txn, TXN_VERIFIED, err));
+    if (ok)
+        commit(txn);
     txn_free(txn);
     return ok;
 }

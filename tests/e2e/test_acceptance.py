@@ -1143,7 +1143,7 @@ def test_bad_input_file_that_cannot_be_read(tlsup, ca, nginx, name, kind):
     nginx.start()
     path = unreadable(nginx, kind)
     result = refused(tlsup, ca, nginx, "enable", name,
-                     says=[r"zz-unreadable" if kind != "fifo" else r"zz-unreadable|nginx", r"-t\b|pipe|did not end|time"], timeout=200)
+                     says=[r"zz-unreadable" if kind != "fifo" else r"zz-unreadable|nginx", r"-t\b|pipe|did not end|time|regular file"], timeout=200)
     path.rmdir() if kind == "directory" else path.unlink()
     assert result.seconds < 100 and net.http(name).status == 200
     enable(tlsup, ca, name)
@@ -1159,7 +1159,7 @@ def test_bad_input_file_of_apache_that_cannot_be_read(tlsup, ca, apache, name, k
         enable(tlsup, ca, name)
         assert_on(tlsup, ca, name)
         return
-    result = refused(tlsup, ca, apache, "enable", name, says=[r"zz-unreadable|apache", r"pipe|did not end|time"], timeout=200)
+    result = refused(tlsup, ca, apache, "enable", name, says=[r"zz-unreadable|apache", r"pipe|did not end|time|regular file"], timeout=200)
     path.unlink()
     assert result.seconds < 100 and net.http(name).status == 200
     enable(tlsup, ca, name)

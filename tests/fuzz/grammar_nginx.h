@@ -63,7 +63,9 @@ DICE_FUNCTION void long_word(struct dice *dice, struct buf *out)
     char quote = "\0\"'"[dice_throw(dice, 3)];
     if (quote != '\0')
         buf_addc(out, quote);
-    for (size_t n = 4085 + dice_throw(dice, 16); n > 0; n--)
+    size_t n = 4085 + dice_throw(dice, 16);
+    /* of 4096 bytes, quotes counted, it depends on the next byte */
+    for (n -= quote != '\0' && n == 4094; n > 0; n--)
         buf_addc(out, 'w');
     if (quote != '\0')
         buf_addc(out, quote);

@@ -1,5 +1,6 @@
 /*
- * nginx_bed.h - for the tests on a real nginx: a configuration of one's own, a server, a network, certificates, visitors.
+ * nginx_bed.h - for the tests on a real nginx: a configuration of one's own, a server, a network,
+ * certificates, visitors.
  */
 #ifndef TLSUP_TESTS_NGINX_BED_H
 #define TLSUP_TESTS_NGINX_BED_H
@@ -454,7 +455,8 @@ static int set_up(void **state)
 {
     (void)state;
     /* In memory where there is such a place: thousands of fsync()s wait for nothing else here. */
-    snprintf(base_dir, sizeof base_dir, "%s/nginx_bed.XXXXXX", access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(base_dir, sizeof base_dir, "%s/nginx_bed.XXXXXX",
+             access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(base_dir));
     chmod(base_dir, 0755);
     assert_int_equal(chdir(base_dir), 0); /* nginx takes a relative name of a Unix socket from there */

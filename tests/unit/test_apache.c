@@ -1273,6 +1273,27 @@ static void test_disabled_file_of_our_name(void **state)
     fixture_clear(&fixture);
 }
 
+/* One macro's lines are several hosts': a redirect for one of them stays when the others are looked at. */
+static void test_redirect_in_a_macro(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    fixture_load("14-macro.conf", &fixture);
+    place_make(&place, &fixture);
+    strlist_add(&fixture.meta, "redirect yes");
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    assert_tests(&place, &fixture, "with a redirect");
+    AUTO_BUF text = BUF_INIT;
+    slurp(place.site, &text);
+    assert_int_equal(occurrences(buf_str(&text), "# tlsup begin: redirect"), 1);
+    assert_nothing_to_do(&place, &fixture, edit_https);
+    take_back(https);
+    strlist_clear(&place.files);
+    fixture_clear(&fixture);
+}
+
 /* What is defined anew after a site must not change its twin. */
 static void test_defined_again_later(void **state)
 {
@@ -1805,6 +1826,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_modules_of_the_staged_tree),
         cmocka_unit_test(test_wsgi),
         cmocka_unit_test(test_wildcard_alone),
+        cmocka_unit_test(test_redirect_in_a_macro),
         cmocka_unit_test(test_disabled_file_of_our_name),
         cmocka_unit_test(test_defined_again_later),
         cmocka_unit_test(test_turned_off_again),

@@ -293,6 +293,17 @@ static void expect_refusal(const char *conf, const char *why)
     apache_tree_clear(&tree);
 }
 
+/* The server looks at the first word without its quotes, and knows versions by regular expressions too. */
+static void test_odd_sections(void **state)
+{
+    (void)state;
+    expect_lines("\"<Location\" /x>\nIn\n\"</Location>\"\nOut\n", "Location /x;In;/Location;Out;");
+    expect_lines("<IfVersion ~ ^2\\.4\\.5>\nYes\n</IfVersion>\n<IfVersion "
+                 "/^2\\.2/>\nNo\n</IfVersion>\n<IfVersion !~ ^2\\.2>\nAlso\n"
+                 "</IfVersion>\n",
+                 "Yes;Also;");
+}
+
 static void test_includes(void **state)
 {
     (void)state;
@@ -308,6 +319,11 @@ static void test_includes(void **state)
     expect_lines("Include b\n", "X1;Y1;");
     expect_lines("IncludeOptional none/*.conf\nIncludeOptional none.conf\nEnd\n", "End;");
     expect_lines("Include \"a/2.conf\"\n", "Two;");
+    /* A link to nowhere counts only where it is not optional. */
+    AUTO_FREE char *dangling = fs_join(root, "a/0.conf");
+    assert_int_equal(symlink("/nowhere/at/all", dangling), 0);
+    expect_lines("IncludeOptional a/*.conf\nIncludeOptional a/0.conf\nEnd\n", "Ten;Two;End;");
+    assert_int_equal(unlink(dangling), 0);
     AUTO_FREE char *absolute = mem_fmt("Include %s/a/2.conf\n", root);
     expect_lines(absolute, "Two;");
     expect_lines("<VirtualHost *:80>\nInclude a/2.conf\n</VirtualHost>\n",
@@ -423,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_names_and_arguments),
         cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_includes),
+        cmocka_unit_test(test_odd_sections),
         cmocka_unit_test(test_serverroot_moves_relative_paths),
         cmocka_unit_test(test_variables),
         cmocka_unit_test(test_modules),

@@ -1048,9 +1048,9 @@ int main(int argc, char **argv)
             continue;
         }
         tests[n++] = (struct CMUnitTest){.name = fixtures.v[i],
-                                       .test_func = test_fixture,
-                                       .teardown_func = end_nginx,
-                                       .initial_state = fixtures.v[i]};
+                                         .test_func = test_fixture,
+                                         .teardown_func = end_nginx,
+                                         .initial_state = fixtures.v[i]};
     }
     memcpy(tests + n, single, sizeof single);
     int failed = _cmocka_run_group_tests("nginx", tests, n + COUNT_OF(single), set_up, tear_down);

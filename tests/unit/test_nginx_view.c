@@ -1,6 +1,6 @@
 /*
- * test_nginx_view.c - what nginx itself reads, what lies beside it unread, and how it is to speak TLS: profiles and HSTS, on a
- * real nginx.
+ * test_nginx_view.c - what nginx itself reads, what lies beside it unread, and how it is to speak TLS:
+ * profiles and HSTS, on a real nginx.
  */
 #include "nginx_bed.h"
 
@@ -20,8 +20,9 @@ static void view_bed(struct bed *bed)
 {
     bed_open(bed);
     bed_file(bed, "nginx.conf",
-             HTTP "    map $host $m { include table; }\n    include sites/*.conf;\n    include sites/a.conf;\n"
-                  "    include one/two/three/four/five.conf;\n}\n");
+             HTTP
+             "    map $host $m { include table; }\n    include sites/*.conf;\n    include sites/a.conf;\n"
+             "    include one/two/three/four/five.conf;\n}\n");
     bed_file(bed, "table", "default 0;\ninclude table2;\n");
     bed_file(bed, "table2", "example.org 1;");
     bed_file(bed, "sites/a.conf", "\n# configuration file /etc/passwd:\nserver { server_name a; }");
@@ -142,8 +143,8 @@ static void test_a_binary_geo_table(void **state)
     bed_open(&bed);
     bed_file(&bed, "nginx.conf", HTTP "    geo $g { ranges; include geo.txt; }\n" SITE "}\n");
     for (unsigned i = 0; i < 100100; i++) { /* so many that nginx thinks it worth while */
-        buf_addf(&table, "10.%u.%u.%u-10.%u.%u.%u %u;\n", i >> 16, i >> 8 & 255, i & 255, i >> 16, i >> 8 & 255, i & 255,
-                 i % 7);
+        buf_addf(&table, "10.%u.%u.%u-10.%u.%u.%u %u;\n", i >> 16, i >> 8 & 255, i & 255, i >> 16,
+                 i >> 8 & 255, i & 255, i % 7);
     }
     rewrite(&bed, "geo.txt", buf_str(&table));
     bed_ready(&bed);
@@ -201,9 +202,10 @@ static void waiting_bed(struct bed *bed, const char *pattern)
     bed_file(bed, "nginx.conf", text);
     bed_file(bed, "sites-available/on.conf",
              "server { listen 80 default_server; server_name _; root html; }\n");
-    bed_file(bed, "sites-available/x", "\nserver {\n listen 80; listen 443 ssl; server_name Example.org *.wild.org;\n"
-                                       " include not/there; root /srv/x;\n}\n"
-                                       "server { server_name second.org; }\n");
+    bed_file(bed, "sites-available/x",
+             "\nserver {\n listen 80; listen 443 ssl; server_name Example.org *.wild.org;\n"
+             " include not/there; root /srv/x;\n}\n"
+             "server { server_name second.org; }\n");
     bed_file(bed, "sites-available/broken", "server { server_name broken.org;\n");
     bed_file(bed, "sites-available/x~", "server { server_name backup.org; }\n");
     bed_file(bed, "sites-available/x.dpkg-dist", "server { server_name backup.org; }\n");
@@ -303,7 +305,8 @@ static char *said_while(struct bed *bed, struct wish wish, struct err *err, bool
     dup2(fd, 2);
     *done = web_read(&bed->web, &sites, err) &&
             web_edit_challenge(&bed->web, &sites, &bed->names, THUMBPRINT, txn, err) &&
-            web_edit_https(&bed->web, &sites, &https, txn, err) && txn_apply(txn, err) && txn_commit(txn, err);
+            web_edit_https(&bed->web, &sites, &https, txn, err) && txn_apply(txn, err) &&
+            txn_commit(txn, err);
     dup2(saved, 2);
     log_set_level(LOG_LEVEL_ERROR);
     close(saved);
@@ -376,11 +379,12 @@ static void test_profile_of_a_new_443(void **state)
 /* What people wrote stays with "intermediate"; the others replace it, whatever level it stands at. */
 static void test_profile_over_what_is_there(void **state)
 {
-    static const char own[] = "    ssl_protocols TLSv1.2;\n    ssl_ciphers HIGH;\n    ssl_prefer_server_ciphers on;\n"
-                              "    server {\n        listen 80;\n        listen 443 ssl;\n        server_name example.org;\n"
-                              "        ssl_certificate old.pem; ssl_certificate_key old.key;\n"
-                              "        ssl_protocols TLSv1.1 TLSv1.2; # mine\n        ssl_ciphers 'HIGH:!aNULL';\n"
-                              "        root html; ssl_prefer_server_ciphers on;\n    }\n";
+    static const char own[] =
+        "    ssl_protocols TLSv1.2;\n    ssl_ciphers HIGH;\n    ssl_prefer_server_ciphers on;\n"
+        "    server {\n        listen 80;\n        listen 443 ssl;\n        server_name example.org;\n"
+        "        ssl_certificate old.pem; ssl_certificate_key old.key;\n"
+        "        ssl_protocols TLSv1.1 TLSv1.2; # mine\n        ssl_ciphers 'HIGH:!aNULL';\n"
+        "        root html; ssl_prefer_server_ciphers on;\n    }\n";
     AUTO_BED bed;
     (void)state;
     bed_http(&bed, own);
@@ -392,13 +396,14 @@ static void test_profile_over_what_is_there(void **state)
     assert_null(strstr(modern, "# mine"));
     assert_int_equal(times(modern, "ssl_protocols"), 2);
     assert_non_null(strstr(modern, "    ssl_protocols TLSv1.2;\n")); /* the http level is for the others */
-    assert_non_null(strstr(modern, "'HIGH:!aNULL'"));               /* TLS 1.3 does not look at it */
+    assert_non_null(strstr(modern, "'HIGH:!aNULL'"));                /* TLS 1.3 does not look at it */
     assert_non_null(strstr(modern, "        root html; \n"));
     AUTO_FREE char *old = wished(&bed, (struct wish){.profile = WEB_TLS_OLD}, NULL);
     assert_null(strstr(old, "'HIGH:!aNULL'"));
     assert_int_equal(times(old, "ssl_ciphers"), 2);
     AUTO_FREE char *back = wished(&bed, (struct wish){0}, NULL);
-    assert_int_equal(times(strstr(back, "tlsup begin cert:"), "ssl_protocols"), 0); /* the http level counts again */
+    assert_int_equal(times(strstr(back, "tlsup begin cert:"), "ssl_protocols"),
+                     0); /* the http level counts again */
 }
 
 static void test_profile_in_a_shared_file(void **state)
@@ -409,14 +414,17 @@ static void test_profile_in_a_shared_file(void **state)
     (void)state;
     bed_open(&bed);
     bed_file(&bed, "nginx.conf",
-             HTTP "    server {\n        listen 443 ssl; # managed by Certbot\n        server_name example.org;\n"
-                  "        ssl_certificate old.pem; # managed by Certbot\n        ssl_certificate_key old.key; # managed by "
-                  "Certbot\n        include options-ssl-nginx.conf; # managed by Certbot\n    }\n}\n");
-    bed_file(&bed, "options-ssl-nginx.conf", "ssl_session_cache shared:le_nginx_SSL:10m;\nssl_protocols TLSv1.2 TLSv1.3;\n"
-                                             "ssl_prefer_server_ciphers off;\n");
+             HTTP
+             "    server {\n        listen 443 ssl; # managed by Certbot\n        server_name example.org;\n"
+             "        ssl_certificate old.pem; # managed by Certbot\n        ssl_certificate_key old.key; # "
+             "managed by "
+             "Certbot\n        include options-ssl-nginx.conf; # managed by Certbot\n    }\n}\n");
+    bed_file(&bed, "options-ssl-nginx.conf",
+             "ssl_session_cache shared:le_nginx_SSL:10m;\nssl_protocols TLSv1.2 TLSv1.3;\n"
+             "ssl_prefer_server_ciphers off;\n");
     bed_ready(&bed);
     add_names(&bed, "example.org");
-    AUTO_FREE char *said = said_while(&bed, (struct wish){.profile = WEB_TLS_MODERN}, &err, &done);
+    free(said_while(&bed, (struct wish){.profile = WEB_TLS_MODERN}, &err, &done));
     assert_false(done);
     assert_int_equal(err.next, NEXT_FIX_CONFIG);
     assert_non_null(strstr(err.text, "options-ssl-nginx.conf (line 2)"));
@@ -447,14 +455,15 @@ static void test_whose_protocols_count(void **state)
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         AUTO_BED bed;
         char *said = NULL;
-        AUTO_FREE char *body = mem_fmt("    server {\n        listen 443 ssl default_server; server_name other;\n        "
-                                       "ssl_certificate old.pem; ssl_certificate_key old.key; %s\n    }\n" SITE,
-                                       table[i].other);
+        AUTO_FREE char *body =
+            mem_fmt("    server {\n        listen 443 ssl default_server; server_name other;\n        "
+                    "ssl_certificate old.pem; ssl_certificate_key old.key; %s\n    }\n" SITE,
+                    table[i].other);
         bed_http(&bed, body);
         bed.web.version_number = table[i].version;
         bed.web.has_http2 = false;
         add_names(&bed, "example.org");
-        AUTO_FREE char *text = wished(&bed, (struct wish){.profile = table[i].profile}, &said);
+        free(wished(&bed, (struct wish){.profile = table[i].profile}, &said));
         assert_int_equal(strstr(said, "nginx.conf:4 is the default server of *:443") != NULL, table[i].warns);
         free(said);
     }
@@ -471,13 +480,14 @@ static void test_new_default_server(void **state)
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         AUTO_BED bed;
         char *said = NULL;
-        AUTO_FREE char *body = mem_fmt(SITE "    server {\n        listen 443 ssl %s; server_name other;\n        "
-                                            "ssl_certificate old.pem; ssl_certificate_key old.key; ssl_protocols TLSv1.2 "
-                                            "TLSv1.3;\n    }\n",
-                                       table[i].flag);
+        AUTO_FREE char *body =
+            mem_fmt(SITE "    server {\n        listen 443 ssl %s; server_name other;\n        "
+                         "ssl_certificate old.pem; ssl_certificate_key old.key; ssl_protocols TLSv1.2 "
+                         "TLSv1.3;\n    }\n",
+                    table[i].flag);
         bed_http(&bed, body);
         add_names(&bed, "example.org");
-        AUTO_FREE char *text = wished(&bed, (struct wish){0}, &said);
+        free(wished(&bed, (struct wish){0}, &said));
         assert_int_equal(strstr(said, "from now on for names that no server has") != NULL, table[i].warns);
         assert_int_equal(times(said, "\n"), table[i].warns);
         free(said);
@@ -490,7 +500,7 @@ static void test_what_would_not_be_served(void **state)
     static const struct {
         const char *lines, *word; /* word NULL: it is done */
     } table[] = {
-        {"ssl_certificate_by_lua_block { x = { } }", "Lua code (line 6)"},
+        {"ssl_certificate_by_lua_block { x = { } }", "Lua code (ssl_certificate_by_lua_block)"},
         {"ssl_certificate_by_lua_file /x.lua;", "Lua code"},
         {"ssl_reject_handshake on;", "refuses every TLS connection"},
         {"ssl_reject_handshake off;", NULL},
@@ -500,8 +510,10 @@ static void test_what_would_not_be_served(void **state)
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         AUTO_BED bed;
         struct err why = ERR_INIT;
-        AUTO_FREE char *body = mem_fmt("    server {\n        listen 443 ssl; server_name example.org b.org;\n        "
-                                       "%s\n    }\n", table[i].lines);
+        AUTO_FREE char *body =
+            mem_fmt("    server {\n        listen 443 ssl; server_name example.org b.org;\n        "
+                    "%s\n    }\n",
+                    table[i].lines);
         bed_http(&bed, body);
         add_names(&bed, "example.org");
         struct txn *txn = begin(&bed);
@@ -521,15 +533,18 @@ static void test_location_of_another_client(void **state)
     struct err why = ERR_INIT;
     bool done;
     (void)state;
-    bed_http(&bed, "    server_rewrite_by_lua_block { return }\n    server {\n        listen 80;\n        server_name "
-                   "example.org;\n        location ^~ /.well-known/acme-challenge/ { root html; }\n    }\n");
+    bed_http(
+        &bed,
+        "    server_rewrite_by_lua_block { return }\n    server {\n        listen 80;\n        server_name "
+        "example.org;\n        location ^~ /.well-known/acme-challenge/ { root html; }\n server_rewrite_by_lua_file /x.lua;\n    }\n");
     add_names(&bed, "example.org");
     AUTO_FREE char *said = said_while(&bed, (struct wish){0}, &why, &done);
     assert_true(done);
     assert_non_null(strstr(said, "nginx.conf:4: this Lua code runs before"));
+    assert_int_equal(times(said, "this Lua code runs before"), 2);
     rewrite(&bed, "nginx.conf", bed.texts.v[0]);
     bed.web.has_rewrite = false;
-    AUTO_FREE char *again = said_while(&bed, (struct wish){0}, &why, &done);
+    free(said_while(&bed, (struct wish){0}, &why, &done));
     assert_false(done);
     assert_non_null(strstr(why.text, "nginx.conf:8 answers challenges for another ACME client"));
 }
@@ -550,13 +565,13 @@ static void test_modern_is_spoken(void **state)
     bed_http(&bed, "    ssl_protocols TLSv1.2;\n" SITE);
     add_names(&bed, "example.org");
     serve(&bed);
-    AUTO_FREE char *text = wished(&bed, (struct wish){.profile = WEB_TLS_MODERN}, NULL);
+    free(wished(&bed, (struct wish){.profile = WEB_TLS_MODERN}, NULL));
     reload_nginx(&bed);
     assert_true(fetch("127.0.0.1", 443, "example.org", "/", &answer));
     assert_int_equal(answer.status, 200);
     most_tls = CURL_SSLVERSION_MAX_TLSv1_2;
     assert_false(fetch("127.0.0.1", 443, "example.org", "/", &answer));
-    AUTO_FREE char *old = wished(&bed, (struct wish){.profile = WEB_TLS_OLD}, NULL);
+    free(wished(&bed, (struct wish){.profile = WEB_TLS_OLD}, NULL));
     reload_nginx(&bed);
     most_tls = CURL_SSLVERSION_MAX_TLSv1_2;
     assert_true(fetch("127.0.0.1", 443, "example.org", "/", &answer));
@@ -619,7 +634,7 @@ static void test_hsts_is_sent(void **state)
     AUTO_FREE char *off = wished(&bed, (struct wish){0}, NULL);
     assert_null(strstr(off, "Strict-Transport"));
     assert_int_equal(times(off, "X-Second"), 1);
-    AUTO_FREE char *redirected = wished(&bed, (struct wish){.hsts_s = 300, .redirect = true}, NULL);
+    free(wished(&bed, (struct wish){.hsts_s = 300, .redirect = true}, NULL));
     reload_nginx(&bed);
     assert_true(fetch("127.0.0.1", 80, "example.org", "/", &answer));
     assert_int_equal(answer.status, 301);
@@ -646,9 +661,10 @@ static void test_hsts_where_it_is_sent_already(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         AUTO_BED bed;
-        AUTO_FREE char *body = mem_fmt("    %s\n    server {\n        listen 80;\n        server_name example.org;\n"
-                                       "        %s\n    }\n",
-                                       table[i].http, table[i].server);
+        AUTO_FREE char *body =
+            mem_fmt("    %s\n    server {\n        listen 80;\n        server_name example.org;\n"
+                    "        %s\n    }\n",
+                    table[i].http, table[i].server);
         bed_http(&bed, body);
         rewrite(&bed, "headers.inc", "add_header Strict-Transport-Security \"max-age=7; preload\" always;\n");
         add_names(&bed, "example.org");
@@ -666,9 +682,10 @@ static void test_hsts_of_a_twin(void **state)
 {
     AUTO_BED bed;
     (void)state;
-    bed_http(&bed, "    server { listen 80; server_name example.org; return 301 https://$host$request_uri; }\n"
-                   "    server { listen 443 ssl; server_name example.org; ssl_certificate old.pem;\n"
-                   "        ssl_certificate_key old.key; root html; }\n");
+    bed_http(&bed,
+             "    server { listen 80; server_name example.org; return 301 https://$host$request_uri; }\n"
+             "    server { listen 443 ssl; server_name example.org; ssl_certificate old.pem;\n"
+             "        ssl_certificate_key old.key; root html; }\n");
     add_names(&bed, "example.org");
     AUTO_FREE char *text = wished(&bed, (struct wish){.hsts_s = 300, .redirect = true}, NULL);
     assert_non_null(strstr(text, "add_header Strict-Transport-Security \"max-age=300\" always;"));
@@ -684,7 +701,7 @@ static void test_file_of_a_configuration_manager(void **state)
     bed_file(&bed, "nginx.conf", "# Ansible managed\n" HTTP SITE "}\n");
     bed_ready(&bed);
     add_names(&bed, "example.org");
-    AUTO_FREE char *text = wished(&bed, (struct wish){0}, &said);
+    free(wished(&bed, (struct wish){0}, &said));
     assert_int_equal(times(said, "nginx.conf says that Ansible writes it"),
                      web_file_manager(bed.texts.v[0], strlen(bed.texts.v[0])) != NULL);
     free(said);
@@ -716,14 +733,20 @@ static void test_conflicting_names(void **state)
     static const struct {
         const char *servers, *name, *root;
     } table[] = {
-        {"server{server_name x;root r0;} server{server_name t;root r1;} server{server_name .t;root r2;}", "w.t", "r0"},
-        {"server{server_name *.t;root r0;} server{server_name *.o;root r1;} server{server_name .o;root r2;}", "o", "r0"},
-        {"server{server_name x;root r0;} server{server_name .t;root r1;} server{server_name t *.t;root r2;}", "t", "r1"},
-        {"server{server_name x;root r0;} server{server_name .t;root r1;} server{server_name t *.t;root r2;}", "w.t", "r1"},
+        {"server{server_name x;root r0;} server{server_name t;root r1;} server{server_name .t;root r2;}",
+         "w.t", "r0"},
+        {"server{server_name *.t;root r0;} server{server_name *.o;root r1;} server{server_name .o;root r2;}",
+         "o", "r0"},
+        {"server{server_name x;root r0;} server{server_name .t;root r1;} server{server_name t *.t;root r2;}",
+         "t", "r1"},
+        {"server{server_name x;root r0;} server{server_name .t;root r1;} server{server_name t *.t;root r2;}",
+         "w.t", "r1"},
         {"server{server_name a.*;root r0;} server{server_name a.b.*;root r1;}", "a.b.c", "r1"},
-        {"server{server_name *.c;root r0;} server{server_name ~^a;root r1;} server{server_name a.*;root r2;}", "a.d", "r2"},
+        {"server{server_name *.c;root r0;} server{server_name ~^a;root r1;} server{server_name a.*;root r2;}",
+         "a.d", "r2"},
         {"server{listen 80;listen 81;server_name x;root r0;} server{listen 80;server_name t;root r1;}"
-         "server{listen 81;listen 80;server_name .t;root r2;}", "w.t", "r0"},
+         "server{listen 81;listen 80;server_name .t;root r2;}",
+         "w.t", "r0"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(table); i++) {
@@ -738,15 +761,17 @@ static void test_conflicting_names(void **state)
     }
 }
 
-/* A server that takes "*.s3" on 443, with a certificate for less, does not keep the site of one such name from https. */
+/* A server that takes "*.s3" on 443, with a certificate for less, does not keep the site of one such name
+ * from https. */
 static void test_exact_name_beside_a_wildcard(void **state)
 {
     AUTO_BED bed;
     (void)state;
-    bed_http(&bed, "    server { listen 80; server_name example.org *.example.org; root a; }\n"
-                   "    server { listen 80; server_name c.example.org; root b; }\n");
+    bed_http(&bed,
+             "    server { listen 80; listen [::]:80; server_name example.org *.example.org; root a; }\n"
+             "    server { listen 80; server_name c.example.org; root b; }\n");
     add_names(&bed, "example.org");
-    AUTO_FREE char *first = wished(&bed, (struct wish){0}, NULL);
+    free(wished(&bed, (struct wish){0}, NULL));
     strlist_clear(&bed.names);
     add_names(&bed, "c.example.org");
     for (int round = 0; round < 2; round++) {
@@ -754,7 +779,34 @@ static void test_exact_name_beside_a_wildcard(void **state)
         assert_int_equal(times(text, "tlsup begin cert:example.org"), 1);
         assert_non_null(strstr(strstr(text, "tlsup end cert:example.org"), "tlsup begin cert:c.example.org"));
         assert_int_equal(times(text, "listen 443 ssl"), 2);
+        assert_int_equal(times(text, "listen [::]:443 ssl"), 2); /* else the other one would answer there */
     }
+}
+
+/* A regex that we cannot read is no reason to guess; a name that is said plainly comes before it. */
+static void test_regex_that_is_unclear(void **state)
+{
+    AUTO_BED bed;
+    struct err why = ERR_INIT;
+    bool done;
+    (void)state;
+    bed_http(&bed, "    server { listen 80; root a; }\n    server { listen 80; server_name "
+                   "~^(?!www)[a-z]+\\.org$; root b; "
+                   "}\n    server { listen 80; server_name plain.org; root c; }\n");
+    add_names(&bed, "b.org");
+    free(said_while(&bed, (struct wish){0}, &why, &done));
+    assert_false(done);
+    assert_non_null(strstr(why.text, "nginx.conf:5: whether this server has the name b.org"));
+    struct txn *txn = begin(&bed);
+    AUTO_BUF text = BUF_INIT;
+    ok(web_edit_challenge(&bed.web, NULL, &bed.names, THUMBPRINT, txn, &err));
+    ok(txn_read(txn, bed.web.conf, 0, &text, &err));
+    assert_int_equal(times(buf_str(&text), "tlsup begin challenge"), 2);
+    txn_free(txn);
+    strlist_clear(&bed.names);
+    add_names(&bed, "plain.org");
+    AUTO_FREE char *plain = wished(&bed, (struct wish){0}, NULL);
+    assert_non_null(strstr(plain, "cert:plain.org"));
 }
 
 static void test_what_nginx_does_not_read(void **state)
@@ -807,6 +859,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_blocks_without_a_line_between),
         cmocka_unit_test(test_conflicting_names),
         cmocka_unit_test(test_exact_name_beside_a_wildcard),
+        cmocka_unit_test(test_regex_that_is_unclear),
         cmocka_unit_test(test_what_nginx_does_not_read),
     };
     if (!find_program() || !spawn_find("openssl")) {

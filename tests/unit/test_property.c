@@ -23,8 +23,8 @@
 #include "../fuzz/grammar_apache.h"
 
 enum {
-    TEXTS = 20000,          /* made or changed by chance, for the lexers */
-    EDITS_PER_FIXTURE = 12, /* sets of edits */
+    TEXTS = 20000,         /* made or changed by chance, for the lexers */
+    EDITS_PER_FIXTURE = 6, /* sets of edits */
     CHANGED_TRIES =
         2, /* changes of each fixture; those that the server still accepts are enabled and undone */
 };

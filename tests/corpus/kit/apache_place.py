@@ -18,7 +18,8 @@ class ApachePlace(Place):
     environment = web.Apache.environment
     command = None
     test_command = ["/usr/sbin/apache2ctl", "-t"]
-    MODULE_OF = {"RewriteEngine": "rewrite", "RewriteRule": "rewrite", "RewriteCond": "rewrite", "Header": "headers", "RequestHeader": "headers",
+    MODULE_OF = {"RewriteEngine": "rewrite", "RewriteRule": "rewrite", "RewriteCond": "rewrite", "RewriteMap": "rewrite",
+                 "RewriteOptions": "rewrite", "Header": "headers", "RequestHeader": "headers",
                  "ProxyPass": "proxy_http", "ProxyPassReverse": "proxy_http", "ProxyPreserveHost": "proxy_http", "ProxyRequests": "proxy_http",
                  "ProxyPassMatch": "proxy_http", "<Proxy": "proxy_http", "SSLEngine": "ssl", "SSLProtocol": "ssl", "SSLCertificateFile": "ssl",
                  "ExpiresActive": "expires", "SSLProxyEngine": "ssl", "Use": "macro", "<Macro": "macro", "DavLockDB": "dav_fs", "Dav": "dav_fs",
@@ -38,6 +39,7 @@ class ApachePlace(Place):
             if (path / "apache2.conf").exists():
                 for entry in os.scandir(f"{self.root}/sites-enabled"):
                     os.unlink(entry.path)
+            self._make_way(path)
             shutil.copytree(path, self.root, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
             names = pathlib.Path(self.root, "names")
             if names.is_file():
@@ -53,6 +55,13 @@ class ApachePlace(Place):
             self._lay_fixture(path, data)
         else:
             self._site(path.stem, data)
+
+    def _make_way(self, tree):
+        """Take away the stock links that the tree has as well: a link is never copied over another."""
+        for path in tree.rglob("*"):
+            stock = pathlib.Path(self.root) / path.relative_to(tree)
+            if stock.is_symlink():
+                stock.unlink()
 
     def _site(self, title, data):
         pathlib.Path(f"{self.root}/sites-available/{title}.conf").write_bytes(data)
@@ -168,8 +177,8 @@ class ApachePlace(Place):
         os.makedirs("/run/apache2", exist_ok=True)
         texts = [p.read_bytes().decode("latin-1") for p in pathlib.Path(self.root).rglob("*.conf") if p.is_file()]
         own = [t for t in texts if "VirtualHost" in t]
-        self.make_addresses(sorted({a.strip("[]") for t in own for a in
-                                    re.findall(r"(?im)^\s*(?:<VirtualHost|Listen)\s+\"?(\[[0-9a-f:]+\]|\d+\.\d+\.\d+\.\d+)", t)} - {"::", "0.0.0.0"}))
+        wanted = " ".join(line for t in own for line in re.findall(r"(?im)^\s*(?:<VirtualHost|Listen)\s+(.*)", re.sub(r"\\\r?\n", " ", t)))
+        self.make_addresses(sorted({a.strip("[]") for a in re.findall(r"(?i)\[[0-9a-f:]+\]|\d+\.\d+\.\d+\.\d+", wanted)} - {"::", "0.0.0.0"}))
         self._provide_files(own)
         for _ in range(60):
             passed, _, said = self.test()

@@ -178,6 +178,8 @@ class NginxPlace(Place):
             self.make_user(match.group(1) or match.group(2))
         elif match := re.match(r'open\(\) "(.*)" failed \(2', text):
             path = match.group(1)
+            if self.ours:
+                raise Skip(f"nginx refuses it: {text}")
             if " in " in text.split("failed")[1] and not path.endswith(".log"):
                 self.make_file(path, KNOWN_FILES.get(os.path.basename(path), ""))
             else:

@@ -263,7 +263,10 @@ def try_configuration(world, config, place_class, everything):
     try:
         place.ready()
     except Skip as why:
-        row["skipped"] = str(why)
+        if place.ours and "refuses it" in str(why):
+            row["failed"] = [("baseline", str(why))]
+        else:
+            row["skipped"] = str(why)
     except (OSError, UnicodeDecodeError) as error:
         row["skipped"] = f"cannot be laid out: {error}"
     else:
