@@ -10,6 +10,7 @@
 
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
+#include "tlsup/name.h"
 
 enum { RUNNING_MAX = 256 };
 
@@ -218,6 +219,17 @@ static void find_half(const struct view *view, const struct owned_name *name, st
     }
 }
 
+/* Patterns are no names: ".example.org" is one and all below it, "example.*" and regular expressions are
+ * none. */
+static char *enable_command(const char *name)
+{
+    char normalized[NAME_MAX_BYTES];
+    struct err ignored = ERR_INIT;
+    const char *plain = name[0] == '.' ? name + 1 : name;
+    bool ok = plain[0] != '~' && strchr(plain, '*') == NULL && name_normalize(plain, normalized, &ignored);
+    return ok ? mem_fmt("sudo tlsup enable %s", normalized) : mem_dup("");
+}
+
 static void find_elsewhere(const struct view *view, const struct owned_name *name, struct site_problems *out)
 {
     const struct owner *plain = owners_at(name, 80), *secure = owners_at(name, 443);
@@ -225,7 +237,7 @@ static void find_elsewhere(const struct view *view, const struct owned_name *nam
         return;
     const struct site *site = &view->sites.v[plain->site];
     AUTO_FREE char *mine = site_place(site, NULL);
-    AUTO_FREE char *todo = mem_fmt("sudo tlsup enable %s", name->name);
+    AUTO_FREE char *todo = enable_command(name->name);
     if (secure == NULL && site->redirects_only) {
         add_problem(
             out, SITE_REDIRECT_NOWHERE, name->name, plain->site,

@@ -99,7 +99,8 @@ static bool prove_kind(struct deploy *deploy, struct proof *proof, const char *n
             return false;
         if (!deploy_wait(deploy, &proof->patience)) {
             *err = failed;
-            return err_context(err, "the web server was reloaded, but does not serve the new certificate");
+            (void)err_context(err, "the web server was reloaded, but does not serve the new certificate");
+            return err_advise(err, "see its error log, and what answers on port 443 of that address");
         }
         err_clear(&failed);
     }
@@ -200,14 +201,25 @@ static bool page_is_fine(const struct page *before, bool redirect, struct err *e
     const char *scheme = before->https ? "https" : "http";
     if (!ask_page(before, &answer, err))
         return err_context(err, "%s://%s/ was answered before the change on %s, and is no longer", scheme,
-                           before->name, before->address);
+                           before->name, before->address),
+               err_advise(
+                   err,
+                   "see the web server's error log, and what would be changed: the same command with --plan");
     /* the redirect came, or went; what failed may have got better */
     bool wanted = !before->https && (redirect ? is_to_https(&answer) : before->to_https);
     bool better = before->status >= 500 && answer.status < 500;
-    return answer.status == before->status || wanted || better ||
-           err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, before->name,
-                   "%s://%s/ was answered with status %d before the change on %s, and with %d after it",
-                   scheme, before->name, before->status, before->address, answer.status);
+    if (answer.status == before->status || wanted || better)
+        return true;
+    err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, before->name,
+            "%s://%s/ was answered with status %d before the change on %s, and with %d after it", scheme,
+            before->name, before->status, before->address, answer.status);
+    if (!before->https && is_to_https(&answer))
+        return err_advise(
+            err, "something in the site's configuration redirects to https as soon as there is TLS: if "
+                 "that is what you want, run it again with --redirect");
+    return err_advise(
+        err, "the site's configuration or its program does something else when there is TLS: the same "
+             "command with --plan shows what would be changed");
 }
 
 bool deploy_prove_pages(struct deploy *deploy, const struct pages *before, bool redirect, struct err *err)

@@ -1005,6 +1005,10 @@ static int teardown(void **state)
 
 int main(void)
 {
+    if (getenv("TLSUP_TEST_BRIEF") != NULL) {
+        puts("skipped: this is a brief run, and it takes long");
+        return 77;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nginx_in_every_order),       cmocka_unit_test(apache_in_every_order),
         cmocka_unit_test(nginx_with_a_persons_edit),  cmocka_unit_test(apache_with_a_persons_edit),
