@@ -75,6 +75,8 @@ MUST_CHECK bool txn_commit(struct txn *txn, struct err *err);
  * kept, both versions are saved in the journal, and the error says so: ERR_MISMATCH (the others are still restored). The journal is marked undone. After a failed
  * txn_apply(), and for an empty transaction, nothing is left to do: true. On another error the journal stays unfinished, and txn_recover() tries again. */
 MUST_CHECK bool txn_rollback(struct txn *txn, struct err *err);
+/* Has it come that far? False of one that was never applied, or whose apply failed. */
+bool txn_reached(const struct txn *txn, enum txn_mark mark);
 
 /* What a former run left behind. */
 struct txn_recovery {

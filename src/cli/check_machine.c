@@ -100,6 +100,20 @@ static void check_running(struct check *check, const struct view *view)
     }
 }
 
+/* A name whose certificate is installed already goes to that web server. */
+static bool all_have_a_server(const struct check *check)
+{
+    for (size_t i = 0; i < check->names.n; i++) {
+        bool found = false;
+        for (size_t k = 0; k < check->entries.n && !found; k++)
+            found = check->entries.v[k].config.install != WEB_NONE &&
+                    strlist_has(&check->entries.v[k].config.names, check->names.v[i]);
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
 void check_web_servers(struct check *check, const struct err *none)
 {
     if (none != NULL) {
@@ -107,7 +121,8 @@ void check_web_servers(struct check *check, const struct err *none)
         check_why(check, "`tlsup enable` needs one; `tlsup issue --standalone` does not");
     }
     if (check->views.ambiguous && check->root) {
-        check_find(check, SEVERITY_WARNING, "web-server-choice", NULL,
+        bool undecided = check->request->names.n > 0 && !all_have_a_server(check);
+        check_find(check, undecided ? SEVERITY_PROBLEM : SEVERITY_WARNING, "web-server-choice", NULL,
                    "nginx and Apache are both here, and neither is the obvious one");
         check_why(check, "`tlsup enable` would not know which one is meant");
         check_todo(check, "say so: --nginx or --apache");

@@ -186,10 +186,9 @@ static void look(struct check *check)
 {
     struct err none = ERR_INIT;
     const struct request *request = check->request;
-    struct web_hints hints = {.nginx_bin = request->nginx_bin,
-                              .nginx_conf = request->nginx_conf,
-                              .apache_ctl = request->apache_ctl,
-                              .apache_conf = request->apache_conf};
+    CLEANUP(cert_config_clear) struct cert_config defaults = {0};
+    struct web_hints hints;
+    enum web_kind wanted = views_wanted(request, check->store, &defaults, &hints);
     choose_names(check);
     check->wants_web = wants_web(check);
     if (!check->root) {
@@ -202,7 +201,7 @@ static void look(struct check *check)
     }
     if (!request->json && !request->quiet)
         output_step("Looking at the machine");
-    bool found = views_read(request->web, &hints, &check->views, &none);
+    bool found = views_read(wanted, &hints, &check->views, &none);
     check_web_servers(check, found ? NULL : &none);
     check_machine(check);
     check_names(check);

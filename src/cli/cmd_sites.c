@@ -29,11 +29,19 @@ static size_t width(void)
     return output_columns() > 0 ? output_columns() : SIZE_MAX; /* piped, a line stays one, for grep */
 }
 
+/* Names and paths are whatever stands in the files: nothing of it may speak to the terminal. */
+static void add_wrapped(struct buf *out, const char *text, size_t at, size_t indent)
+{
+    AUTO_FREE char *shown = mem_dup(text);
+    printable(shown);
+    output_wrap(out, shown, at, indent, width());
+}
+
 static void add_text(struct buf *out, size_t indent, const char *text)
 {
     for (size_t i = 0; i < indent; i++)
         buf_addc(out, ' ');
-    output_wrap(out, text, indent, indent, width());
+    add_wrapped(out, text, indent, indent);
     buf_addc(out, '\n');
 }
 
@@ -43,7 +51,7 @@ static void add_advice(struct buf *out, const char *text)
     if (text[0] == '\0')
         return;
     buf_addf(out, "    %s", arrow);
-    output_wrap(out, text, 4 + output_width(arrow), 4 + output_width(arrow), width());
+    add_wrapped(out, text, 4 + output_width(arrow), 4 + output_width(arrow));
     buf_addc(out, '\n');
 }
 
@@ -57,7 +65,7 @@ static void add_field(struct buf *out, const char *label, const char *text)
     if (text[0] == '\0')
         return;
     buf_addf(out, "    %s%-*s%s", output_style(STYLE_DIM), LABEL_COLUMNS, label, output_style(STYLE_PLAIN));
-    output_wrap(out, text, LABEL_COLUMNS + 4, LABEL_COLUMNS + 4, width());
+    add_wrapped(out, text, LABEL_COLUMNS + 4, LABEL_COLUMNS + 4);
     buf_addc(out, '\n');
 }
 
@@ -78,7 +86,7 @@ static void add_server(struct buf *out, const struct view *view)
 static void add_warning(struct buf *out, const char *text, const char *advice)
 {
     buf_addf(out, "%s!%s ", output_style(STYLE_CAUTION), output_style(STYLE_PLAIN));
-    output_wrap(out, text, 2, 2, width());
+    add_wrapped(out, text, 2, 2);
     buf_addc(out, '\n');
     add_advice(out, advice);
 }
@@ -167,7 +175,7 @@ static void add_site(struct buf *out, const struct site *site, const char *state
     AUTO_FREE char *certificate =
         ours != NULL ? mem_fmt("%s (tlsup's %s)", site->certificate, ours) : mem_dup(site->certificate);
     buf_addf(out, "  %s", output_style(STYLE_BOLD));
-    output_wrap(out, names, 2, 4, width());
+    add_wrapped(out, names, 2, 4);
     buf_addf(out, "%s\n", output_style(STYLE_PLAIN));
     add_field(out, "listens on", listens[0] != '\0' ? listens : "nothing");
     add_field(out, "root", site->root);
@@ -254,6 +262,7 @@ static void add_names(struct buf *out, const struct view *view)
         rows[i] = (struct row){{mem_dup(name->name), owner_in_words(view, name, 80, below),
                                 owner_in_words(view, name, 443, below)}};
         for (int c = 0; c < COLUMNS; c++) {
+            printable(rows[i].cell[c]);
             size_t wide = output_width(rows[i].cell[c]);
             widths[c] = wide > widths[c] ? wide : widths[c];
         }
@@ -300,12 +309,10 @@ bool cmd_sites(const struct request *request, struct err *err)
 {
     CLEANUP(views_clear) struct views views = VIEWS_INIT;
     CLEANUP(close_store) struct store *store = NULL;
-    struct web_hints hints = {.nginx_bin = request->nginx_bin,
-                              .nginx_conf = request->nginx_conf,
-                              .apache_ctl = request->apache_ctl,
-                              .apache_conf = request->apache_conf};
+    CLEANUP(cert_config_clear) struct cert_config defaults = {0};
+    struct web_hints hints;
     if (!store_open(request->config_dir, request->state_dir, STORE_READ, &store, err) ||
-        !views_read(request->web, &hints, &views, err))
+        !views_read(views_wanted(request, store, &defaults, &hints), &hints, &views, err))
         return false;
     if (request->json)
         sites_print_json(&views, store_state_dir(store));

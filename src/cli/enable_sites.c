@@ -108,7 +108,13 @@ static void add_name(const struct run *run, const struct deploy *deploy, const c
         leave_out(survey, name, why);
         return;
     }
-    const struct site *https = sites_owner(deploy_web(deploy), deploy_sites(deploy), name, HTTPS_PORT, true);
+    if (strcmp(name, normalized) != 0) { /* Example.org, münchen.example: the same name may be here twice */
+        if (strlist_has(&survey->seen, normalized))
+            return;
+        strlist_add(&survey->seen, normalized);
+    }
+    const struct site *https =
+        sites_owner(deploy_web(deploy), deploy_sites(deploy), normalized, HTTPS_PORT, true);
     const char *certificate = https != NULL && https->certificate != NULL ? https->certificate : "";
     if (is_ours(run, certificate)) {
         strlist_add(&survey->served, normalized);
@@ -549,8 +555,10 @@ bool enable_sites(const struct request *request, struct err *err)
     struct run run;
     struct survey survey = {0};
     struct tally tally = {0};
-    if (!request->all && !output_is_terminal()) {
-        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL, "for which names? There is no terminal to ask on");
+    if (!request->all && (request->quiet || !output_is_terminal())) {
+        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL, "for which names? %s",
+                request->quiet ? "With --quiet there is no list to choose from"
+                               : "There is no terminal to ask on");
         return err_advise(err,
                           "tlsup enable example.org www.example.org; or --all, for every site that leads to "
                           "this machine");

@@ -75,7 +75,7 @@ int main(int argc, char **argv)
     output_init(request.quiet);
     log_set_level(request.log_level);
     ok = ok && dispatch(&request, &err);
-    if (ok && fflush(stdout) != 0)
+    if (ok && (fflush(stdout) != 0 || ferror(stdout)))
         ok = err_set(&err, ERR_IO, NEXT_LOCAL_FAULT, NULL, "standard output cannot be written");
     if (!ok)
         output_error(&err);

@@ -191,6 +191,14 @@ static bool is_standard_input(const struct parser *p, const char *option)
     return false;
 }
 
+static bool check_web(const struct parser *p, struct err *err)
+{
+    const struct request *request = p->request;
+    return request->with == WEB_NONE || request->web == WEB_NONE || request->with == request->web ||
+           usage(p, err, "--with %s and --%s exclude each other", web_kind_name(request->with),
+                 web_kind_name(request->web));
+}
+
 static bool check_account(const struct parser *p, struct err *err)
 {
     const struct request *request = p->request;
@@ -208,5 +216,5 @@ static bool check_account(const struct parser *p, struct err *err)
 bool options_check(struct parser *p, struct err *err)
 {
     return check_exclusive(p, err) && read_key_type(p, err) && read_challenges(p, err) &&
-           check_times(p, err) && check_account(p, err);
+           check_times(p, err) && check_web(p, err) && check_account(p, err);
 }

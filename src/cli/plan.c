@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "output.h"
 #include "timer.h"
@@ -23,6 +24,10 @@ bool plan_open(const struct request *request, struct run *run, struct err *err)
 {
     *run = (struct run)RUN_INIT;
     run->request = request;
+    if (geteuid() != 0) { /* nobody else sees which server runs, and may ask it whether it takes its files */
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, "", "only root can look at all that a plan depends on");
+        return err_advise(err, "run it with sudo; it changes nothing");
+    }
     signals_install();
     sandbox_keep_secrets();
     if (!store_open(request->config_dir, request->state_dir, STORE_READ, &run->store, err))
@@ -316,11 +321,9 @@ static void tell_files(struct plan *plan, const char *what, const char *link)
     print_diff(&plan->servers);
 }
 
-static void tell_renewal(struct run *run, const struct task *task, struct plan *plan)
+static void tell_renewal(struct run *run, struct plan *plan)
 {
     struct timer timer;
-    if (task->config.deploy_hook != NULL)
-        add_step(plan, "run %s", task->config.deploy_hook);
     if (run->request->no_timer)
         return;
     timer_look_for(run->request->config_dir, run->request->state_dir, &timer);
@@ -337,6 +340,7 @@ static void tell_certificate(struct run *run, const struct task *task, int live_
     if (!task->needs_order && !touched && plan->ours.len == 0) {
         output_line("# Nothing is to be done for %s: https is on in %s as it is asked for.",
                     task->config.name, kind);
+        tell_renewal(run, plan);
         return;
     }
     output_line("# For %s, tlsup would do this:", task->config.name);
@@ -354,8 +358,9 @@ static void tell_certificate(struct run *run, const struct task *task, int live_
         add_commands(&plan->commands);
         add_step(plan, "prove by a TLS handshake over each address that the certificate is served");
     }
-    if (link != NULL)
-        tell_renewal(run, task, plan);
+    if (link != NULL && task->config.deploy_hook != NULL)
+        add_step(plan, "run %s", task->config.deploy_hook);
+    tell_renewal(run, plan);
 }
 
 bool plan_certificate(struct run *run, struct task *task, struct err *err)

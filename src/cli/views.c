@@ -74,6 +74,20 @@ static void keep_running(struct views *views)
     views->n = 1;
 }
 
+enum web_kind views_wanted(const struct request *request, struct store *store, struct cert_config *defaults,
+                           struct web_hints *hints)
+{
+    struct err ignored = ERR_INIT; /* what is wrong with the file is told by those who write */
+    if (!store_defaults(store, defaults, &ignored))
+        cert_config_clear(defaults);
+    *hints = (struct web_hints){
+        .nginx_bin = request->nginx_bin ? request->nginx_bin : defaults->nginx_bin,
+        .nginx_conf = request->nginx_conf ? request->nginx_conf : defaults->nginx_conf,
+        .apache_ctl = request->apache_ctl ? request->apache_ctl : defaults->apache_ctl,
+        .apache_conf = request->apache_conf ? request->apache_conf : defaults->apache_conf};
+    return request->web != WEB_NONE ? request->web : defaults->install;
+}
+
 bool views_read(enum web_kind wanted, const struct web_hints *hints, struct views *out, struct err *err)
 {
     static const enum web_kind kinds[] = {WEB_NGINX, WEB_APACHE};
@@ -83,7 +97,10 @@ bool views_read(enum web_kind wanted, const struct web_hints *hints, struct view
         add_view(out, &web);
         return true;
     }
-    if (wanted != WEB_NONE || err->code != ERR_WEBSERVER)
+    /* somebody who says where one is does not mean the other */
+    bool said = hints->nginx_bin != NULL || hints->nginx_conf != NULL || hints->apache_ctl != NULL ||
+                hints->apache_conf != NULL;
+    if (wanted != WEB_NONE || said || err->code != ERR_WEBSERVER)
         return false;
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         struct err ignored = ERR_INIT;

@@ -8,6 +8,7 @@
 #include "owners.h"
 #include "request.h"
 #include "tlsup/front.h"
+#include "tlsup/store.h"
 
 /* Did it pass? Without root a server cannot be asked: its own test wants to open logs and keys. */
 enum view_answer { VIEW_NOT_ASKED, VIEW_GOOD, VIEW_BAD };
@@ -35,6 +36,9 @@ struct views {
 /* The server that `enable` would take; both where it would have to ask. What cannot be read becomes part of
  * the view; an error only when there is no web server (ERR_NOT_FOUND), or what is there cannot be made out.
  */
+/* Which server that is, and where: by the command line, else by tlsup.conf's defaults, which the hints borrow from. */
+enum web_kind views_wanted(const struct request *request, struct store *store, struct cert_config *defaults,
+                           struct web_hints *hints);
 MUST_CHECK bool views_read(enum web_kind wanted, const struct web_hints *hints, struct views *out,
                            struct err *err);
 void views_clear(struct views *views);

@@ -44,6 +44,8 @@ static void add_listens(const struct apache_model *model, const struct apache_ho
                         int port, bool ipv6, struct site *site)
 {
     bool ssl = apache_host_is_tls(model, host);
+    if (apache_is_foreign(address))
+        return; /* nobody could ask there */
     for (size_t i = 0; i < model->n_listens; i++) {
         const struct apache_address *at = &model->listens[i].at;
         if (port != 0 && at->port != port)

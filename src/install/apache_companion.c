@@ -68,10 +68,14 @@ struct emit {
     const struct apache_source *source;
     bool tls;
     bool counted; /* rules that skip others by number: their number has to stay */
+    bool defines; /* what it holds asks what is defined */
     struct buf *out;
 };
 
 enum fate { KEEP, DROP, NEUTRAL };
+
+/* They hold for the whole server from their line on, whatever host they stand in: the site's own do that. */
+static const char *const for_all[] = {"Define", "UnDefine", "UndefMacro"};
 
 /* Would this condition, on the host's name, stop the redirect once the client is there? */
 static bool condition_stops(const char *args, const char *target)
@@ -130,6 +134,8 @@ static enum fate fate_of(const struct emit *emit, const char *name, const char *
 {
     if (in_table(name, names_of_host, COUNT_OF(names_of_host)))
         return DROP;
+    if (in_table(name, for_all, COUNT_OF(for_all)))
+        return emit->defines && strcasecmp(name, "UndefMacro") != 0 ? KEEP : DROP;
     if (!emit->tls)
         return KEEP;
     if (in_table(name, not_for_tls, COUNT_OF(not_for_tls)))
@@ -154,6 +160,13 @@ static void judge(const struct emit *emit, const struct apache_file *file, size_
     for (size_t i = from; i < to; i++) {
         const struct apache_node *node = &file->nodes[i];
         fates[i - from] = KEEP;
+        if (node->kind == APACHE_OPEN && apache_is(node, "Macro")) {
+            /* what uses it has its lines already */
+            for (; i <= node->partner && i < to; i++)
+                fates[i - from] = DROP;
+            i--;
+            continue;
+        }
         if (node->kind != APACHE_DIRECTIVE)
             continue;
         AUTO_FREE char *text = node_text(emit, node, use);
@@ -193,11 +206,26 @@ static size_t find_line(const struct emit *emit, size_t file, size_t node, size_
     return APACHE_NONE;
 }
 
+/* Does an Include read a file that defines macros? */
+static bool brings_macros(const struct apache_tree *tree, size_t line)
+{
+    const char *args = tree->lines[line].args;
+    AUTO_FREE char *word = apache_word(&args);
+    AUTO_FREE char *path = apache_path(tree, word ? word : "");
+    for (size_t i = 0; i < tree->n_macros; i++) {
+        if (fnmatch(path, tree->files[tree->macros[i].file]->path, FNM_PERIOD) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Does what an Include or Use brings in hold anything to leave out? */
 static bool brings_dropped(const struct emit *emit, size_t line)
 {
     const struct apache_tree *tree = &emit->edit->model.tree;
     static const struct strlist none = STRLIST_INIT;
+    if (brings_macros(tree, line))
+        return true;
     for (size_t i = line + 1; i < tree->lines[line].next; i++) {
         if (tree->lines[i].kind == APACHE_DIRECTIVE &&
             fate_of(emit, tree->lines[i].name, tree->lines[i].args, &none) != KEEP)
@@ -361,11 +389,23 @@ static bool skips_by_number(const struct apache_edit *edit, const struct apache_
     return false;
 }
 
+/* Are there conditions left that go by what is defined? */
+static bool asks_definitions(const char *text)
+{
+    for (const char *at = text; (at = strcasestr(at, "<If")); at += strlen("<If")) {
+        const char *variable = strstr(at, "${"), *end = strchr(at, '\n');
+        if (strncasecmp(at, "<IfDefine", strlen("<IfDefine")) == 0 || (variable && (!end || variable < end)))
+            return true;
+    }
+    return false;
+}
+
 static void emit_body(const struct apache_edit *edit, const struct apache_source *source, bool tls,
                       struct buf *out)
 {
     const struct apache_tree *tree = &edit->model.tree;
-    struct emit emit = {.edit = edit, .source = source, .tls = tls, .out = out};
+    AUTO_BUF text = BUF_INIT;
+    struct emit emit = {.edit = edit, .source = source, .tls = tls, .out = &text};
     emit.counted = skips_by_number(edit, source->host);
     if (source->host->open == APACHE_NONE) {
         const struct apache_line *root = apache_host_line(&edit->model, source->host, "DocumentRoot");
@@ -374,8 +414,14 @@ static void emit_body(const struct apache_edit *edit, const struct apache_source
         return;
     }
     const struct apache_line *open = &tree->lines[source->host->open];
-    emit_nodes(&emit, open->file, open->node + 1, tree->files[open->file]->nodes[open->node].partner,
-               open->use);
+    size_t end = tree->files[open->file]->nodes[open->node].partner;
+    emit_nodes(&emit, open->file, open->node + 1, end, open->use);
+    emit.defines = asks_definitions(buf_str(&text));
+    if (emit.defines) {
+        buf_reset(&text);
+        emit_nodes(&emit, open->file, open->node + 1, end, open->use);
+    }
+    buf_add(out, buf_str(&text), text.len);
 }
 
 /* -- can it be done? -- */
@@ -593,15 +639,10 @@ static void add_plain_twin(const struct apache_edit *edit, const struct apache_c
     buf_adds(out, "</VirtualHost>\n");
 }
 
-static bool is_plain_twin(const struct apache_source *source)
-{
-    return source->is_default && source->host->open != APACHE_NONE;
-}
-
 static bool has_plain_twin(const struct apache_companion *companion)
 {
     for (size_t i = 0; i < companion->n_sources; i++) {
-        if (is_plain_twin(&companion->sources[i]))
+        if (companion->sources[i].plain_twin)
             return true;
     }
     return false;
@@ -621,9 +662,11 @@ static void companion_text(const struct apache_edit *edit, const struct apache_c
                            bool asleep, struct buf *out)
 {
     AUTO_BUF text = BUF_INIT;
+    int port = apache_host_port(&edit->model, companion->sources[0].host);
     buf_adds(&text, asleep ? "<IfModule ssl_module>\n" : "");
-    buf_adds(&text,
-             "# Written by tlsup. Edit the host on port 80 rather than this file, and run tlsup again.\n");
+    buf_addf(&text,
+             "# Written by tlsup. Edit the host on port %d rather than this file, and run tlsup again.\n",
+             port ? port : 80);
     const struct apache_modules *modules = companion->modules;
     for (size_t i = 0; i < modules->symbols.n; i++)
         buf_addf(&text, "<IfModule !%s>\nLoadModule %s \"%s\"\n</IfModule>\n", modules->symbols.v[i],
@@ -636,7 +679,7 @@ static void companion_text(const struct apache_edit *edit, const struct apache_c
         add_tls(edit, companion, source, &text);
         emit_body(edit, source, true, &text);
         buf_adds(&text, "</VirtualHost>\n");
-        if (is_plain_twin(source))
+        if (source->plain_twin)
             add_plain_twin(edit, companion, source, &text);
     }
     buf_adds(&text, asleep ? "</IfModule>\n" : "");
@@ -764,10 +807,10 @@ static bool source_is_in(const struct apache_edit *edit, const struct apache_com
 }
 
 /* Does a host in it ask what is defined? (Our own Listen does, before all hosts.) */
-static bool asks_definitions(const char *text)
+static bool hosts_ask_definitions(const char *text)
 {
     const char *hosts = strstr(text, "<VirtualHost");
-    return hosts && strcasestr(hosts, "<IfDefine");
+    return hosts && asks_definitions(hosts);
 }
 
 /* A companion of ours that somebody has disabled may be written anew; any other file of its name is not ours.
@@ -906,7 +949,7 @@ bool apache_companion_stage(struct apache_edit *edit, const struct apache_compan
     }
     struct place place = {0};
     companion_text(edit, companion, false, &text);
-    bool ordered = asks_definitions(buf_str(&text));
+    bool ordered = hosts_ask_definitions(buf_str(&text));
     for (size_t i = 0; i < edit->model.tree.n_lines; i++)
         consider(edit, companion, ordered, i, &place);
     if (!place.dir) {

@@ -346,8 +346,26 @@ void apache_add_host(struct apache_host ***hosts, size_t *n, struct apache_host 
     (*hosts)[(*n)++] = host;
 }
 
+void apache_default_hosts(const struct apache_model *model, const char *name, const char *ignore,
+                          struct apache_host ***hosts, size_t *n)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    const struct apache_host *named = apache_owner(model, name, 80, true, ignore);
+    if (named && apache_host_has(named, name))
+        return;
+    strlist_add(&addresses, "*");
+    apache_addresses(model, 80, ignore, &addresses);
+    for (size_t i = 0; i < addresses.n; i++) {
+        if (site_address_is_loopback(addresses.v[i]) || apache_is_foreign(addresses.v[i]))
+            continue;
+        struct apache_host *host = apache_owner_at(model, name, addresses.v[i], 80, false, ignore);
+        if (host && host->open != APACHE_NONE)
+            apache_add_host(hosts, n, host);
+    }
+}
+
 /* The hosts that a request for the name may reach on port 80: those that name it on some address, and what
- * the wildcard gives. */
+ * the wildcard gives; for a name of nobody's all those that answer by default. */
 static void challenge_hosts(const struct apache_model *model, const char *name, struct apache_host ***hosts,
                             size_t *n)
 {
@@ -362,6 +380,7 @@ static void challenge_hosts(const struct apache_model *model, const char *name, 
     struct apache_host *any = apache_owner_at(model, name, "*", 80, false, NULL);
     if (any && any->open != APACHE_NONE)
         apache_add_host(hosts, n, any);
+    apache_default_hosts(model, name, NULL, hosts, n);
     if (*n > before)
         return;
     any = apache_owner(model, name, 80, false, NULL);
@@ -463,6 +482,11 @@ static bool plan_challenge(struct apache_edit *edit, const struct strlist *names
     }
     if (!plain.n)
         return true;
+    for (size_t i = 0; i < plain.n; i++) {
+        const struct apache_host *host = apache_unreachable(&edit->model, plain.v[i], 80, NULL);
+        if (host)
+            return apache_refuse_unreachable(&edit->model, host, err);
+    }
     if (!apache_listens_on(&edit->model, 80))
         return challenge_new_host(edit, &plain, thumbprint, err);
     struct apache_host **hosts = NULL;

@@ -80,6 +80,11 @@ MUST_CHECK bool apache_check_macro(const struct apache_edit *edit, const struct 
 void apache_add_host(struct apache_host ***hosts, size_t *n,
                      struct apache_host *host); /* unless it is there */
 
+/* Those that answer on port 80 for a name that no host has, over the addresses by which visitors come: each
+ * may show something else. None where a host has the name. Appends. */
+void apache_default_hosts(const struct apache_model *model, const char *name, const char *ignore,
+                          struct apache_host ***hosts, size_t *n);
+
 /* Modules that have to be loaded for an edit (apache_modules.c). */
 struct apache_modules {
     char *enabled;        /* Debian's mods-enabled, "" = there is none */
@@ -101,11 +106,21 @@ MUST_CHECK bool apache_modules_stage(struct apache_edit *edit, const struct apac
 /* Are modules turned on by links here, as Debian has it? */
 bool apache_has_mods_enabled(const struct apache_edit *edit);
 void apache_modules_clear(struct apache_modules *plan);
+/* Does the server take its own lines once the modules are linked, which wakes some of them? `swaps`: hosts get
+ * another certificate before that. */
+MUST_CHECK bool apache_modules_check(const struct apache_edit *edit, const struct apache_modules *plan,
+                                     bool swaps, struct err *err);
+/* Does a redirect of "/" to https come to life that nobody asks for? `edit` holds the configuration with the
+ * modules, `before` that without. */
+MUST_CHECK bool apache_modules_check_redirects(const struct apache_model *before,
+                                               const struct apache_edit *edit,
+                                               const struct web_https *https, struct err *err);
 
 /* One virtual host to be given a twin on 443. */
 struct apache_source {
     struct apache_host *host;
     bool is_default; /* it does not name them: they come to it because no other does */
+    bool plain_twin; /* the names are to get a host on port 80 as well */
     struct strlist names;
 };
 

@@ -444,6 +444,24 @@ bool apache_test(const struct web *web, struct err *err)
     return ok;
 }
 
+char *apache_test_with(const struct web *web, const struct strlist *lines)
+{
+    struct spawn_options options = {.timeout_ms = web->test_ms};
+    struct spawn_result result = {0};
+    struct err err = ERR_INIT;
+    const char **args = mem_array(2 * lines->n + 2, sizeof *args);
+    args[0] = "-t";
+    for (size_t i = 0; i < lines->n; i++) {
+        args[2 * i + 1] = "-C";
+        args[2 * i + 2] = lines->v[i];
+    }
+    bool fails = run(web, args, &options, &result, &err) && !result.timed_out && result.status != 0;
+    char *words = mem_dup(fails && apache_test(web, &err) ? buf_str(&result.output) : "");
+    spawn_result_clear(&result);
+    free(args);
+    return words;
+}
+
 bool apache_dump(const struct web *web, const char *const *args, struct buf *out, struct err *err)
 {
     struct spawn_options options = {.raw_output = true, .output_limit = DUMP_LIMIT_BYTES};

@@ -139,7 +139,45 @@ static bool plan_swaps(struct https_plan *plan, const struct apache_model *model
     return found;
 }
 
-static void plan_source(struct https_plan *plan, const struct apache_model *model, const char *name)
+/* Who has the name on another port: a cache or a balancer has port 80. NULL = nobody; two of them are one too
+ * many to choose from. */
+static bool host_elsewhere(const struct apache_model *model, const char *name, const char *ignore,
+                           struct apache_host **out, struct err *err)
+{
+    *out = NULL;
+    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
+        struct apache_host *host = &model->hosts[i];
+        int port = apache_host_port(model, host);
+        if (port == 0 || port == 80 || port == 443 || apache_host_is_tls(model, host) ||
+            (host->companion && strcmp(host->companion, ignore) == 0) || !apache_host_has(host, name) ||
+            apache_owner(model, name, port, true, ignore) != host)
+            continue;
+        if (*out) {
+            AUTO_FREE char *first = apache_host_where(model, *out);
+            AUTO_FREE char *second = apache_host_where(model, host);
+            err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+                    "%s is served on port %d by %s and on port %d by %s, and by none on port 80: which is "
+                    "to be shown by https cannot be known",
+                    name, apache_host_port(model, *out), first, port, second);
+            return err_advise(err, "Write a <VirtualHost *:443> for that name with what it is to show, and "
+                                   "run the command again.");
+        }
+        *out = host;
+    }
+    return true;
+}
+
+static bool shares_visitors(const struct apache_model *model, const char *name, const char *ignore)
+{
+    struct apache_host **hosts = NULL;
+    size_t n = 0;
+    apache_default_hosts(model, name, ignore, &hosts, &n);
+    free(hosts);
+    return n > 1;
+}
+
+static bool plan_source(struct https_plan *plan, const struct apache_model *model, const char *name,
+                        struct err *err)
 {
     const char *ignore = plan->https->cert_name;
     struct apache_host *host = apache_owner(model, name, 80, true, ignore);
@@ -156,18 +194,29 @@ static void plan_source(struct https_plan *plan, const struct apache_model *mode
         host = apache_main(model); /* our own answer to challenges is no site */
         is_default = true;
     }
+    struct apache_host *elsewhere = NULL;
+    if ((block || !apache_listens_on(model, 80)) && !host_elsewhere(model, name, ignore, &elsewhere, err))
+        return false;
+    if (elsewhere) {
+        host = elsewhere;
+        is_default = false;
+    }
+    /* Where several hosts share the visitors, by address, a host of the name's own would show all one site.
+     */
+    bool plain_twin = is_default && host->open != APACHE_NONE && !shares_visitors(model, name, ignore);
     for (size_t i = 0; i < plan->companion.n_sources; i++) {
         struct apache_source *source = &plan->companion.sources[i];
         if (source->host == host && source->is_default == is_default) {
             strlist_add(&source->names, name);
-            return;
+            return true;
         }
     }
     struct apache_companion *companion = &plan->companion;
     companion->sources = mem_resize(companion->sources, companion->n_sources + 1, sizeof *companion->sources);
     struct apache_source *source = &companion->sources[companion->n_sources++];
-    *source = (struct apache_source){.host = host, .is_default = is_default};
+    *source = (struct apache_source){.host = host, .is_default = is_default, .plain_twin = plain_twin};
     strlist_add(&source->names, name);
+    return true;
 }
 
 /* In the order of the hosts: a wildcard alias must not come before the host that names one of its names. */
@@ -182,14 +231,15 @@ static void sort_sources(struct apache_companion *companion)
     }
 }
 
-static void plan_https(struct https_plan *plan, const struct apache_model *model)
+static bool plan_https(struct https_plan *plan, const struct apache_model *model, struct err *err)
 {
     plan_names(model, plan->https->names, &plan->names);
     for (size_t i = 0; i < plan->names.n; i++) {
-        if (!plan_swaps(plan, model, plan->names.v[i]))
-            plan_source(plan, model, plan->names.v[i]);
+        if (!plan_swaps(plan, model, plan->names.v[i]) && !plan_source(plan, model, plan->names.v[i], err))
+            return false;
     }
     sort_sources(&plan->companion);
+    return true;
 }
 
 static bool is_swapped(const struct https_plan *plan, const struct apache_host *host)
@@ -509,7 +559,7 @@ static bool has_plain_twin(const struct https_plan *plan, const char *name)
 {
     for (size_t i = 0; i < plan->companion.n_sources; i++) {
         const struct apache_source *source = &plan->companion.sources[i];
-        if (source->is_default && source->host->open != APACHE_NONE && strlist_has(&source->names, name))
+        if (source->plain_twin && strlist_has(&source->names, name))
             return true;
     }
     return false;
@@ -559,16 +609,38 @@ static bool same_lines(const struct apache_model *model, const struct apache_hos
     return x->file == y->file && x->node == y->node;
 }
 
+/* The hosts that are to send a name to https: its owner, or all those that answer for it by default. */
+static void redirecting_hosts(const struct apache_edit *edit, const struct https_plan *plan, const char *name,
+                              struct apache_host ***hosts, size_t *n)
+{
+    const char *id = plan->https->cert_name;
+    if (!plan->https->redirect || has_plain_twin(plan, name) || sends_back(edit, plan, name))
+        return;
+    struct apache_host *owner = apache_owner(&edit->model, name, 80, false, id);
+    if (owner)
+        apache_add_host(hosts, n, owner);
+    apache_default_hosts(&edit->model, name, id, hosts, n);
+}
+
+static bool is_among(const struct apache_model *model, struct apache_host *const *hosts, size_t n,
+                     const struct apache_host *host)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (same_lines(model, hosts[i], host))
+            return true;
+    }
+    return false;
+}
+
 /* Every person's host on port 80: those that answer for a name get the redirect, the others lose it. */
 static bool plan_redirects(struct apache_edit *edit, const struct https_plan *plan, struct err *err)
 {
     const char *id = plan->https->cert_name;
     const struct strlist *names = plan->https->names;
-    struct apache_host **owners = mem_array(names->n, sizeof *owners);
-    for (size_t k = 0; plan->https->redirect && k < names->n; k++) {
-        if (!has_plain_twin(plan, names->v[k]) && !sends_back(edit, plan, names->v[k]))
-            owners[k] = apache_owner(&edit->model, names->v[k], 80, false, id);
-    }
+    struct apache_host ***owners = mem_array(names->n, sizeof *owners);
+    size_t *n_owners = mem_array(names->n, sizeof *n_owners);
+    for (size_t k = 0; k < names->n; k++)
+        redirecting_hosts(edit, plan, names->v[k], &owners[k], &n_owners[k]);
     bool ok = true;
     for (size_t i = 0; i < edit->model.n_hosts && ok; i++) {
         struct apache_host *host = &edit->model.hosts[i];
@@ -576,12 +648,15 @@ static bool plan_redirects(struct apache_edit *edit, const struct https_plan *pl
             continue;
         AUTO_STRLIST own = STRLIST_INIT;
         for (size_t k = 0; k < names->n; k++) {
-            if (owners[k] && same_lines(&edit->model, owners[k], host))
+            if (is_among(&edit->model, owners[k], n_owners[k], host))
                 strlist_add(&own, names->v[k]);
         }
         ok = redirect_in_host(edit, plan, host, &own, err);
     }
+    for (size_t k = 0; k < names->n; k++)
+        free(owners[k]);
     free(owners);
+    free(n_owners);
     return ok;
 }
 
@@ -589,6 +664,14 @@ static bool plan_redirects(struct apache_edit *edit, const struct https_plan *pl
 
 static bool check_plan(const struct apache_edit *edit, const struct https_plan *plan, struct err *err)
 {
+    static const int ports[] = {80, 443};
+    for (size_t i = 0; i < plan->https->names->n * COUNT_OF(ports); i++) {
+        const char *name = plan->https->names->v[i / COUNT_OF(ports)];
+        const struct apache_host *host =
+            apache_unreachable(&edit->model, name, ports[i % COUNT_OF(ports)], plan->https->cert_name);
+        if (host)
+            return apache_refuse_unreachable(&edit->model, host, err);
+    }
     AUTO_STRLIST homeless = STRLIST_INIT;
     for (size_t i = 0; i < plan->companion.n_sources; i++) {
         const struct apache_source *source = &plan->companion.sources[i];
@@ -651,10 +734,12 @@ static bool edit_https(struct apache_edit *edit, struct https_plan *plan, struct
     if (wakes && !read_awake(edit, &plan->modules, &before, err))
         return false;
     plan->companion.modules = &plan->modules;
-    plan_https(plan, &edit->model);
     bool ok =
-        (!wakes || (check_sleepers(&before, edit, plan, err) && check_listens(&before, &edit->model, err))) &&
-        check_plan(edit, plan, err) && plan_headers(edit, plan, err) && stage_https(edit, plan, err);
+        plan_https(plan, &edit->model, err) &&
+        (!wakes || (check_sleepers(&before, edit, plan, err) && check_listens(&before, &edit->model, err) &&
+                    apache_modules_check_redirects(&before, edit, plan->https, err))) &&
+        check_plan(edit, plan, err) && plan_headers(edit, plan, err) &&
+        apache_modules_check(edit, &plan->modules, plan->n_swaps > 0, err) && stage_https(edit, plan, err);
     apache_model_clear(&before);
     return ok;
 }

@@ -5,11 +5,17 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <fnmatch.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
@@ -688,6 +694,109 @@ struct apache_host *apache_owner(const struct apache_model *model, const char *n
     return fallback;
 }
 
+/* -- addresses of other machines -- */
+
+/* Could a socket of this machine have it? */
+bool apache_is_foreign(const char *address)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } at = {0};
+    size_t len = strlen(address);
+    AUTO_FREE char *inner = address[0] == '[' && len > 2 ? mem_ndup(address + 1, len - 2) : mem_dup(address);
+    if (inet_pton(AF_INET, inner, &at.v4.sin_addr) == 1)
+        at.any.sa_family = AF_INET;
+    else if (inet_pton(AF_INET6, inner, &at.v6.sin6_addr) == 1)
+        at.any.sa_family = AF_INET6;
+    else
+        return false;
+    int fd = socket(at.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool foreign = bind(fd, &at.any, at.any.sa_family == AF_INET ? sizeof at.v4 : sizeof at.v6) != 0 &&
+                   errno == EADDRNOTAVAIL;
+    close(fd);
+    return foreign;
+}
+
+/* Is some of its addresses for the port one of this machine? */
+static bool is_reachable(const struct apache_host *host, int port)
+{
+    for (size_t i = 0; i < host->n_addresses; i++) {
+        const struct apache_address *at = &host->addresses[i];
+        if ((at->port == port || at->port == 0) && !apache_is_foreign(at->address))
+            return true;
+    }
+    return false;
+}
+
+struct apache_host *apache_unreachable(const struct apache_model *model, const char *name, int port,
+                                       const char *ignore)
+{
+    struct apache_host *first = NULL;
+    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
+        struct apache_host *host = &model->hosts[i];
+        bool on_port = false;
+        for (size_t k = 0; k < host->n_addresses; k++)
+            on_port = on_port || host->addresses[k].port == port || host->addresses[k].port == 0;
+        if (!on_port || is_ignored(host, ignore) || !apache_host_has(host, name))
+            continue;
+        if (is_reachable(host, port))
+            return NULL;
+        if (!first)
+            first = host;
+    }
+    return first;
+}
+
+/* The machine's own addresses, but for loopback and those of one link, for people. */
+static void own_addresses(struct strlist *out)
+{
+    struct ifaddrs *list = NULL;
+    if (getifaddrs(&list) != 0)
+        return;
+    for (const struct ifaddrs *one = list; one; one = one->ifa_next) {
+        char text[INET6_ADDRSTRLEN];
+        if (!one->ifa_addr || (one->ifa_flags & IFF_LOOPBACK))
+            continue;
+        const void *raw = NULL;
+        const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)one->ifa_addr)->sin6_addr;
+        if (one->ifa_addr->sa_family == AF_INET)
+            raw = &((const struct sockaddr_in *)(const void *)one->ifa_addr)->sin_addr;
+        else if (one->ifa_addr->sa_family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(v6))
+            raw = v6;
+        if (raw && inet_ntop(one->ifa_addr->sa_family, raw, text, sizeof text) && !strlist_has(out, text))
+            strlist_add(out, text);
+    }
+    freeifaddrs(list);
+}
+
+bool apache_refuse_unreachable(const struct apache_model *model, const struct apache_host *host,
+                               struct err *err)
+{
+    AUTO_FREE char *where = apache_host_where(model, host);
+    AUTO_STRLIST own = STRLIST_INIT;
+    own_addresses(&own);
+    const struct apache_address *at = host->addresses;
+    for (size_t i = host->n_addresses; i-- > 0;) {
+        if (apache_is_foreign(host->addresses[i].address))
+            at = &host->addresses[i];
+    }
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, where,
+            "%s is a virtual host for %s, which this machine does not have, so it never answers", where,
+            at->address);
+    int port = at->port;
+    AUTO_FREE char *any = port ? mem_fmt("*:%d", port) : mem_dup("*");
+    if (!own.n)
+        return err_advise(err, "Write <VirtualHost %s> there, and run the command again.", any);
+    return err_advise(err,
+                      "Write <VirtualHost %s> there, or an address that the machine has (%s), and run the "
+                      "command again.",
+                      any, own.v[0]);
+}
+
 /* -- one host -- */
 
 void apache_host_span(const struct apache_model *model, const struct apache_host *host, size_t *from,
@@ -717,6 +826,20 @@ const struct apache_line *apache_host_line(const struct apache_model *model, con
             found = line;
     }
     return found;
+}
+
+int apache_host_port(const struct apache_model *model, const struct apache_host *host)
+{
+    int port = 0;
+    for (size_t i = 0; i < model->n_listens; i++) {
+        int listens = model->listens[i].at.port;
+        for (size_t k = 0; k < host->n_addresses; k++) {
+            int own = host->addresses[k].port;
+            if ((own == listens || own == 0) && (port == 0 || listens == 80))
+                port = listens;
+        }
+    }
+    return port;
 }
 
 bool apache_host_is_tls(const struct apache_model *model, const struct apache_host *host)
@@ -857,6 +980,11 @@ static enum condition condition_kind(const char *args)
     bool challenge = strcasecmp(words.v[0], "%{REQUEST_URI}") == 0 && words.v[1][0] == '!' &&
                      strstr(words.v[1], "well-known");
     return challenge ? CONDITION_PLAIN : CONDITION_OTHER;
+}
+
+bool apache_condition_is_plain(const char *args)
+{
+    return condition_kind(args) == CONDITION_PLAIN;
 }
 
 bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host,

@@ -77,10 +77,19 @@ struct apache_host *apache_owner(const struct apache_model *model, const char *n
                                  bool explicit_only, const char *ignore);
 /* The addresses that hosts name for a port, each once, "*" among them. Appends. */
 void apache_addresses(const struct apache_model *model, int port, const char *ignore, struct strlist *out);
+/* Is it the address of another machine? Nothing ever comes to a host there. (Names and wildcards are not.) */
+bool apache_is_foreign(const char *address);
+/* Has every host that is named for it on this port foreign addresses alone? Then the first of them, else NULL. */
+struct apache_host *apache_unreachable(const struct apache_model *model, const char *name, int port,
+                                       const char *ignore);
+bool apache_refuse_unreachable(const struct apache_model *model, const struct apache_host *host,
+                               struct err *err);
 /* Does a ServerAlias (or ServerName), with its * and ?, stand for the name? */
 bool apache_alias_matches(const char *alias, const char *name);
 bool apache_host_has(const struct apache_host *host, const char *name);
 bool apache_host_on(const struct apache_host *host, const char *address, int port);
+/* The first port of its own that something listens on: 80 before all others; 0 = none. */
+int apache_host_port(const struct apache_model *model, const struct apache_host *host);
 bool apache_host_is_tls(const struct apache_model *model, const struct apache_host *host);
 const struct apache_file *apache_host_file(const struct apache_model *model, const struct apache_host *host);
 const struct apache_node *apache_host_node(const struct apache_model *model, const struct apache_host *host);
@@ -106,6 +115,8 @@ struct apache_redirect {
 };
 /* Does a directive send the client to a URL of this scheme ("https://")? */
 bool apache_redirects(const char *name, const char *args, const char *scheme, struct apache_redirect *out);
+/* Does this RewriteCond hold for every plain request, but perhaps that for a challenge? */
+bool apache_condition_is_plain(const char *args);
 /* Does the host send every request to that scheme? */
 bool apache_host_redirects(const struct apache_model *model, const struct apache_host *host,
                            const char *scheme);

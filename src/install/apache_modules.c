@@ -1,15 +1,18 @@
 /*
- * apache_modules.c - modules that an edit needs: Debian's links, or a LoadModule of our own.
+ * apache_modules.c - modules that an edit needs: Debian's links, or a LoadModule of our own; and what wakes
+ * with them.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
 
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "apache_edit.h"
+#include "apache_server.h"
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 
@@ -196,5 +199,249 @@ bool apache_modules_need(const struct apache_edit *edit, const char *module, boo
         return false;
     strlist_add(&plan->symbols, symbol);
     strlist_add(&plan->paths, path);
+    return true;
+}
+
+/* -- what wakes -- */
+
+/* The LoadModule lines of what is to be linked. */
+static void load_lines(const struct apache_modules *plan, struct strlist *out)
+{
+    for (size_t i = 0; i < plan->links.n; i++) {
+        AUTO_FREE char *path = mem_fmt("%s/../mods-available/%s.load", plan->enabled, plan->links.v[i]);
+        AUTO_BUF text = BUF_INIT;
+        struct apache_file file;
+        struct err ignored = ERR_INIT;
+        if (!fs_read(path, 1u << 16, &text, &ignored) ||
+            !apache_lex(path, buf_str(&text), text.len, &file, &ignored))
+            continue;
+        for (size_t k = 0; k < file.n_nodes; k++) {
+            if (apache_is(&file.nodes[k], "LoadModule"))
+                strlist_add(out, file.nodes[k].text);
+        }
+        apache_file_clear(&file);
+    }
+}
+
+/* Whose directives are whose, for people: by how they begin. */
+static const struct {
+    const char *begins, *module;
+} directives[] = {
+    {"Rewrite", "rewrite"},
+    {"Header", "headers"},
+    {"RequestHeader", "headers"},
+    {"BalancerMember", "proxy_balancer"},
+    {"Proxy", "proxy"},
+    {"Expires", "expires"},
+    {"Deflate", "deflate"},
+    {"Dav", "dav"},
+    {"Fcgid", "fcgid"},
+    {"WSGI", "wsgi"},
+    {"Passenger", "passenger"},
+    {"H2", "http2"},
+    {"Substitute", "substitute"},
+    {"UserDir", "userdir"},
+    {"Virtual", "vhost_alias"},
+    {"Sec", "security2"},
+    {"Filter", "filter"},
+    {"Session", "session"},
+    {"SetEnvIf", "setenvif"},
+    {"BrowserMatch", "setenvif"},
+    {"Use", "macro"},
+    {"AuthLDAP", "authnz_ldap"},
+    {"MD", "md"},
+    {"Brotli", "brotli"},
+};
+
+/* The module that an "Invalid command 'X'" lacks, when it is there to be enabled; NULL = unknown. */
+static const char *lacking(const struct apache_modules *plan, const char *words)
+{
+    static const char invalid[] = "Invalid command '";
+    const char *at = strstr(words, invalid);
+    for (size_t i = 0; at && i < COUNT_OF(directives); i++) {
+        AUTO_FREE char *load = mem_fmt("%s/../mods-available/%s.load", plan->enabled, directives[i].module);
+        if (strncasecmp(at + strlen(invalid), directives[i].begins, strlen(directives[i].begins)) == 0 &&
+            fs_exists(load))
+            return directives[i].module;
+    }
+    return NULL;
+}
+
+static const char *woken_by(const struct apache_modules *plan)
+{
+    return strlist_has(&plan->links, "ssl") ? "ssl" : plan->links.v[plan->links.n - 1];
+}
+
+/* "on line 12 of FILE:" and its reason in the server's words; false: it names no place. */
+static bool take_place(const char *words, char **file, size_t *line, char **reason)
+{
+    const char *at = strstr(words, "on line ");
+    const char *of = at ? strstr(at, " of /") : NULL;
+    const char *end = of ? strstr(of, ":\n") : NULL;
+    if (!end || memchr(at, '\n', (size_t)(end - at)))
+        return false;
+    of += strlen(" of ");
+    *line = strtoul(at + strlen("on line "), NULL, 10);
+    *file = mem_ndup(of, (size_t)(end - of));
+    end += 2;
+    size_t len = strcspn(end, "\n");
+    const char *guess = strstr(end, ", perhaps misspelled");
+    *reason = mem_ndup(end, guess && (size_t)(guess - end) < len ? (size_t)(guess - end) : len);
+    return true;
+}
+
+static bool is_staged(const struct txn *txn, const char *path)
+{
+    AUTO_STRLIST paths = STRLIST_INIT;
+    AUTO_FREE char *real = txn_real(txn, path);
+    txn_paths(txn, &paths);
+    for (size_t i = 0; i < paths.n; i++) {
+        AUTO_FREE char *other = txn_real(txn, paths.v[i]);
+        if (strcmp(paths.v[i], path) == 0 || (real && other && strcmp(real, other) == 0))
+            return true;
+    }
+    return false;
+}
+
+bool apache_modules_check(const struct apache_edit *edit, const struct apache_modules *plan, bool swaps,
+                          struct err *err)
+{
+    AUTO_STRLIST lines = STRLIST_INIT;
+    AUTO_FREE char *file = NULL;
+    AUTO_FREE char *reason = NULL;
+    size_t line = 0;
+    load_lines(plan, &lines);
+    if (!lines.n)
+        return true;
+    AUTO_FREE char *words = apache_test_with(edit->web, &lines);
+    if (!words[0] || !take_place(words, &file, &line, &reason) || is_staged(edit->txn, file) ||
+        (swaps && strncasecmp(reason, "SSLCertificate", strlen("SSLCertificate")) == 0))
+        return true; /* nothing, or nothing that is known for sure: the test after the edit will tell */
+    const char *module = lacking(plan, words);
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, file,
+            "switching on mod_%s wakes %s:%zu, which Apache refuses: %s", woken_by(plan), file, line, reason);
+    if (module)
+        return err_advise(err,
+                          "Run a2enmod %s (it is of mod_%s), or take the section away, and run the command "
+                          "again.",
+                          module, module);
+    return err_advise(err, "Mend that line, or take the section away, and run the command again.");
+}
+
+/* Does it concern a request for "/"? Sections and conditions that ask for more are let be. */
+static bool concerns_root(const struct apache_tree *tree, size_t line, const struct apache_host *host)
+{
+    for (size_t i = tree->lines[line].parent; i != host->open; i = tree->lines[i].parent) {
+        if (i == APACHE_NONE)
+            return false;
+        AUTO_STRLIST words = STRLIST_INIT;
+        apache_words(tree->lines[i].args, &words);
+        bool location = strcasecmp(tree->lines[i].name, "Location") == 0;
+        if (!words.n ||
+            (location ? strcmp(words.v[0], "/") != 0 : strcasecmp(tree->lines[i].name, "Directory") != 0))
+            return false;
+    }
+    return true;
+}
+
+static bool matches_root(const char *pattern)
+{
+    static const char *const paths[] = {"/", ""};
+    regex_t regex;
+    bool negate = pattern[0] == '!', found = false;
+    if (regcomp(&regex, pattern + negate, REG_EXTENDED | REG_NOSUB) != 0)
+        return false;
+    for (size_t i = 0; i < COUNT_OF(paths); i++)
+        found = found || regexec(&regex, paths[i], 0, NULL, 0) == 0;
+    regfree(&regex);
+    return found != negate;
+}
+
+/* Do the conditions before a rule hold for every plain request? */
+static bool always_holds(const struct apache_tree *tree, size_t rule)
+{
+    for (size_t i = rule; i-- > 0 && strcasecmp(tree->lines[i].name, "RewriteCond") == 0;) {
+        if (!apache_condition_is_plain(tree->lines[i].args))
+            return false;
+    }
+    return true;
+}
+
+static bool sends_root_to_https(const struct apache_tree *tree, size_t index, const struct apache_host *host)
+{
+    const struct apache_line *line = &tree->lines[index];
+    struct apache_redirect redirect;
+    if (line->kind != APACHE_DIRECTIVE || !apache_redirects(line->name, line->args, "https://", &redirect) ||
+        apache_is_ours(tree->files[line->file], line->node) || !concerns_root(tree, index, host))
+        return false;
+    if (!redirect.rewrite)
+        return redirect.everything;
+    AUTO_STRLIST words = STRLIST_INIT;
+    apache_words(line->args, &words);
+    return matches_root(words.v[0]) && always_holds(tree, index);
+}
+
+static bool was_there(const struct apache_model *before, const struct apache_tree *tree,
+                      const struct apache_line *line)
+{
+    for (size_t i = 0; i < before->tree.n_lines; i++) {
+        const struct apache_line *other = &before->tree.lines[i];
+        if (other->node == line->node &&
+            strcmp(before->tree.files[other->file]->real, tree->files[line->file]->real) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_asked_for(const struct apache_model *model, const struct apache_host *host,
+                         const struct strlist *names)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    strlist_add(&addresses, "*");
+    apache_addresses(model, 80, NULL, &addresses);
+    for (size_t i = 0; i < names->n; i++) {
+        for (size_t k = 0; k < addresses.n; k++) {
+            if (apache_owner_at(model, names->v[i], addresses.v[k], 80, false, NULL) == host)
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool refuse_redirect(const struct apache_model *model, const struct apache_line *line, bool own,
+                            struct err *err)
+{
+    const struct apache_file *file = model->tree.files[line->file];
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, file->path,
+            "switching on mod_ssl wakes the redirect to https in %s:%zu%s", file->path,
+            file->nodes[line->node].line, own ? "" : ", whose site has no https");
+    if (own)
+        return err_advise(err, "Run it again with --redirect, which wants just that, or take the section "
+                               "away.");
+    return err_advise(err, "Give the names of that site as well, with --redirect, or take the section away, "
+                           "and run the command again.");
+}
+
+bool apache_modules_check_redirects(const struct apache_model *before, const struct apache_edit *edit,
+                                    const struct web_https *https, struct err *err)
+{
+    const struct apache_model *model = &edit->model;
+    const struct apache_tree *tree = &model->tree;
+    for (size_t i = 0; tree->n_lines > before->tree.n_lines && i + 1 < model->n_hosts; i++) {
+        const struct apache_host *host = &model->hosts[i];
+        size_t from, to;
+        apache_host_span(model, host, &from, &to);
+        for (size_t k = from; k < to; k++) {
+            const struct apache_line *line = &tree->lines[k];
+            if (!sends_root_to_https(tree, k, host) || apache_host_is_tls(model, host) ||
+                was_there(before, tree, line) || !was_there(before, tree, &tree->lines[host->open]))
+                continue;
+            bool own = is_asked_for(model, host, https->names);
+            const struct apache_host *over_tls =
+                host->server_name ? apache_owner(model, host->server_name, 443, true, NULL) : NULL;
+            if (own ? !https->redirect : !over_tls || over_tls->open == APACHE_NONE)
+                return refuse_redirect(model, line, own, err);
+        }
+    }
     return true;
 }

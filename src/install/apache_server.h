@@ -20,6 +20,9 @@ bool apache_describe(const char *bin, const char *conf, struct web *out);
 MUST_CHECK bool apache_test(const struct web *web, struct err *err);
 /* Run it like that with other arguments (NULL-terminated); what it prints is appended. */
 MUST_CHECK bool apache_dump(const struct web *web, const char *const *args, struct buf *out, struct err *err);
+/* What that test says with these lines read before all others ("LoadModule ..."); "" = nothing against it, or it
+ * fails without them as well. The caller frees. */
+char *apache_test_with(const struct web *web, const struct strlist *lines);
 void apache_test_command(const struct web *web, struct strlist *out);
 
 /* -- apache_view.c -- */

@@ -23,13 +23,87 @@ enum { THUMBPRINT_MAX = 64 };
 
 #define CHALLENGE_PATH "/.well-known/acme-challenge/"
 
-static void challenge_lines(const struct web *web, const char *thumbprint, struct nginx_lines *lines)
+/* ---- captures of a regular server_name ---- */
+
+/* The highest of $1 to $9 in the words of these directives and of all below them. */
+static size_t captures_in(const struct nginx_config *config, const struct nginx_nodes *nodes)
 {
+    size_t highest = 0;
+    for (size_t i = 0; i < nodes->n; i++) {
+        const struct nginx_node *node = nodes->v[i];
+        for (size_t k = 0; k < node->n_args; k++) {
+            for (const char *at = node->args[k]; (at = strchr(at, '$')) != NULL; at++) {
+                size_t number = at[1] >= '1' && at[1] <= '9' ? (size_t)(at[1] - '0') : 0;
+                highest = number > highest ? number : highest;
+            }
+        }
+        if (node->block) {
+            AUTO_NODES inner = {0};
+            nginx_children(config, node, false, &inner);
+            size_t below = captures_in(config, &inner);
+            highest = below > highest ? below : highest;
+        }
+    }
+    return highest;
+}
+
+static bool name_captures(const struct site *site)
+{
+    for (size_t i = 0; i < site->names.n; i++) {
+        if (site->names.v[i][0] == '~' && strchr(site->names.v[i], '(') != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t nginx_captures_save(const struct nginx_editor *editor, const struct site *site,
+                           struct nginx_lines *lines)
+{
+    AUTO_NODES body = {0};
+    AUTO_BUF all = BUF_INIT;
+    if (site == NULL || !name_captures(site)) {
+        return 0;
+    }
+    const struct nginx_config *config = nginx_config_of(editor);
+    nginx_children(config, nginx_server_of(site)->node, false, &body);
+    size_t own = captures_in(config, &body);
+    size_t above = captures_in(config, &nginx_model_of(&editor->sites)->http_settings); /* access_log */
+    size_t n = own > above ? own : above;
+    for (size_t i = 1; i <= n; i++) {
+        buf_addf(&all, "%s$%zu", i > 1 ? " // " : "", i);
+    }
+    if (n > 0) {
+        nginx_line(lines, "set $tlsup_captures \"%s\";", buf_str(&all));
+    }
+    return n;
+}
+
+void nginx_captures_restore(size_t n, struct nginx_lines *lines)
+{
+    AUTO_BUF all = BUF_INIT;
+    for (size_t i = 1; i <= n; i++) {
+        buf_adds(&all, i < n ? "(.*?) // " : "(.*)");
+    }
+    if (n > 0) {
+        nginx_line(lines, "if ($tlsup_captures ~ \"(?s)^%s$\") { }", buf_str(&all));
+    }
+}
+
+/* ---- the answer ---- */
+
+/* A regular expression in an `if`, whether it matches or not, ends the captures of the server_name. */
+static void challenge_lines(const struct nginx_editor *editor, const struct site *site,
+                            const char *thumbprint, struct nginx_lines *lines)
+{
+    const struct web *web = editor->web;
     if (web->has_rewrite) {
+        size_t captures = nginx_captures_save(editor, site, lines);
         nginx_line(lines,
                    "if ($request_uri ~ \"^/\\.well-known/acme-challenge/([A-Za-z0-9_-]+)$\") { return 200 "
                    "\"$1.%s\"; }",
                    thumbprint);
+        nginx_captures_restore(captures, lines);
         return;
     }
     /* Without the rewrite module nothing can be answered out of the request: token files it is. */
@@ -119,9 +193,9 @@ static bool is_known(const struct nginx_editor *editor, const struct nginx_node 
            (last != NULL && last->file == server->file && last->at == server->open);
 }
 
-static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *server,
-                          const char *thumbprint)
+static bool put_challenge(struct nginx_editor *editor, const struct site *site, const char *thumbprint)
 {
+    const struct nginx_node *server = nginx_server_of(site)->node;
     AUTO_NGINX_LINES lines = {0};
     bool kept;
     if (answers_already(editor, server, thumbprint)) {
@@ -136,7 +210,7 @@ static bool put_challenge(struct nginx_editor *editor, const struct nginx_node *
         warn_of_lua(editor, &body);
     }
     nginx_lines_for(nginx_file_of(editor, server), server, &lines);
-    challenge_lines(editor->web, thumbprint, &lines);
+    challenge_lines(editor, site, thumbprint, &lines);
     return nginx_block_put(editor, server, NGINX_CHALLENGE_ID, &lines,
                            (struct nginx_essence){.has = thumbprint}, &kept);
 }
@@ -220,7 +294,7 @@ static bool new_challenge_server(struct nginx_editor *editor, const struct strli
     }
     nginx_server_name_line(names, &lines);
     nginx_line(&lines, "location / { return 404; }");
-    challenge_lines(editor->web, thumbprint, &answer);
+    challenge_lines(editor, NULL, thumbprint, &answer);
     buf_addf(&text, "# Written by tlsup: answers the certificate authority on port 80, where nothing else "
                     "listens.\nserver {");
     nginx_mark_write(NGINX_CHALLENGE_ID, "    ", "\n", &answer.text, &text);
@@ -240,8 +314,8 @@ static bool put_at(struct nginx_editor *editor, const char *name, const char *ad
     const struct site *site = nginx_owner_at(&editor->sites, name, address, NGINX_HTTP_PORT, false);
     const struct site *perhaps =
         nginx_unclear_owner(&editor->sites, name, address, NGINX_HTTP_PORT, &pattern);
-    return put_challenge(editor, nginx_server_of(site)->node, thumbprint) &&
-           (perhaps == NULL || put_challenge(editor, nginx_server_of(perhaps)->node, thumbprint));
+    return put_challenge(editor, site, thumbprint) &&
+           (perhaps == NULL || put_challenge(editor, perhaps, thumbprint));
 }
 
 /* The addresses on which the name is to be answered: those that the world may ask, and, where no server there

@@ -100,6 +100,11 @@ char *nginx_place_name(const char *before, const char *name);
 
 /* The addresses on a port that the world may ask; loopback only when there is nothing else. */
 void nginx_public_addresses(const struct sites *sites, int port, struct strlist *out);
+/* Around lines with an `if` on a regular expression: the captures $1, $2 ... that the site's server_name has
+ * made, kept in a variable and put back. 0: nobody uses them, no line. `site` may be NULL. */
+size_t nginx_captures_save(const struct nginx_editor *editor, const struct site *site,
+                           struct nginx_lines *lines);
+void nginx_captures_restore(size_t n, struct nginx_lines *lines);
 
 /* -- nginx_plan.c -- */
 
@@ -141,6 +146,9 @@ bool nginx_all_covered(const struct site *site, const struct strlist *names);
  * `dual_stack`: one new socket for IPv6 and IPv4. Appends. */
 MUST_CHECK bool nginx_secure_addresses(const struct nginx_plan *plan, const struct nginx_server *server,
                                        struct strlist *out, bool *dual_stack);
+/* The listen line that can be given "default_server", so that the server which is the default one of the
+ * socket by its place alone stays it. NULL: it needs none, or the line is not that server's alone. */
+const struct nginx_node *nginx_default_line(const struct nginx_plan *plan, const struct nginx_socket *socket);
 /* `also`: more addresses, NULL = none. */
 MUST_CHECK bool nginx_listen_lines(const struct nginx_plan *plan, const struct nginx_server *server,
                                    const struct strlist *also, struct nginx_lines *lines);
@@ -161,6 +169,8 @@ void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *ser
                      struct nginx_lines *lines);
 /* Must this line of a server give way to the profile's? */
 bool nginx_tls_replaces(const struct nginx_plan *plan, const struct nginx_node *node);
+/* Is it OCSP stapling, for which the new certificate has no responder? */
+bool nginx_stapling_ends(const struct nginx_plan *plan, const struct nginx_node *node);
 /* Refuses where such a line is in an included file. */
 MUST_CHECK bool nginx_tls_check(const struct nginx_plan *plan, const struct site *site);
 /* Warn of default servers that decide the protocols, and of locations that drop HSTS; all edits are added. */

@@ -86,6 +86,16 @@ static bool owns_all(const struct site *site, const struct strlist *names)
     return true;
 }
 
+static bool has_wildcard(const struct strlist *names)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        if (name_is_wildcard(names->v[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* All of a server's names are ours: by the scheme alone. Else only our names, so that nobody is sent to a
  * certificate that is not theirs. */
 static void redirect_lines(const struct nginx_plan *plan, const struct site *site,
@@ -100,12 +110,14 @@ static void redirect_lines(const struct nginx_plan *plan, const struct site *sit
         nginx_line(lines, "set $tlsup_host \"\";");
         nginx_line(lines, "if ($scheme = http) { set $tlsup_host $host; }");
     }
+    size_t captures = has_wildcard(&item->redirected) ? nginx_captures_save(plan->editor, site, lines) : 0;
     for (size_t i = 0; i < item->redirected.n; i++) {
         AUTO_BUF condition = BUF_INIT;
         host_condition(item->redirected.v[i], &condition);
         nginx_line(lines, "if (%s %s) { return 301 https://$host$request_uri; }",
                    both ? "$tlsup_host" : "$host", buf_str(&condition));
     }
+    nginx_captures_restore(captures, lines);
 }
 
 /* ---- cutting old certificate lines ---- */
@@ -233,12 +245,13 @@ static bool cut_certificates(struct nginx_plan *plan, const struct site *site)
     return done;
 }
 
-/* Settings of the server itself that the profile replaces: twice would be an error. */
+/* Settings of the server itself that ours replace: twice would be an error. */
 static void cut_settings(struct nginx_plan *plan, const struct nginx_node *server)
 {
     for (size_t i = 0; i < server->n_children; i++) {
         const struct nginx_node *node = &server->children[i];
-        if (nginx_tls_replaces(plan, node) && !in_ignored_mark(plan, node)) {
+        if ((nginx_tls_replaces(plan, node) || nginx_stapling_ends(plan, node)) &&
+            !in_ignored_mark(plan, node)) {
             cut_node(plan, node);
         }
     }

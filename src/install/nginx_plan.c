@@ -131,15 +131,31 @@ static bool is_challenge_server(const struct nginx_plan *plan, const struct site
     return nothing_else && nginx_mark_in(config, server, NGINX_CHALLENGE_ID) != NULL;
 }
 
+/* The certificates of a file in which the key may stand too. Appends. */
+static void keep_certificates(const char *pem, struct buf *out)
+{
+    static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
+    const char *from = pem, *to;
+    while ((from = strstr(from, begin)) != NULL && (to = strstr(from, end)) != NULL) {
+        to += sizeof end - 1;
+        buf_add(out, from, (size_t)(to - from));
+        buf_addc(out, '\n');
+        from = to;
+    }
+}
+
 /* The certificate that a site serves now; false: it cannot be told. The caller clears. */
 static bool read_certificate(const struct site *site, struct cert_info *out)
 {
     struct err ignored = ERR_INIT;
-    AUTO_BUF pem = BUF_INIT;
+    AUTO_BUF file = BUF_SECRET, pem = BUF_INIT;
     AUTO_CHAIN *chain = NULL;
-    return site->certificate[0] == '/' && strchr(site->certificate, '$') == NULL &&
-           fs_read(site->certificate, NGINX_FILE_LIMIT_BYTES, &pem, &ignored) &&
-           cert_chain_parse(buf_str(&pem), pem.len, site->certificate, &chain, &ignored) &&
+    if (site->certificate[0] != '/' || strchr(site->certificate, '$') != NULL ||
+        !fs_read(site->certificate, NGINX_FILE_LIMIT_BYTES, &file, &ignored)) {
+        return false;
+    }
+    keep_certificates(buf_str(&file), &pem);
+    return cert_chain_parse(buf_str(&pem), pem.len, site->certificate, &chain, &ignored) &&
            cert_chain_info(chain, out, &ignored);
 }
 
@@ -164,9 +180,28 @@ static const struct site *best_on_80(const struct nginx_plan *plan, const char *
     return best;
 }
 
+/* A name that the server's present, valid certificate covers and the new one would not. NULL = none;
+ * borrowed. */
+static const char *name_lost(const struct site *site, const struct strlist *names)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    const char *lost = NULL;
+    if (!read_certificate(site, &info)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < site->names.n && lost == NULL && info.not_after_s > clock_now_s(); i++) {
+        const char *name = site->names.v[i];
+        if (!nginx_is_placeholder(name) && !covered(names, name) && covered(&info.names, name)) {
+            lost = name;
+        }
+    }
+    cert_info_clear(&info);
+    return lost;
+}
+
 /* Has this server the name on 443 only since it takes everything below a domain, with a certificate for other
- * names, while another one says the name itself on port 80? Then that one is the site of the name. NULL: no.
- */
+ * names or one that must stay, while another one says the name itself on port 80? Then that one is the site
+ * of the name. NULL: no. */
 static const struct site *better_home(const struct nginx_plan *plan, const struct site *secure,
                                       const char *name)
 {
@@ -178,7 +213,7 @@ static const struct site *better_home(const struct nginx_plan *plan, const struc
     }
     bool covers = covered(&info.names, name);
     cert_info_clear(&info);
-    return covers ? NULL : plain;
+    return covers && name_lost(secure, plan->https->names) == NULL ? NULL : plain;
 }
 
 /* Servers that have the name on 443 already: only their certificate changes. `any` tells whether there are
@@ -214,17 +249,63 @@ static bool plan_swap(struct nginx_plan *plan, const char *name, bool *any)
     return true;
 }
 
+static bool has_real_name(const struct site *site)
+{
+    for (size_t i = 0; i < site->names.n; i++) {
+        if (!nginx_is_placeholder(site->names.v[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The server without a name of its own that answers for all names on port 443. NULL = none. */
+static const struct site *nameless_on_443(const struct nginx_plan *plan, const char *name)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    nginx_public_addresses(&plan->editor->sites, NGINX_HTTPS_PORT, &addresses);
+    for (size_t i = 0; i < addresses.n; i++) {
+        const struct site *site = nginx_plan_owner_at(plan, name, addresses.v[i], NGINX_HTTPS_PORT, false);
+        const struct nginx_node *reject =
+            site != NULL ? nginx_child(nginx_config_of(plan->editor), nginx_server_of(site)->node,
+                                       "ssl_reject_handshake")
+                         : NULL;
+        enum nginx_redirect kind = site != NULL ? nginx_server_of(site)->redirect : REDIRECT_CLOSES;
+        bool rejects = reject != NULL && reject->n_args == 2 && strcasecmp(reject->args[1], "on") == 0;
+        if (!rejects && kind != REDIRECT_CLOSES && kind != REDIRECT_REFUSES && !has_real_name(site)) {
+            return site;
+        }
+    }
+    return NULL;
+}
+
+static bool refuse_loop(const struct nginx_plan *plan, const struct site *site, const char *name)
+{
+    const struct site *answers = nameless_on_443(plan, name);
+    if (answers == NULL) {
+        AUTO_FREE char *advice =
+            mem_fmt("Give that server a document root or a proxy_pass instead of the redirect; tlsup adds "
+                    "the redirect itself. Or get the certificate alone, and write the server of port 443 "
+                    "yourself: tlsup issue %s",
+                    name);
+        return nginx_refuse_at(plan, site, advice,
+                               "this server only redirects %s to https, and no server answers there: with "
+                               "port 443 it would redirect to itself for ever",
+                               name);
+    }
+    AUTO_FREE char *advice =
+        mem_fmt("Give that server the name, then try again: \"server_name %s;\" in the block at %s:%zu", name,
+                answers->file, nginx_line_now(plan->editor, answers));
+    return nginx_refuse_at(plan, site, advice,
+                           "this server only redirects %s to https, where the default server at %s:%zu "
+                           "answers, which does not have the name",
+                           name, answers->file, nginx_line_now(plan->editor, answers));
+}
+
 static bool plan_full(struct nginx_plan *plan, const struct site *site, const char *name)
 {
     if (nginx_server_of(site)->redirect == REDIRECT_HTTPS_SAME) {
-        return nginx_refuse_at(
-            plan, site,
-            "Give that server a document root or a proxy_pass instead of the redirect; tlsup "
-            "adds the redirect itself.",
-            "this server only redirects %s to https, and no server answers there: with port 443 "
-            "it would redirect to "
-            "itself for ever",
-            name);
+        return refuse_loop(plan, site, name);
     }
     item_of(plan, site)->certificate = true;
     item_of(plan, site)->full = true;
@@ -459,25 +540,6 @@ static void plan_redirect(struct nginx_plan *plan, const char *name)
 
 /* ---- 443: what a swap must not break ---- */
 
-/* A name that the server's present, valid certificate covers and the new one would not. NULL = none;
- * borrowed. */
-static const char *name_lost(const struct site *site, const struct strlist *names)
-{
-    struct cert_info info = CERT_INFO_INIT;
-    const char *lost = NULL;
-    if (!read_certificate(site, &info)) {
-        return NULL;
-    }
-    for (size_t i = 0; i < site->names.n && lost == NULL && info.not_after_s > clock_now_s(); i++) {
-        const char *name = site->names.v[i];
-        if (!nginx_is_placeholder(name) && !covered(names, name) && covered(&info.names, name)) {
-            lost = name;
-        }
-    }
-    cert_info_clear(&info);
-    return lost;
-}
-
 /* The first directive of a server whose name begins like this, NULL = none. */
 static const struct nginx_node *directive_like(const struct nginx_plan *plan, const struct nginx_node *server,
                                                const char *prefix)
@@ -519,6 +581,65 @@ static bool check_serves(struct nginx_plan *plan, const struct site *site)
     return true;
 }
 
+/* A server that, with a valid certificate, has a name on 443 now which one of ours would take from it there
+ * without a certificate for it. NULL = none. */
+static const struct site *robbed(const struct nginx_plan *plan, const struct site *site, const char *name,
+                                 const struct strlist *addresses)
+{
+    for (size_t i = 0; i < addresses->n; i++) {
+        const struct site *now = nginx_plan_owner_at(plan, name, addresses->v[i], NGINX_HTTPS_PORT, true);
+        struct cert_info info = CERT_INFO_INIT;
+        if (now == NULL || now == site || nginx_site_fit(now, name) > nginx_site_fit(site, name) ||
+            (nginx_site_fit(now, name) == nginx_site_fit(site, name) && now < site) ||
+            !read_certificate(now, &info)) {
+            continue;
+        }
+        bool valid = info.not_after_s > clock_now_s() && covered(&info.names, name);
+        cert_info_clear(&info);
+        if (valid) {
+            return now;
+        }
+    }
+    return NULL;
+}
+
+/* The names of a server that gets 443: other servers may have them there already. What was asked for may
+ * move, and a person should know it; what was not would be without a certificate. */
+static bool check_robs(struct nginx_plan *plan, const struct site *site)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    const struct strlist *also = &plan->items[site - plan->editor->sites.v].also;
+    bool dual_stack;
+    if (!nginx_secure_addresses(plan, nginx_server_of(site), &addresses, &dual_stack)) {
+        return false;
+    }
+    for (size_t i = 0; i < also->n; i++) {
+        strlist_add(&addresses, also->v[i]);
+    }
+    for (size_t i = 0; i < site->names.n; i++) {
+        const char *name = site->names.v[i];
+        const struct site *now = name[0] != '~' && name[0] != '.' && !nginx_is_placeholder(name)
+                                     ? robbed(plan, site, name, &addresses)
+                                     : NULL;
+        if (now != NULL && covered(plan->https->names, name)) {
+            log_warn(
+                "%s:%zu answered https://%s until now, with a valid certificate: from now on %s:%zu does, "
+                "which has that name on port 80",
+                now->file, nginx_line_now(plan->editor, now), name, site->file,
+                nginx_line_now(plan->editor, site));
+        } else if (now != NULL) {
+            AUTO_FREE char *advice =
+                mem_fmt("Give all names of that server at once: add %s to the command.", name);
+            return nginx_refuse_at(plan, site, advice,
+                                   "this server has the name %s too, which %s:%zu serves with a valid "
+                                   "certificate now: with port 443 it would come here, where the new one "
+                                   "does not cover it",
+                                   name, now->file, nginx_line_now(plan->editor, now));
+        }
+    }
+    return true;
+}
+
 static bool check_swap(struct nginx_plan *plan, const struct site *site)
 {
     const char *lost = name_lost(site, plan->https->names);
@@ -530,6 +651,30 @@ static bool check_swap(struct nginx_plan *plan, const struct site *site)
         plan, site, advice,
         "this server serves %s too, with a valid certificate that a new one without that name would replace",
         lost);
+}
+
+/* One certificate for the names that it has now and those asked for, as a command. The caller frees. */
+static char *advice_for_one(const struct nginx_plan *plan, const struct site *site, const char *cert_name)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    AUTO_STRLIST names = STRLIST_INIT;
+    if (!read_certificate(site, &info)) {
+        return mem_dup(
+            "A server block serves one certificate: put all its names into one, or split the block.");
+    }
+    const struct strlist *const lists[] = {&info.names, plan->https->names};
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        for (size_t k = 0; k < lists[i]->n; k++) {
+            if (!strlist_has(&names, lists[i]->v[k])) {
+                strlist_add(&names, lists[i]->v[k]);
+            }
+        }
+    }
+    cert_info_clear(&info);
+    AUTO_FREE char *words = strlist_join(&names, " ");
+    return mem_fmt("A server block serves one certificate: put all its names into one, or split the block. "
+                   "One for all: tlsup enable %s --cert-name %s",
+                   words, cert_name);
 }
 
 /* Blocks of our other certificates in this server. Where the new certificate covers all its names they give
@@ -545,8 +690,7 @@ static bool check_others(struct nginx_plan *plan, const struct site *site, bool 
             continue;
         }
         if (!nginx_all_covered(site, plan->https->names) || !mark->intact) {
-            AUTO_FREE char *advice = mem_fmt(
-                "A server block serves one certificate: put all its names into one, or split the block.");
+            AUTO_FREE char *advice = advice_for_one(plan, site, mark->id + sizeof NGINX_CERT_ID_PREFIX - 1);
             return nginx_refuse_at(plan, site, advice, "this server has the certificate \"%s\" already",
                                    mark->id + sizeof NGINX_CERT_ID_PREFIX - 1);
         }
@@ -581,7 +725,7 @@ bool nginx_plan_make(struct nginx_plan *plan)
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct nginx_item *item = &plan->items[i];
         if (item->certificate && (!check_serves(plan, &editor->sites.v[i]) ||
-                                  (!item->full && !check_swap(plan, &editor->sites.v[i])))) {
+                                  !(item->full ? check_robs : check_swap)(plan, &editor->sites.v[i]))) {
             return false;
         }
     }

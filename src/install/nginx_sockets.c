@@ -182,6 +182,53 @@ static bool check_stream(const struct nginx_plan *plan)
     return true;
 }
 
+/* Which of the servers is it? n: none of those that are read. */
+static size_t index_of(const struct sites *sites, const struct nginx_server *server)
+{
+    size_t i = 0;
+    while (i < sites->n && nginx_server_of(&sites->v[i]) != server) {
+        i++;
+    }
+    return i;
+}
+
+static size_t users_of(const struct sites *sites, const struct nginx_node *listen)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < sites->n; i++) {
+        const struct nginx_server *server = nginx_server_of(&sites->v[i]);
+        for (size_t k = 0; k < server->n_listens; k++) {
+            n += server->listens[k].node == listen;
+        }
+    }
+    return n;
+}
+
+const struct nginx_node *nginx_default_line(const struct nginx_plan *plan, const struct nginx_socket *socket)
+{
+    const struct sites *sites = &plan->editor->sites;
+    const struct nginx_server *theirs = nginx_server_of(&sites->v[socket->default_server]);
+    const struct nginx_listen *listen = nginx_listen_at(theirs, socket->address, socket->port);
+    bool numeric = strcmp(socket->address, "*") == 0 || socket->address[0] == '[' ||
+                   strspn(socket->address, "0123456789.") == strlen(socket->address);
+    if (socket->flagged || listen == NULL || listen->node == NULL || listen->port != listen->port_last ||
+        !numeric || nginx_mark_around(nginx_config_of(plan->editor), listen->node) != NULL ||
+        users_of(sites, listen->node) != 1) {
+        return NULL;
+    }
+    return listen->node;
+}
+
+/* A server of ours before the one that is the default only by its place: that one must say it from now on. */
+static void keep_default(const struct nginx_plan *plan, const struct nginx_server *server,
+                         const struct nginx_socket *socket)
+{
+    const struct nginx_node *line = nginx_default_line(plan, socket);
+    if (line != NULL && index_of(&plan->editor->sites, server) < socket->default_server) {
+        nginx_edit_add(plan->editor, line->file, line->end - 1, 0, " default_server");
+    }
+}
+
 static bool listen_line(const struct nginx_plan *plan, const char *address, const struct nginx_server *server,
                         bool dual_stack, struct nginx_lines *lines)
 {
@@ -200,6 +247,9 @@ static bool listen_line(const struct nginx_plan *plan, const char *address, cons
     }
     if (now == NULL && !check_stream(plan)) {
         return false;
+    }
+    if (now != NULL) {
+        keep_default(plan, server, now);
     }
     /* Options belong to the socket: as it is when it is there, else as its port-80 sister. */
     bool http2 = now != NULL ? now->http2 : web->has_http2 && web->version_number < HTTP2_DIRECTIVE_SINCE;

@@ -11,6 +11,8 @@
 
 #include "nginx_edit.h"
 #include "tls_profile.h"
+#include "tlsup/cert.h"
+#include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 
@@ -115,6 +117,53 @@ static bool is_due(const struct nginx_plan *plan, const struct nginx_node *serve
             nginx_child(nginx_config_of(plan->editor), server, directive) == NULL);
 }
 
+/* ---- stapling ---- */
+
+static bool is_stapling_on(const struct nginx_node *node)
+{
+    return node != NULL && nginx_is(node, "ssl_stapling") && node->n_args == 2 &&
+           strcasecmp(node->args[1], "on") == 0;
+}
+
+/* Does the new certificate say where its status can be asked? One that is not there yet: no, as those of
+ * most authorities do not. */
+static bool has_responder(const struct nginx_plan *plan)
+{
+    static const unsigned char oid[] = {0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01};
+    AUTO_FREE char *path = mem_fmt("%s/fullchain.pem", plan->https->live_dir);
+    struct err ignored = ERR_INIT;
+    AUTO_BUF pem = BUF_INIT, der = BUF_INIT;
+    AUTO_CHAIN *chain = NULL;
+    return fs_read(path, NGINX_FILE_LIMIT_BYTES, &pem, &ignored) &&
+           cert_chain_parse(buf_str(&pem), pem.len, path, &chain, &ignored) &&
+           cert_chain_leaf_der(chain, &der, &ignored) &&
+           memmem(buf_str(&der), der.len, oid, sizeof oid) != NULL;
+}
+
+bool nginx_stapling_ends(const struct nginx_plan *plan, const struct nginx_node *node)
+{
+    return is_stapling_on(node) && !has_responder(plan);
+}
+
+/* nginx warns for ever of a certificate whose status cannot be asked. */
+static void stapling_line(const struct nginx_plan *plan, const struct nginx_node *server,
+                          struct nginx_lines *lines)
+{
+    const struct nginx_node *own = nginx_child(nginx_config_of(plan->editor), server, "ssl_stapling");
+    if (own != NULL && own->file != server->file && nginx_stapling_ends(plan, own)) {
+        log_warn("%s:%zu turns on OCSP stapling, and the new certificate has none: nginx will warn of it "
+                 "until that line is taken out",
+                 nginx_file_of(plan->editor, own)->path, own->line);
+        return;
+    }
+    if ((own == NULL || is_stapling_on(own)) && is_stapling_on(http_child(plan, "ssl_stapling")) &&
+        !has_responder(plan)) {
+        nginx_line(lines, "ssl_stapling off;");
+    }
+}
+
+/* ---- all lines ---- */
+
 void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *server, bool whole,
                      struct nginx_lines *lines)
 {
@@ -129,6 +178,7 @@ void nginx_tls_lines(const struct nginx_plan *plan, const struct nginx_node *ser
         {"ssl_session_timeout", "1d"},
         {"ssl_session_tickets", "off"},
     };
+    stapling_line(plan, server, lines);
     if (!whole && !profile_insists(plan)) {
         return;
     }
@@ -322,8 +372,8 @@ static void warn_of_new_default(const struct nginx_plan *plan, size_t index,
     log_warn("%s:%zu comes before %s:%zu, so that it answers on %s:%d from now on for names that no server "
              "has: if that "
              "matters, add \"default_server\" to the listen line of the latter",
-             ours->file, nginx_line_after(plan->editor, nginx_server_of(ours)->node), theirs->file,
-             nginx_line_after(plan->editor, nginx_server_of(theirs)->node), socket->address, socket->port);
+             ours->file, nginx_line_now(plan->editor, ours), theirs->file,
+             nginx_line_now(plan->editor, theirs), socket->address, socket->port);
 }
 
 static void warn_of_protocols(const struct nginx_plan *plan, size_t decides, const char *address)
@@ -354,7 +404,7 @@ static void warn_at(const struct nginx_plan *plan, size_t index, const struct ng
         nginx_index_put(first, socket->address, index);
         ours = nginx_index_get(first, socket->address);
     }
-    if (!socket->flagged && *ours < decides) {
+    if (!socket->flagged && *ours < decides && nginx_default_line(plan, socket) == NULL) {
         decides = *ours;
     }
     snprintf(key, sizeof key, "%zu", socket->default_server);

@@ -415,10 +415,16 @@ bool txn_apply(struct txn *txn, struct err *err)
     return journal_mark(txn, MARK_APPLIED, err) || fail_and_put_back(txn, err);
 }
 
+static const enum mark marks[] = {
+    [TXN_TESTED] = MARK_TESTED, [TXN_RELOADING] = MARK_RELOADING, [TXN_VERIFIED] = MARK_VERIFIED};
+
+bool txn_reached(const struct txn *txn, enum txn_mark mark)
+{
+    return txn->dir != NULL && txn_has(txn, marks[mark]);
+}
+
 bool txn_note(struct txn *txn, enum txn_mark mark, struct err *err)
 {
-    static const enum mark marks[] = {
-        [TXN_TESTED] = MARK_TESTED, [TXN_RELOADING] = MARK_RELOADING, [TXN_VERIFIED] = MARK_VERIFIED};
     return txn->dir == NULL || journal_mark(txn, marks[mark], err);
 }
 

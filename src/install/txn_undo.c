@@ -22,6 +22,8 @@
 #include "tlsup/mem.h"
 #include "txn_internal.h"
 
+enum { MANY_OWNERS = 64 };
+
 struct undo {
     struct txn *txn;
     struct past past;     /* of all owners, from the first one to take back on */
@@ -55,6 +57,14 @@ static bool same_bytes(const struct buf *a, const struct buf *b)
     return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 }
 
+/* Of thousands of journals only one is held at a time; they are read again when needed. */
+static void forget_contents(struct op *op)
+{
+    buf_clear(&op->old_data);
+    buf_clear(&op->new_data);
+    op->have_old = op->have_new = false;
+}
+
 /* Only our lines go; what a person or another certificate's edit changed elsewhere in the file stays. */
 static bool stage_merged(struct txn *txn, struct txn *past, size_t n, const struct buf *live,
                          enum taken *taken, struct err *err)
@@ -64,7 +74,9 @@ static bool stage_merged(struct txn *txn, struct txn *past, size_t n, const stru
     *taken = TAKEN_NOT;
     if (!journal_content(past, n, true, err) || !journal_content(past, n, false, err))
         return false;
-    if (!diff_merge(&op->new_data, live, &op->old_data, &result))
+    bool merged = diff_merge(&op->new_data, live, &op->old_data, &result);
+    forget_contents(op);
+    if (!merged)
         return true;
     *taken = same_bytes(live, &result) ? TAKEN_ALREADY : TAKEN_MERGED;
     struct snapshot to = {.thing = THING_FILE};
@@ -86,8 +98,10 @@ static bool take_back(struct txn *txn, struct txn *past, size_t n, enum taken *t
     }
     if (snapshot_equal(live, &op->new)) {
         *taken = TAKEN_CLEAN;
-        return journal_content(past, n, false, err) &&
-               txn_stage(txn, op->path, op->real, &op->old, &op->old_data, &op->old_meta, err);
+        bool ok = journal_content(past, n, false, err) &&
+                  txn_stage(txn, op->path, op->real, &op->old, &op->old_data, &op->old_meta, err);
+        forget_contents(op);
+        return ok;
     }
     if (live->thing == THING_FILE && op->new.thing == THING_FILE && op->old.thing == THING_FILE)
         return stage_merged(txn, past, n, &data, taken, err);
@@ -195,6 +209,44 @@ static bool is_own(const struct undo *undo, const struct txn *past)
     return strcmp(past->owner, undo->txn->owner) == 0;
 }
 
+/* Does any edit of this owner lie in a place that the edits to be taken back lie in? */
+static bool shares_a_place(const struct undo *undo, const char *owner, const struct strlist *places)
+{
+    for (size_t i = 0; i < undo->past.n; i++) {
+        const struct txn *past = undo->past.v[i];
+        for (size_t n = 0; strcmp(past->owner, owner) == 0 && n < past->n_ops; n++)
+            if (strlist_has(places, past->ops[n].real))
+                return true;
+    }
+    return false;
+}
+
+/* All that came after it needs that, whatever places its edits lie in. */
+static bool turned_a_module_on(const struct undo *undo)
+{
+    for (size_t i = 0; i < undo->past.n; i++) {
+        const struct txn *past = undo->past.v[i];
+        for (size_t n = 0; is_own(undo, past) && n < past->n_ops; n++)
+            if (strstr(past->ops[n].real, "/mods-enabled/") != NULL)
+                return true;
+    }
+    return false;
+}
+
+/* Of very many only those are made anew that can hardly stand as they are: the rest would take minutes, and
+ * has what it lacks put in by its next renewal. */
+static void leave_strangers(const struct undo *undo, struct strlist *owners)
+{
+    AUTO_STRLIST places = STRLIST_INIT, near = STRLIST_INIT;
+    for (size_t i = 0; i < undo->past.n; i++)
+        for (size_t n = 0; is_own(undo, undo->past.v[i]) && n < undo->past.v[i]->n_ops; n++)
+            strlist_add(&places, undo->past.v[i]->ops[n].real);
+    for (size_t i = 0; i < owners->n; i++)
+        if (shares_a_place(undo, owners->v[i], &places))
+            strlist_add(&near, owners->v[i]);
+    strlist_copy(owners, &near);
+}
+
 /* Who has edits that are taken back and made anew, in the order of their last ones: of two that want the same
  * place the later has it. */
 static void owners_to_redo(const struct undo *undo, struct strlist *out)
@@ -206,6 +258,8 @@ static void owners_to_redo(const struct undo *undo, struct strlist *out)
             !strlist_has(&undo->left, past->owner) && undo->redo->concerns(undo->redo->ctx, past->owner))
             strlist_add(&newest_first, past->owner);
     }
+    if (newest_first.n > MANY_OWNERS && !turned_a_module_on(undo))
+        leave_strangers(undo, &newest_first);
     for (size_t i = newest_first.n; i-- > 0;)
         if (!strlist_has(&undo->last, newest_first.v[i]))
             strlist_add(out, newest_first.v[i]);

@@ -275,7 +275,8 @@ static bool any_listens(const struct workers *workers)
  * would say nothing of the next. Those that have closed their sockets only finish what they are at. */
 static void wait_for_old_workers(const struct workers *old)
 {
-    for (int waited_ms = 0; waited_ms < OLD_WORKERS_MS && any_listens(old); waited_ms += STEP_MS) {
+    int64_t deadline_ms = clock_mono_ms() + OLD_WORKERS_MS;
+    while (clock_mono_ms() < deadline_ms && any_listens(old)) {
         pause_step();
     }
 }

@@ -198,7 +198,7 @@ bool deploy_take_up(struct deploy *deploy, struct txn *txn, struct err *err)
 void deploy_put_back(struct deploy *deploy, struct txn *txn, struct err *why)
 {
     struct err err = ERR_INIT;
-    bool had_reloaded = deploy->web.master_pid > 0;
+    bool had_reloaded = deploy->web.master_pid > 0 && txn_reached(txn, TXN_RELOADING);
     deploy_tell(deploy, "putting everything back");
     bool ok = txn_rollback(txn, &err);
     if (had_reloaded && web_test(&deploy->web, &err) && web_reload(&deploy->web, &err) &&
@@ -227,19 +227,34 @@ void deploy_close(struct deploy *deploy)
 }
 /* -- recovery -------------------------------------------------------------------------------------------- */
 
+/* Which of them the interrupted run was at is not known: each that runs is told. */
+static bool reload_all(struct err *err)
+{
+    static const enum web_kind kinds[] = {WEB_NGINX, WEB_APACHE};
+    bool ok = true;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct web web;
+        struct err why = ERR_INIT;
+        bool found = web_find(kinds[i], NULL, &web, &why);
+        bool told = found ? web.master_pid == 0 || (web_test(&web, &why) && web_reload(&web, &why) &&
+                                                    web_alive(&web, true, &why))
+                          : why.code == ERR_NOT_FOUND;
+        if (!told)
+            *err = why;
+        ok = ok && told;
+    }
+    return ok;
+}
+
 bool deploy_recover(struct store *store, struct strlist *messages, struct err *err)
 {
     struct txn_recovery recovery = {0};
-    struct web web;
     struct err reload = ERR_INIT;
     bool ok = txn_recover(store_journal_dir(store), &recovery, err);
     for (size_t i = 0; i < recovery.messages.n; i++)
         strlist_add(messages, recovery.messages.v[i]);
     if (ok && recovery.reload_needed) {
-        bool found = web_find(WEB_NONE, NULL, &web, &reload);
-        bool told = found && (web.master_pid == 0 || (web_test(&web, &reload) && web_reload(&web, &reload) &&
-                                                      web_alive(&web, true, &reload)));
-        if (told || (!found && reload.code == ERR_NOT_FOUND))
+        if (reload_all(&reload))
             ok = txn_settle(store_journal_dir(store), err);
         else
             log_warn("the web server could not be reloaded after putting things back: %s", reload.text);

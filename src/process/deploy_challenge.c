@@ -108,6 +108,14 @@ bool deploy_challenge(struct deploy *deploy, const char *cert_name, const struct
 {
     struct txn *txn = NULL;
     AUTO_FREE char *title = mem_fmt("answer challenges for %s", cert_name);
+    if (deploy->challenge != NULL) { /* another CA's turn: what was made for the former goes first */
+        struct err none = ERR_INIT;
+        deploy_put_back(deploy, deploy->challenge, &none);
+        txn_free(deploy->challenge);
+        deploy->challenge = NULL;
+        if (!deploy_reread(deploy, err))
+            return false;
+    }
     if (!txn_begin(store_journal_dir(deploy->store), cert_name, title, &txn, err))
         return false;
     bool ok = web_edit_challenge(&deploy->web, &deploy->sites, names, thumbprint, txn, err);

@@ -193,14 +193,22 @@ static bool change_over(struct deploy *deploy, const struct cert_config *config,
 {
     struct pages before = {0};
     deploy_look(deploy, &config->names, &before);
+    if (signals_interrupted(err)) { /* nothing is touched yet */
+        pages_clear(&before);
+        return false;
+    }
     bool ok = deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) &&
               reach(deploy, config->name, state, DEPLOY_RELOADED, err) &&
               deploy_prove_https(deploy, &config->names, leaves, err) &&
-              deploy_prove_pages(deploy, &before, config->redirect, err) && txn_note(txn, TXN_VERIFIED, err);
+              deploy_prove_pages(deploy, &before, config->redirect, err) &&
+              /* what it rests on first: a crash in between must not take that away from under it */
+              (deploy->challenge == NULL || txn_note(deploy->challenge, TXN_VERIFIED, err)) &&
+              txn_note(txn, TXN_VERIFIED, err);
     if (!ok) {
         struct err none = ERR_INIT;
         deploy_put_back(deploy, txn, err);
-        if (!deploy_reread(deploy, &none) || !deploy_prove_pages(deploy, &before, false, &none))
+        if ((!deploy_reread(deploy, &none) || !deploy_prove_pages(deploy, &before, false, &none)) &&
+            none.code != ERR_INTERRUPTED)
             log_error("after everything was put back: %s", none.text);
     }
     pages_clear(&before);

@@ -14,7 +14,8 @@
 enum {
     PROOF_MS = 10000,
     REFUSAL_MS = 3000,
-    PAGE_MS = 6000, /* for a page to be answered as before: a program behind the web server may blink */
+    LOOK_MS = 20000, /* for all pages as they are now: what could not be looked at in time is not compared */
+    PAGE_MS = 6000,  /* for a page to be answered as before: a program behind the web server may blink */
     HTTP_PORT = 80,
     HTTPS_PORT = 443,
 };
@@ -181,6 +182,8 @@ static void look_at(const char *name, const char *address, bool https, struct pa
 
 void deploy_look(struct deploy *deploy, const struct strlist *names, struct pages *out)
 {
+    struct err stop = ERR_INIT;
+    int64_t deadline_ms = clock_mono_ms() + LOOK_MS;
     for (size_t i = 0; deploy->web.master_pid > 0 && i < names->n; i++) {
         for (int https = 0; https < 2; https++) {
             AUTO_STRLIST addresses = STRLIST_INIT;
@@ -189,7 +192,8 @@ void deploy_look(struct deploy *deploy, const struct strlist *names, struct page
             if ((https && sites_owner(&deploy->web, &deploy->sites, names->v[i], port, true) == NULL) ||
                 !web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], port, &addresses, &none))
                 continue;
-            for (size_t k = 0; k < addresses.n; k++)
+            for (size_t k = 0;
+                 k < addresses.n && clock_mono_ms() < deadline_ms && !signals_interrupted(&stop); k++)
                 look_at(names->v[i], addresses.v[k], https == 1, out);
         }
     }
@@ -229,6 +233,8 @@ bool deploy_prove_pages(struct deploy *deploy, const struct pages *before, bool 
         struct err failed = ERR_INIT;
         if (before->v[i].status == 0)
             continue;
+        if (signals_interrupted(err))
+            return false;
         while (!page_is_fine(&before->v[i], redirect, &failed)) {
             if (signals_interrupted(err))
                 return false;

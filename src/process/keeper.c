@@ -255,8 +255,9 @@ static void on_ca_has(struct keeper *keeper, const struct msg *msg)
             continue;
         *value++ = '\0';
         printable(value);
-        struct strlist *list = strcmp(lines.v[i], "profile") == 0  ? &keeper->profiles
-                               : strcmp(lines.v[i], "caa") == 0 ? &keeper->caa : NULL;
+        struct strlist *list = strcmp(lines.v[i], "profile") == 0 ? &keeper->profiles
+                               : strcmp(lines.v[i], "caa") == 0   ? &keeper->caa
+                                                                  : NULL;
         if (list != NULL)
             strlist_add(list, value);
         else if (strcmp(lines.v[i], "hash-prefix") == 0)

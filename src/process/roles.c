@@ -227,10 +227,14 @@ static void resolve(const char *name, struct probe_answer *answer)
  * up. */
 static void resolve_in_time(const struct probe_question *q, struct probe_answer *answer)
 {
-    int pair[2];
+    int pair[2] = {-1, -1};
     pid_t pid = -1;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 || (pid = fork()) < 0) {
         err_errno(&answer->err, errno, q->name, "cannot start a process to look names up");
+        if (pair[0] >= 0) {
+            close(pair[0]);
+            close(pair[1]);
+        }
         return;
     }
     if (pid == 0) {

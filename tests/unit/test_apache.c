@@ -1216,6 +1216,35 @@ static void test_wsgi(void **state)
     fixture_clear(&fixture);
 }
 
+/* A host on an address of another machine alone never answers: that is said before anybody is asked. */
+static void test_address_of_another_machine(void **state)
+{
+    (void)state;
+    need_apache();
+    struct fixture fixture;
+    struct place place;
+    struct err err = ERR_INIT;
+    struct sites sites = SITES_INIT;
+    fixture_load("02-named.conf", &fixture);
+    place_make(&place, &fixture);
+    putf(place.site, "<VirtualHost 198.51.100.77:80>\nServerName example.org\n</VirtualHost>\n");
+    assert_true(apache_driver.read(&place.web, &sites, &err));
+    const struct site *site = apache_driver.owner(&sites, "example.org", 80, true);
+    assert_true(site && site->n_listens == 0);
+    sites_clear(&sites);
+    static const edit_function edits[] = {edit_challenge, edit_https};
+    for (size_t i = 0; i < COUNT_OF(edits); i++) {
+        struct txn *txn = begin(&place);
+        err = (struct err)ERR_INIT;
+        assert_false(edits[i](&place, &fixture, txn, &err));
+        assert_non_null(strstr(err.text, "for 198.51.100.77, which this machine does not have"));
+        assert_non_null(strstr(err.advice, "<VirtualHost *:80>"));
+        txn_free(txn);
+    }
+    strlist_clear(&place.files);
+    fixture_clear(&fixture);
+}
+
 /* A wildcard can be no ServerName. */
 static void test_wildcard_alone(void **state)
 {
@@ -1736,6 +1765,48 @@ static void test_running(void **state)
     fixture_clear(&fixture);
 }
 
+/* A name of nobody's is answered by another default host on each address: visitors keep the page they had. */
+static void test_default_hosts_by_address(void **state)
+{
+    (void)state;
+    need_apache();
+    const char *const argv[] = {"ip", "addr", "add", "192.0.2.10/32", "dev", "lo", NULL};
+    struct spawn_result result = {0};
+    struct err err = ERR_INIT;
+    bool ready = geteuid() == 0 && unshare(CLONE_NEWNET) == 0 && lo_up() &&
+                 spawn_run(argv, NULL, &result, &err) && result.status == 0;
+    spawn_result_clear(&result);
+    if (!ready) {
+        print_message("no second address in a network namespace of our own: skipped\n");
+        skip();
+    }
+    struct fixture fixture;
+    struct place place;
+    fixture_load("01-stock-default.conf", &fixture);
+    place_make(&place, &fixture);
+    AUTO_FREE char *other = mem_fmt("%s/sites-enabled/zz.conf", place.root);
+    putf(other,
+         "<VirtualHost 192.0.2.10:80>\n    ServerName default\n    DocumentRoot /tmp\n</VirtualHost>\n");
+    strlist_add(&fixture.meta, "redirect yes");
+    struct txn *challenge = apply(&place, &fixture, edit_challenge, "challenge");
+    struct txn *https = apply(&place, &fixture, edit_https, "https");
+    assert_tests(&place, &fixture, "with two default hosts");
+    AUTO_BUF text = BUF_INIT;
+    AUTO_BUF site = BUF_INIT;
+    read_companion(&place, &fixture, &text);
+    assert_null(strstr(buf_str(&text), ":80"));
+    assert_non_null(strstr(buf_str(&text), "<VirtualHost *:443>"));
+    slurp(other, &site);
+    assert_int_equal(occurrences(buf_str(&site), "# tlsup begin: challenge"), 2);
+    assert_int_equal(occurrences(buf_str(&site), "# tlsup begin: redirect"), 1);
+    assert_nothing_to_do(&place, &fixture, edit_challenge);
+    assert_nothing_to_do(&place, &fixture, edit_https);
+    take_back(https);
+    take_back(challenge);
+    strlist_clear(&place.files);
+    fixture_clear(&fixture);
+}
+
 static void test_live(void **state)
 {
     (void)state;
@@ -1825,6 +1896,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unreadable_configuration_is_an_error),
         cmocka_unit_test(test_modules_of_the_staged_tree),
         cmocka_unit_test(test_wsgi),
+        cmocka_unit_test(test_address_of_another_machine),
         cmocka_unit_test(test_wildcard_alone),
         cmocka_unit_test(test_redirect_in_a_macro),
         cmocka_unit_test(test_disabled_file_of_our_name),
@@ -1832,6 +1904,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_turned_off_again),
         cmocka_unit_test(test_disabled_sites),
         cmocka_unit_test(test_test_command),
+        cmocka_unit_test(test_default_hosts_by_address),
         cmocka_unit_test_teardown(test_running, end_server),
     };
     return cmocka_run_group_tests(tests, make_base, remove_base);

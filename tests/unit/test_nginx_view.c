@@ -473,23 +473,34 @@ static void test_whose_protocols_count(void **state)
 static void test_new_default_server(void **state)
 {
     static const struct {
-        const char *flag;
-        bool warns;
-    } table[] = {{"", true}, {"default_server", false}};
+        const char *listen, *stays; /* stays NULL: it cannot be said there, and a person must know */
+    } table[] = {{"listen 443 ssl;", "listen 443 ssl default_server;"},
+                 {"listen 443 ssl default_server;", "listen 443 ssl default_server;"},
+                 {"include listen.inc;", NULL}};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(table); i++) {
         AUTO_BED bed;
         char *said = NULL;
-        AUTO_FREE char *body =
-            mem_fmt(SITE "    server {\n        listen 443 ssl %s; server_name other;\n        "
-                         "ssl_certificate old.pem; ssl_certificate_key old.key; ssl_protocols TLSv1.2 "
-                         "TLSv1.3;\n    }\n",
-                    table[i].flag);
+        AUTO_FREE char *body = mem_fmt(
+            "    ssl_certificate old.pem; ssl_certificate_key old.key; ssl_protocols TLSv1.2 TLSv1.3;\n" SITE
+            "    server {\n        %s server_name other;\n    }\n    server {\n        include "
+            "listen.inc; server_name third;\n    }\n",
+            table[i].listen);
         bed_http(&bed, body);
+        put(bed.dir, "listen.inc", "listen 443 ssl;\n", 16);
         add_names(&bed, "example.org");
-        free(wished(&bed, (struct wish){0}, &said));
-        assert_int_equal(strstr(said, "from now on for names that no server has") != NULL, table[i].warns);
-        assert_int_equal(times(said, "\n"), table[i].warns);
+        AUTO_FREE char *text = wished(&bed, (struct wish){0}, &said);
+        assert_int_equal(strstr(said, "from now on for names that no server has") != NULL,
+                         table[i].stays == NULL);
+        assert_int_equal(times(said, "\n"), table[i].stays == NULL);
+        assert_int_equal(times(text, "default_server"), table[i].stays != NULL);
+        if (table[i].stays != NULL) {
+            assert_non_null(strstr(strstr(text, "tlsup end cert:"), table[i].stays));
+        } else {
+            assert_non_null(strstr(said, "nginx.conf:5 comes before"));
+            AUTO_FREE char *where = mem_fmt("%s:10, so that", bed.web.conf); /* as it is on the disk now */
+            assert_non_null(strstr(said, where));
+        }
         free(said);
     }
 }
@@ -536,7 +547,8 @@ static void test_location_of_another_client(void **state)
     bed_http(
         &bed,
         "    server_rewrite_by_lua_block { return }\n    server {\n        listen 80;\n        server_name "
-        "example.org;\n        location ^~ /.well-known/acme-challenge/ { root html; }\n server_rewrite_by_lua_file /x.lua;\n    }\n");
+        "example.org;\n        location ^~ /.well-known/acme-challenge/ { root html; }\n "
+        "server_rewrite_by_lua_file /x.lua;\n    }\n");
     add_names(&bed, "example.org");
     AUTO_FREE char *said = said_while(&bed, (struct wish){0}, &why, &done);
     assert_true(done);
@@ -809,6 +821,166 @@ static void test_regex_that_is_unclear(void **state)
     assert_non_null(strstr(plain, "cert:plain.org"));
 }
 
+/* A regular server_name fills $1, and an `if` on another regular expression would empty it for all visitors.
+ */
+static void test_captures_of_a_name(void **state)
+{
+    AUTO_BED bed;
+    struct answer answer;
+    (void)state;
+    bed_http(&bed,
+             "    server {\n        listen 80; server_name plain.blog.example ~^(.*)\\.(blog)\\.example$;\n"
+             "        add_header X-Who \"[$1] of [$2]\";\n        root html;\n    }\n"
+             "    server { listen 80; server_name ~^www\\.(.*)$; return 301 $scheme://$1$request_uri; }\n"
+             "    server { listen 80; server_name ~^(?<u>.*)\\.named\\.example$; root html; }\n");
+    add_names(&bed, "joe.blog.example www.dev.example ann.named.example");
+    serve(&bed);
+    AUTO_FREE char *text = wished(&bed, (struct wish){0}, NULL);
+    assert_int_equal(times(text, "set $tlsup_captures"), 2); /* not where nobody uses them */
+    reload_nginx(&bed);
+    assert_true(fetch("127.0.0.1", 80, "joe.blog.example", "/", &answer));
+    assert_non_null(strstr(answer.headers, "X-Who: [joe] of [blog]"));
+    assert_true(fetch("127.0.0.1", 80, "plain.blog.example", "/", &answer));
+    assert_non_null(strstr(answer.headers, "X-Who: [] of []"));
+    assert_true(fetch("127.0.0.1", 80, "www.dev.example", "/x", &answer));
+    assert_string_equal(answer.location, "http://dev.example/x");
+    for (size_t i = 0; i < bed.names.n; i++) {
+        assert_true(fetch("127.0.0.1", 80, bed.names.v[i], "/.well-known/acme-challenge/" TOKEN, &answer));
+        assert_string_equal(answer.body, TOKEN "." THUMBPRINT);
+    }
+    stop_nginx();
+}
+
+/* A certificate without the address of a responder: nginx would warn at each reload. */
+static void test_stapling_ends_with_the_responder(void **state)
+{
+    static const struct {
+        const char *http, *server; /* behind SITE's */
+        bool responder;
+        size_t off, on, warnings;
+    } table[] = {
+        {"ssl_stapling on;", "", false, 1, 1, 0},
+        {"ssl_stapling on;", "", true, 0, 1, 0},
+        {"", "ssl_stapling on;", false, 0, 0, 0},
+        {"", "ssl_stapling on;", true, 0, 1, 0},
+        {"ssl_stapling on;", "ssl_stapling on;", false, 1, 1, 0},
+        {"ssl_stapling on;", "ssl_stapling off;", false, 1, 1, 0},
+        {"", "include staple.inc;", false, 0, 0, 1}, /* others may use it */
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        AUTO_BED bed;
+        char *said = NULL;
+        AUTO_FREE char *body =
+            mem_fmt("    %s\n    server {\n        listen 443 ssl; server_name example.org;\n        "
+                    "ssl_certificate old.pem; ssl_certificate_key old.key;\n        %s\n    }\n",
+                    table[i].http, table[i].server);
+        bed_http(&bed, body);
+        put(bed.dir, "staple.inc", "ssl_stapling on;\n", 17);
+        if (table[i].responder) {
+            AUTO_FREE char *pem = fs_join(bed.live, "fullchain.pem");
+            AUTO_FREE char *key = fs_join(bed.live, "privkey.pem");
+            const char *argv[] = {
+                "openssl", "req",   "-x509",   "-new",
+                "-key",    key,     "-out",    pem,
+                "-subj",   "/CN=x", "-addext", "authorityInfoAccess=OCSP;URI:http://ocsp.example.org/",
+                NULL};
+            assert_true(run_quietly(argv));
+        }
+        add_names(&bed, "example.org");
+        AUTO_FREE char *text = wished(&bed, (struct wish){0}, &said);
+        assert_int_equal(times(text, "ssl_stapling off;"), table[i].off);
+        assert_int_equal(times(text, "ssl_stapling on;"), table[i].on);
+        assert_int_equal(times(said, "staple.inc:1 turns on OCSP stapling"), table[i].warnings);
+        AUTO_FREE char *again = wished(&bed, (struct wish){0}, NULL);
+        assert_string_equal(again, text);
+        free(said);
+    }
+}
+
+/* https that works for a name is not taken from it. */
+static void test_https_that_others_serve(void **state)
+{
+    AUTO_BED bed;
+    struct err why = ERR_INIT;
+    bool done;
+    (void)state;
+    make_certificate("wild", "wild-leaf", "DNS:*.example.org", false);
+    bed_http(&bed, "    server { listen 443 ssl; server_name *.example.org; ssl_certificate wild.pem; "
+                   "ssl_certificate_key wild.key; }\n    server { listen 80; server_name www.example.org "
+                   "example.org; root html; }\n");
+    copy_file("wild.pem", bed.dir, "wild.pem");
+    copy_file("wild.key", bed.dir, "wild.key");
+    add_names(&bed, "example.org");
+    free(said_while(&bed, (struct wish){0}, &why, &done));
+    assert_false(done);
+    assert_non_null(strstr(why.text, "this server has the name www.example.org too"));
+    assert_non_null(strstr(why.advice, "add www.example.org to the command"));
+    add_names(&bed, "www.example.org");
+    char *said = NULL;
+    AUTO_FREE char *text = wished(&bed, (struct wish){0}, &said);
+    assert_non_null(strstr(text, "ssl_certificate wild.pem")); /* its other names keep it */
+    assert_non_null(strstr(strstr(text, "server_name *.example.org"), "tlsup begin cert:example.org"));
+    assert_non_null(strstr(said, "answered https://www.example.org until now"));
+    free(said);
+}
+
+/* The key before or behind the certificate in its file. */
+static void test_certificate_and_key_in_one_file(void **state)
+{
+    static const char *const order[][2] = {{"keep.pem", "keep.key"}, {"keep.key", "keep.pem"}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(order); i++) {
+        AUTO_BED bed;
+        AUTO_BUF both = BUF_INIT;
+        struct err why = ERR_INIT;
+        bool done;
+        bed_http(&bed, "    server { listen 443 ssl; server_name example.org keep.example.org; "
+                       "ssl_certificate both.pem; ssl_certificate_key both.pem; }\n");
+        for (size_t k = 0; k < 2; k++) {
+            AUTO_FREE char *path = fs_join(base_dir, order[i][k]);
+            AUTO_BUF part = BUF_INIT;
+            ok(fs_read(path, 1 << 20, &part, &err));
+            buf_add(&both, buf_str(&part), part.len);
+        }
+        put(bed.dir, "both.pem", buf_str(&both), both.len);
+        add_names(&bed, "example.org");
+        free(said_while(&bed, (struct wish){0}, &why, &done));
+        assert_false(done);
+        assert_non_null(strstr(why.advice, "keep.example.org"));
+    }
+}
+
+/* Who answers there already is told, or that nobody does. */
+static void test_redirect_to_a_nameless_server(void **state)
+{
+    static const struct {
+        const char *there, *text, *advice;
+    } table[] = {
+        {"ssl_certificate old.pem;", "nginx.conf:5 answers", "\"server_name example.org;\" in the block at"},
+        {"ssl_certificate old.pem; server_name _;", "nginx.conf:5 answers", "nginx.conf:5"},
+        {"ssl_certificate old.pem; server_name other.org;", "no server answers there",
+         "tlsup issue example.org"},
+        {"ssl_certificate old.pem; return 444;", "no server answers there", "tlsup issue example.org"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        AUTO_BED bed;
+        struct err why = ERR_INIT;
+        bool done;
+        AUTO_FREE char *body = mem_fmt("    server { listen 80; server_name example.org; return 301 "
+                                       "https://$host$request_uri; }\n    server { listen 443 ssl; "
+                                       "ssl_certificate_key old.key; %s }\n",
+                                       table[i].there);
+        bed_http(&bed, body);
+        add_names(&bed, "example.org");
+        free(said_while(&bed, (struct wish){0}, &why, &done));
+        assert_false(done);
+        assert_non_null(strstr(why.text, table[i].text));
+        assert_non_null(strstr(why.advice, table[i].advice));
+    }
+}
+
 static void test_what_nginx_does_not_read(void **state)
 {
     char word[4200] = "", *bodies[5];
@@ -861,6 +1033,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_exact_name_beside_a_wildcard),
         cmocka_unit_test(test_regex_that_is_unclear),
         cmocka_unit_test(test_what_nginx_does_not_read),
+        cmocka_unit_test_teardown(test_captures_of_a_name, end_nginx),
+        cmocka_unit_test(test_stapling_ends_with_the_responder),
+        cmocka_unit_test(test_https_that_others_serve),
+        cmocka_unit_test(test_certificate_and_key_in_one_file),
+        cmocka_unit_test(test_redirect_to_a_nameless_server),
     };
     if (!find_program() || !spawn_find("openssl")) {
         printf("1..0 # SKIP nginx or openssl is not installed\n");

@@ -927,7 +927,7 @@ static void test_mistakes_are_answered_with_the_way_out(void **state)
         {"recover now", "takes no 'now'", "recover --help"},
         {"renew --redirect", "belongs to enable and install", "renew --help"},
         {"issue example.org --redirect", "no option --redirect", "issue --help"},
-        {"enable example.org --json", "belongs to sites, check, status, account show and account list",
+        {"enable example.org --json", "belongs to sites, check, status, account show, account list and timer status",
          "enable --help"},
         {"enable https://example.org/", "URL", "example.org"},
     };
