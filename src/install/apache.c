@@ -108,8 +108,8 @@ static void add_site(const struct apache_model *model, struct apache_host *host,
         site->begin = node->begin;
         site->end = file->nodes[node->partner].end;
     }
-    if (host->server_name)
-        strlist_add(&site->names, host->server_name);
+    if (apache_host_name(host))
+        strlist_add(&site->names, apache_host_name(host));
     for (size_t i = 0; i < host->aliases.n; i++) {
         if (!strlist_has(&site->names, host->aliases.v[i]))
             strlist_add(&site->names, host->aliases.v[i]);

@@ -489,8 +489,8 @@ bool apache_companion_check(const struct apache_edit *edit, const struct apache_
 static void twin_names(const struct apache_source *source, struct strlist *out)
 {
     AUTO_STRLIST own = STRLIST_INIT;
-    if (source->host->server_name)
-        strlist_add(&own, source->host->server_name);
+    if (apache_host_name(source->host))
+        strlist_add(&own, apache_host_name(source->host));
     for (size_t i = 0; i < source->host->aliases.n; i++)
         strlist_add(&own, source->host->aliases.v[i]);
     for (size_t i = 0; !source->is_default && i < own.n; i++) {

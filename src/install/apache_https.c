@@ -441,25 +441,53 @@ static void present_names(const struct apache_edit *edit, const struct apache_ho
     cert_info_clear(&info);
 }
 
+/* Is it this host that answers for a name on 443? (For a wildcard: for some that it covers.) */
+static bool answers_for(const struct apache_model *model, const struct apache_host *host, const char *name,
+                        const char *ignore)
+{
+    if (!apache_host_has(host, name))
+        return false;
+    bool answers = name_is_wildcard(name);
+    for (size_t i = 0; i < host->n_addresses && !answers; i++)
+        answers = apache_owner_at(model, name, host->addresses[i].address, 443, true, ignore) == host;
+    return answers;
+}
+
+/* A name that the host serves with its present certificate and would not with the new one: one of its own, or
+ * one in the certificate that it has by a wildcard alone. NULL = none; borrowed. */
+static const char *name_lost(const struct apache_model *model, const struct apache_host *host,
+                             const struct strlist *present, const struct web_https *https)
+{
+    for (size_t i = 0; i <= host->aliases.n; i++) {
+        const char *name = i < host->aliases.n ? host->aliases.v[i] : apache_host_name(host);
+        if (name && !covers(https->names, name) && covers(present, name))
+            return name;
+    }
+    for (size_t i = 0; i < present->n; i++) {
+        if (!covers(https->names, present->v[i]) && answers_for(model, host, present->v[i], https->cert_name))
+            return present->v[i];
+    }
+    return NULL;
+}
+
 /* A name of the host's that is served well now must not lose its certificate. */
 static bool check_names_kept(const struct apache_edit *edit, const struct apache_host *host,
-                             const struct strlist *names, struct err *err)
+                             const struct web_https *https, struct err *err)
 {
     AUTO_STRLIST present = STRLIST_INIT;
     AUTO_FREE char *where = apache_host_where(&edit->model, host);
     present_names(edit, host, &present);
-    for (size_t i = 0; i <= host->aliases.n; i++) {
-        const char *name = i < host->aliases.n ? host->aliases.v[i] : host->server_name;
-        if (!name || covers(names, name))
-            continue;
-        if (covers(&present, name)) {
-            err_set(
-                err, ERR_WEBSERVER, NEXT_FIX_CONFIG, name,
+    const char *lost = name_lost(&edit->model, host, &present, https);
+    if (lost) {
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, lost,
                 "%s serves %s too, with a valid certificate that a new one without that name would replace",
-                where, name);
-            return err_advise(err, "Give all names of that virtual host at once: add %s to the command.",
-                              name);
-        }
+                where, lost);
+        return err_advise(err, "Give all names of that virtual host at once: add %s to the command.", lost);
+    }
+    for (size_t i = 0; i <= host->aliases.n; i++) {
+        const char *name = i < host->aliases.n ? host->aliases.v[i] : apache_host_name(host);
+        if (!name || covers(https->names, name))
+            continue;
         log_warn("%s also answers for %s, which the new certificate does not cover", where, name);
     }
     return true;
@@ -508,7 +536,7 @@ static bool swap_certificate(struct apache_edit *edit, const struct https_plan *
         return err_advise(
             err, "Write that virtual host without the macro, or remove it, and run the command again.");
     }
-    if (!check_names_kept(edit, host, plan->https->names, err))
+    if (!check_names_kept(edit, host, plan->https, err))
         return false;
     struct apache_spot spot = apache_host_spot(edit, host);
     for (size_t i = from; i < to; i++) {

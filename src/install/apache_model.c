@@ -447,6 +447,19 @@ static void list_places(struct apache_model *model)
     qsort(model->places, model->n_places, sizeof *model->places, by_place);
 }
 
+/* One on specific addresses alone has what the resolver says of them instead. */
+static void name_unnamed(struct apache_model *model)
+{
+    const char *name = model->hosts[model->n_hosts - 1].server_name;
+    for (size_t i = 0; i + 1 < model->n_hosts; i++) {
+        struct apache_host *host = &model->hosts[i];
+        for (size_t k = 0; k < host->n_addresses && !host->server_name; k++) {
+            if (strcmp(host->addresses[k].address, "*") == 0)
+                host->main_name = name;
+        }
+    }
+}
+
 static void collect(struct apache_model *model)
 {
     const struct apache_tree *tree = &model->tree;
@@ -467,6 +480,7 @@ static void collect(struct apache_model *model)
         }
     }
     *add_host(model, APACHE_NONE) = main_server;
+    name_unnamed(model);
     list_places(model);
 }
 
@@ -562,9 +576,15 @@ bool apache_alias_matches(const char *alias, const char *name)
     return fnmatch(buf_str(&pattern), name, FNM_CASEFOLD) == 0;
 }
 
+const char *apache_host_name(const struct apache_host *host)
+{
+    return host->server_name ? host->server_name : host->main_name;
+}
+
 bool apache_host_has(const struct apache_host *host, const char *name)
 {
-    if (host->server_name && strcasecmp(host->server_name, name) == 0)
+    const char *own = apache_host_name(host);
+    if (own && strcasecmp(own, name) == 0)
         return true;
     for (size_t i = 0; i < host->aliases.n; i++) {
         if (apache_alias_matches(host->aliases.v[i], name))
@@ -575,15 +595,6 @@ bool apache_host_has(const struct apache_host *host, const char *name)
             return true;
     }
     return false;
-}
-
-/* A host without a ServerName goes by the main server's. */
-static bool answers_to(const struct apache_model *model, const struct apache_host *host, const char *name)
-{
-    const struct apache_host *fallback = apache_main(model);
-    if (!host->server_name && fallback->server_name && strcasecmp(fallback->server_name, name) == 0)
-        return true;
-    return apache_host_has(host, name);
 }
 
 static bool is_ignored(const struct apache_host *host, const char *ignore)
@@ -622,7 +633,7 @@ static struct group find_group(const struct apache_model *model, const char *nam
             continue;
         if (!group.first)
             group.first = host;
-        if (answers_to(model, host, name)) {
+        if (apache_host_has(host, name)) {
             group.chosen = host;
             break;
         }

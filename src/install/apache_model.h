@@ -21,6 +21,7 @@ struct apache_host {
     struct apache_address *addresses;
     size_t n_addresses;
     char *server_name;      /* lower case, without scheme and port; NULL = none */
+    const char *main_name;  /* the main server's, which one on "*" without a ServerName has; NULL = none */
     struct strlist aliases; /* lower case */
     const char *companion;  /* the id of the untouched block of ours that it lies in, NULL = a person's */
     int ssl;                /* 1 on, 0 off, -1 not said */
@@ -86,6 +87,8 @@ bool apache_refuse_unreachable(const struct apache_model *model, const struct ap
                                struct err *err);
 /* Does a ServerAlias (or ServerName), with its * and ?, stand for the name? */
 bool apache_alias_matches(const char *alias, const char *name);
+/* Its ServerName, or that which it has from the main server; NULL = none. */
+const char *apache_host_name(const struct apache_host *host);
 bool apache_host_has(const struct apache_host *host, const char *name);
 bool apache_host_on(const struct apache_host *host, const char *address, int port);
 /* The first port of its own that something listens on: 80 before all others; 0 = none. */

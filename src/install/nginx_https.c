@@ -70,20 +70,31 @@ static void host_condition(const char *name, struct buf *out)
     buf_adds(out, "$\"");
 }
 
-static bool owns_all(const struct site *site, const struct strlist *names)
+/* Does it answer on a plain port for names that nobody has, and for bare addresses? */
+static bool is_default_in_plain(const struct nginx_plan *plan, const struct site *site)
 {
-    for (size_t i = 0; i < names->n; i++) {
-        bool found = false;
-        for (size_t k = 0; k < site->names.n; k++) {
-            const char *own = site->names.v[k];
-            found |= strcmp(own, names->v[i]) == 0 || (own[0] == '.' && strcmp(own + 1, names->v[i]) == 0) ||
-                     name_matches(own, names->v[i]);
+    const struct sites *sites = &plan->editor->sites;
+    for (size_t i = 0; i < site->n_listens; i++) {
+        const struct site_listen *listen = &site->listens[i];
+        const struct nginx_socket *socket =
+            listen->ssl ? NULL : nginx_socket_at(sites, listen->address, listen->port);
+        if (socket != NULL && &sites->v[socket->default_server] == site) {
+            return true;
         }
-        if (!found) {
+    }
+    return false;
+}
+
+/* Is every Host that reaches the server one of these names? A wildcard is not: nginx's takes deeper names
+ * than a certificate's. */
+static bool answers_only(const struct nginx_plan *plan, const struct site *site, const struct strlist *names)
+{
+    for (size_t i = 0; i < site->names.n; i++) {
+        if (name_is_wildcard(site->names.v[i]) || !strlist_has(names, site->names.v[i])) {
             return false;
         }
     }
-    return true;
+    return !is_default_in_plain(plan, site);
 }
 
 static bool has_wildcard(const struct strlist *names)
@@ -96,15 +107,18 @@ static bool has_wildcard(const struct strlist *names)
     return false;
 }
 
-/* All of a server's names are ours: by the scheme alone. Else only our names, so that nobody is sent to a
+/* Only our names reach the server: by the scheme alone. Else each of them, so that nobody is sent to a
  * certificate that is not theirs. */
 static void redirect_lines(const struct nginx_plan *plan, const struct site *site,
                            const struct nginx_item *item, struct nginx_lines *lines)
 {
-    if (nginx_all_covered(site, plan->https->names) && owns_all(site, &item->redirected)) {
+    if (answers_only(plan, site, &item->redirected)) {
         nginx_line(lines, "if ($scheme = http) { return 301 https://$host$request_uri; }");
         return;
     }
+    AUTO_FREE char *names = strlist_join(&item->redirected, ", ");
+    log_info("%s:%zu answers for other names and addresses too: to https it redirects %s alone", site->file,
+             nginx_line_now(plan->editor, site), names);
     bool both = server_has_443(nginx_server_of(site), item);
     if (both) {
         nginx_line(lines, "set $tlsup_host \"\";");

@@ -538,6 +538,31 @@ static void plan_redirect(struct nginx_plan *plan, const char *name)
     }
 }
 
+/* Of a server that redirects: its names that were not asked for themselves, but by a wildcard. */
+static void redirect_below(struct nginx_plan *plan, const struct site *site)
+{
+    const struct strlist *asked = plan->https->names;
+    for (size_t i = 0; i < site->names.n; i++) {
+        const char *name = site->names.v[i];
+        if (name[0] != '.' && strpbrk(name, "~*$") == NULL && !strlist_has(asked, name) &&
+            covered(asked, name) && !sends_back(plan, name)) {
+            redirect_name(plan, site, name);
+        }
+    }
+}
+
+static void plan_redirects(struct nginx_plan *plan)
+{
+    for (size_t i = 0; i < plan->https->names->n; i++) {
+        plan_redirect(plan, plan->https->names->v[i]);
+    }
+    for (size_t i = 0; i < plan->n_items; i++) {
+        if (plan->items[i].redirect) {
+            redirect_below(plan, &plan->editor->sites.v[i]);
+        }
+    }
+}
+
 /* ---- 443: what a swap must not break ---- */
 
 /* The first directive of a server whose name begins like this, NULL = none. */
@@ -731,9 +756,8 @@ bool nginx_plan_make(struct nginx_plan *plan)
     }
     if (plan->https->redirect && !editor->web->has_rewrite) {
         log_warn("this nginx was built without its rewrite module: no redirect to https");
-    }
-    for (size_t i = 0; plan->https->redirect && editor->web->has_rewrite && i < plan->https->names->n; i++) {
-        plan_redirect(plan, plan->https->names->v[i]);
+    } else if (plan->https->redirect) {
+        plan_redirects(plan);
     }
     return true;
 }

@@ -32,9 +32,12 @@ def test_certificate_lines_of_another_site_are_left_alone(tlsup, ca, nginx, auth
     nginx.start()
     before, served = path.read_bytes(), net.leaf(other)[0]
     enable(tlsup, ca, mine)
-    assert path.read_bytes() == before
-    assert net.leaf(other)[0] == served
+    # It was the default server of 443 by its place alone: where ours comes first, it is told to stay that.
+    assert path.read_bytes().replace(b" default_server", b"") == before
+    assert net.leaf(other)[0] == served == net.leaf("stranger.test")[0]
     assert net.leaf(mine)[0] == tlsup.sha256(mine)
+    tlsup.ok("undo", mine)
+    assert path.read_bytes() == before
 
 
 def test_a_server_that_owns_443_already_gets_only_the_certificate(tlsup, ca, nginx, authority, name):

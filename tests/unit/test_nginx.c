@@ -548,7 +548,7 @@ static void test_redirect_on_and_off(void **state)
     assert_null(strstr(plain, "return 301"));
     AUTO_FREE char *redirected = edited(&bed, true);
     const char *redirect =
-        strstr(redirected, "if ($scheme = http) { return 301 https://$host$request_uri; }");
+        strstr(redirected, "if ($tlsup_host = \"example.org\") { return 301 https://$host$request_uri; }");
     assert_non_null(redirect);
     assert_true(strstr(redirected, "acme-challenge") < redirect); /* the answer comes first */
     AUTO_FREE char *back = edited(&bed, false);
@@ -734,6 +734,82 @@ static void test_other_names_are_not_redirected(void **state)
     assert_null(strstr(text, "if ($scheme = http) { return"));
     assert_non_null(strstr(text, "if ($tlsup_host = \"example.org\") { return 301"));
     warnings(&bed);
+}
+
+static struct answer asked_on_80(const char *host)
+{
+    struct answer answer;
+    assert_true(fetch("127.0.0.1", 80, host, "/", &answer));
+    return answer;
+}
+
+/* Whoever comes by a name without a certificate, or by the bare address, keeps the page that he had. */
+static void test_strangers_are_not_redirected(void **state)
+{
+    static const struct {
+        const char *before, *listen, *names;
+        bool by_scheme;   /* the short form */
+        const char *kept; /* still served on port 80 */
+    } table[] = {
+        {"", "80", "example.org www.example.org", false, "stranger.invalid"},
+        {"server { listen 80; server_name first.invalid; }", "80", "example.org www.example.org", true, NULL},
+        {"server { listen 80; server_name first.invalid; }", "80 default_server",
+         "example.org www.example.org", false, "stranger.invalid"},
+        {"server { listen 80; server_name first.invalid; }", "80", "192.0.2.7 example.org www.example.org",
+         false, "192.0.2.7"},
+        {"server { listen 80; server_name first.invalid; }", "80", "example.org www.example.org intranet",
+         false, "intranet"},
+        {"server { listen 80; server_name first.invalid; }", "80; listen 8080", "example.org www.example.org",
+         false, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        AUTO_BED bed;
+        AUTO_FREE char *body = mem_fmt("    %s\n    server {\n        listen %s;\n        server_name %s;\n"
+                                       "        location / { return 200 page; }\n    }\n",
+                                       table[i].before, table[i].listen, table[i].names);
+        bed_http(&bed, body);
+        add_names(&bed, "example.org www.example.org");
+        AUTO_FREE char *text = edited(&bed, true);
+        assert_int_equal(strstr(text, "if ($scheme = http) { return 301") != NULL, table[i].by_scheme);
+        warnings(&bed);
+        AUTO_FREE char *again = edited(&bed, true);
+        assert_string_equal(again, text);
+        if (can_serve) {
+            bed.web.master_pid = start_nginx(&bed);
+            assert_int_equal(asked_on_80("example.org").status, 301);
+            assert_int_equal(asked_on_80("www.example.org").status, 301);
+            assert_true(table[i].kept == NULL || asked_on_80(table[i].kept).status == 200);
+            stop_nginx();
+        }
+    }
+}
+
+/* nginx's wildcard takes deeper names than that of a certificate; a name below it needs not be asked for. */
+static void test_redirect_below_a_wildcard(void **state)
+{
+    static const char *const names[] = {"example.org www.example.org", "example.org *.example.org",
+                                        ".example.org"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        AUTO_BED bed;
+        AUTO_FREE char *body = mem_fmt("    server {\n        listen 80;\n        server_name %s;\n"
+                                       "        location / { return 200 page; }\n    }\n",
+                                       names[i]);
+        bed_http(&bed, body);
+        strlist_add(&bed.names, "example.org");
+        strlist_add(&bed.names, "*.example.org");
+        AUTO_FREE char *text = edited(&bed, true);
+        assert_null(strstr(text, "if ($scheme = http) { return 301"));
+        if (can_serve) {
+            bed.web.master_pid = start_nginx(&bed);
+            assert_int_equal(asked_on_80("example.org").status, 301);
+            assert_int_equal(asked_on_80("www.example.org").status, 301);
+            assert_int_equal(asked_on_80("a.b.example.org").status, 200);
+            assert_int_equal(asked_on_80("stranger.invalid").status, 200);
+            stop_nginx();
+        }
+    }
 }
 
 static void test_no_redirect_behind_a_tls_proxy(void **state)
@@ -1027,6 +1103,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_another_certificate_of_ours),
         cmocka_unit_test(test_old_protocols_are_not_inherited),
         cmocka_unit_test(test_other_names_are_not_redirected),
+        cmocka_unit_test(test_strangers_are_not_redirected),
+        cmocka_unit_test(test_redirect_below_a_wildcard),
         cmocka_unit_test(test_no_redirect_behind_a_tls_proxy),
         cmocka_unit_test(test_order_of_files),
         cmocka_unit_test(test_hostile_request),
