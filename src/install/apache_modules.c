@@ -16,6 +16,8 @@
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 
+enum { LINE_FILE_BYTES = 16 << 20 };
+
 void apache_modules_clear(struct apache_modules *plan)
 {
     free(plan->enabled);
@@ -290,17 +292,23 @@ static bool take_place(const char *words, char **file, size_t *line, char **reas
     return true;
 }
 
-static bool is_staged(const struct txn *txn, const char *path)
+/* The line that the server named, as it is on the disk: is it there in what is staged as well? */
+static bool line_stays(const struct txn *txn, const char *path, size_t number)
 {
-    AUTO_STRLIST paths = STRLIST_INIT;
-    AUTO_FREE char *real = txn_real(txn, path);
-    txn_paths(txn, &paths);
-    for (size_t i = 0; i < paths.n; i++) {
-        AUTO_FREE char *other = txn_real(txn, paths.v[i]);
-        if (strcmp(paths.v[i], path) == 0 || (real && other && strcmp(real, other) == 0))
-            return true;
+    AUTO_BUF disk = BUF_INIT, staged = BUF_INIT;
+    struct err ignored = ERR_INIT;
+    if (!fs_read(path, LINE_FILE_BYTES, &disk, &ignored) ||
+        !txn_read(txn, path, LINE_FILE_BYTES, &staged, &ignored))
+        return false;
+    const char *line = buf_str(&disk);
+    for (size_t i = 1; i < number && line; i++) {
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
     }
-    return false;
+    if (!line)
+        return false;
+    AUTO_FREE char *text = mem_ndup(line, strcspn(line, "\n"));
+    return strstr(buf_str(&staged), text) != NULL;
 }
 
 bool apache_modules_check(const struct apache_edit *edit, const struct apache_modules *plan, bool swaps,
@@ -314,7 +322,7 @@ bool apache_modules_check(const struct apache_edit *edit, const struct apache_mo
     if (!lines.n)
         return true;
     AUTO_FREE char *words = apache_test_with(edit->web, &lines);
-    if (!words[0] || !take_place(words, &file, &line, &reason) || is_staged(edit->txn, file) ||
+    if (!words[0] || !take_place(words, &file, &line, &reason) || !line_stays(edit->txn, file, line) ||
         (swaps && strncasecmp(reason, "SSLCertificate", strlen("SSLCertificate")) == 0))
         return true; /* nothing, or nothing that is known for sure: the test after the edit will tell */
     const char *module = lacking(plan, words);
