@@ -1,8 +1,8 @@
 /*
- * big_config.c - what reading, editing and writing a large configuration costs, part by part;
+ * measure_config.c - what reading, editing and writing a large configuration costs, part by part;
  * tests/bench/big_config makes the trees.
  *
- *   big_config nginx|apache PROGRAM CONF PREFIX JOURNAL LIVE NAME...
+ *   measure_config nginx|apache PROGRAM CONF PREFIX JOURNAL LIVE NAME...
  *
  * Prints one line: seconds of the server's own test, of reading, of the edits, of writing (journal, files,
  * marks), of staging the undo, of writing it, and the peak memory of this process. Linked with libtlsup.a: it
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
     struct err err = ERR_INIT;
     struct rusage used;
     if (argc < 8) {
-        fprintf(stderr, "usage: big_config nginx|apache PROGRAM CONF PREFIX JOURNAL LIVE NAME...\n");
+        fprintf(stderr, "usage: measure_config nginx|apache PROGRAM CONF PREFIX JOURNAL LIVE NAME...\n");
         return 2;
     }
     log_set_level(LOG_LEVEL_ERROR);
