@@ -42,7 +42,15 @@
  *   hsts         = yes | no | 180d                 Strict-Transport-Security on https answers; "yes" is CONFIG_HSTS_S
  *   tls-profile  = intermediate | modern | old     Mozilla's guideline, for TLS settings that the site does not have
  *   nginx-conf, nginx-bin, apache-conf, apache-ctl = /path     where the web server is, when it is not where it usually is
- *   deploy-hook  = /path/program                   run after each renewal, no shell, no arguments
+ *   pre-hook, deploy-hook, post-hook = /path/program     (hooks.h; each may be given several times: run in that order)
+ *   hook-user    = NAME                            runs them, instead of root
+ *   deploy-timeout = 300                           seconds for each of them
+ *   export       = FORMAT PATH [owner=...] ...     (export_spec.h; may be given several times) written again after each renewal
+ *   verify       = HOST:PORT[/PROTOCOL] ...        (verify.h) where the new certificate must be served once the deploy hooks have run
+ *   keep         = 5                               versions that are kept
+ *
+ * A key that may be given several times replaces, in a certificate's file, all that the defaults have. What is about the machine rather than about a certificate
+ * (notifications, log, metrics: machine_config.h) stands in tlsup.conf alone.
  *
  * Keys whose value is a path or a free text also take "none", which undoes a default.
  *
@@ -116,7 +124,12 @@ struct cert_config {
     int64_t hsts_s;        /* 0 = none */
     enum web_tls_profile tls_profile;
     char *nginx_conf, *nginx_bin, *apache_conf, *apache_ctl; /* NULL = found */
-    char *deploy_hook;
+    struct strlist pre_hooks, deploy_hooks, post_hooks;
+    char *hook_user;       /* NULL = as whom tlsup runs */
+    int deploy_timeout_s;
+    struct strlist exports; /* export_spec_parse() */
+    struct strlist verify;  /* verify_target_parse() */
+    int keep;
 };
 
 void cert_config_init(struct cert_config *config); /* built-in defaults: Let's Encrypt, web-server, ecdsa-p256, none, no redirect, hook 120 s, DNS 180 s with check, request 120 s */
@@ -128,6 +141,8 @@ void cert_config_clear(struct cert_config *config);
 void cert_config_copy(struct cert_config *to, const struct cert_config *from); /* clears `to` first */
 bool cert_config_same(const struct cert_config *a, const struct cert_config *b); /* every key; the certificate's name aside */
 
+#define CONFIG_KEEP 5
+#define CONFIG_DEPLOY_TIMEOUT_S 300
 #define CONFIG_HSTS_S (INT64_C(2) * 365 * 86400)
 
 #define CONFIG_FILE_BYTES ((size_t)256 * 1024)
@@ -140,6 +155,9 @@ MUST_CHECK bool config_read_file(const char *path, bool is_cert, struct cert_con
 /* The same for text that is in memory already; `subject` is the path for errors. */
 MUST_CHECK bool config_read_text(const char *text, size_t len, const char *subject, bool is_cert, struct cert_config *config,
                                  struct err *err);
+struct machine_config;
+/* tlsup.conf for what it says of the machine (machine_config.h); `machine` is initialised. A missing file is fine. */
+MUST_CHECK bool config_read_machine(const char *path, struct machine_config *machine, struct err *err);
 /* The text of a certificate file holding only what differs from `defaults` (and names), with a comment line on top. Appends. It reads back
  * as the same configuration when its values are ones that config_read_text() accepts. */
 void config_write_text(const struct cert_config *config, const struct cert_config *defaults, struct buf *out);

@@ -15,6 +15,29 @@
 /* How far the live version has come. A step that failed is tried again by the next run. */
 enum deploy_step { DEPLOY_NONE, DEPLOY_ISSUED, DEPLOY_INSTALLED, DEPLOY_RELOADED, DEPLOY_VERIFIED };
 
+/* What else than the web server gets each version: a deploy hook, a standing export, a look whether it is served. */
+enum deployment_kind { DEPLOYMENT_HOOK, DEPLOYMENT_EXPORT, DEPLOYMENT_VERIFY, DEPLOYMENT_KINDS };
+struct deployment {
+    enum deployment_kind kind;
+    char *what;      /* the program's path, the export as it is configured, the target */
+    int wanted;      /* the version that it is to be done for */
+    int version;     /* the one that it was last done for; == wanted: nothing to do. 0 = none */
+    int64_t done_s;
+    int failures;    /* since it was last done */
+    int64_t failed_s, next_try_s;
+    struct err last_error;
+};
+const char *deployment_kind_name(enum deployment_kind kind); /* "hook", "export", "verify" */
+
+/* How bad it is for a certificate, as notifications tell it: each change of it once. */
+enum alarm {
+    ALARM_NONE,
+    ALARM_FAILING, /* something failed: renewal, web server, hook, export */
+    ALARM_URGENT,  /* and less than a tenth of its life is left */
+    ALARM_EXPIRED,
+};
+const char *alarm_name(enum alarm alarm); /* "none", "failing", "urgent", "expired" */
+
 /* An order in flight, `url` "" = none. */
 struct order_state {
     char url[512];
@@ -57,6 +80,10 @@ struct cert_state {
     int64_t failed_s;
     int64_t next_try_s;        /* not before; 0 = any time */
     struct err last_error;     /* code ERR_NONE = none */
+    struct deployment *deployments;
+    size_t n_deployments;
+    enum alarm told;           /* what was last told about it */
+    int64_t told_s;
 };
 #define CERT_STATE_INIT {0}
 

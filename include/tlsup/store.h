@@ -12,6 +12,8 @@
 #include "tlsup/cert.h"
 #include "tlsup/config.h"
 #include "tlsup/ledger.h"
+#include "tlsup/machine_config.h"
+#include "tlsup/run_state.h"
 #include "tlsup/state.h"
 
 struct store; /* heap */
@@ -38,6 +40,8 @@ const char *store_state_dir(const struct store *store);
 const char *store_journal_dir(const struct store *store);
 
 /* -- configuration -- */
+/* tlsup.conf, as to the machine. Initialises `out`, on success only. */
+MUST_CHECK bool store_machine_config(struct store *store, struct machine_config *out, struct err *err);
 /* Both of these initialise `out`, on success only. */
 MUST_CHECK bool store_defaults(struct store *store, struct cert_config *out, struct err *err); /* built-in + tlsup.conf */
 /* Names of all certificates: those that have a file in certs.d, sorted. */
@@ -133,6 +137,10 @@ char *store_version_link_target(const char *name, int version);
 /* -- state -- */
 MUST_CHECK bool store_state_load(struct store *store, const char *name, struct cert_state *out, struct err *err); /* missing -> zeroed */
 MUST_CHECK bool store_state_save(struct store *store, const char *name, const struct cert_state *state, struct err *err);
+
+/* STATE/run.json. Missing -> zeroed. */
+MUST_CHECK bool store_run_state_load(struct store *store, struct run_state *out, struct err *err);
+MUST_CHECK bool store_run_state_save(struct store *store, const struct run_state *state, struct err *err);
 
 /* Remove configuration, state, live link and all versions of one certificate, in that order of harm: live last but keys after. A removal that
  * was cut short is completed by another call; ERR_NOT_FOUND when nothing of that name is there. */

@@ -26,6 +26,13 @@ MUST_CHECK bool cmd_sites(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_check(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_recover(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_timer(const struct request *request, struct err *err); /* status, on, off */
+MUST_CHECK bool cmd_reconfigure(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_rename(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_restore(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_export(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_import(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_notify(const struct request *request, struct err *err);
+MUST_CHECK bool cmd_completion(const struct request *request, struct err *err);
 MUST_CHECK bool cmd_undo(const struct request *request, struct err *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tlsup/fs.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
@@ -405,6 +406,62 @@ static bool read_key_argument(struct parser *p, const struct command_info *info,
     return true;
 }
 
+/* A certificate, and its new name or one of its versions. */
+static bool read_two(struct parser *p, const struct command_info *info, size_t rest, struct err *err)
+{
+    struct strlist *arguments = &p->request->arguments;
+    bool version = info->takes == TAKES_CERT_AND_VERSION;
+    if (rest < p->words.n && !options_add_certificate(p, p->words.v[rest], err))
+        return false;
+    if (arguments->n == 0) {
+        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "which certificate? tlsup %s %s", info->name, info->synopsis);
+        return err_advise(err, "tlsup status lists them");
+    }
+    if (rest + 2 < p->words.n)
+        return usage(p, err, "'%s' is one too many: tlsup %s %s", p->words.v[rest + 2], info->name,
+                     info->synopsis);
+    if (rest + 1 >= p->words.n)
+        return version || usage(p, err, "what is it to be called? tlsup %s %s", info->name, info->synopsis);
+    const char *second = p->words.v[rest + 1];
+    if (version && (strspn(second, "0123456789") != strlen(second) || strlen(second) > 9 || atoi(second) < 1))
+        return usage(p, err, "'%s' is not a version; tlsup %s %s lists them", second, info->name,
+                     arguments->v[0]);
+    if (!version && !config_cert_name_valid(second))
+        return usage(p, err, "'%s' cannot be a certificate's name: letters, digits and . _ @ - are for it",
+                     second);
+    strlist_add(arguments, second);
+    return true;
+}
+
+static bool read_directory(struct parser *p, const struct command_info *info, size_t rest, struct err *err)
+{
+    AUTO_FREE char *path = NULL;
+    if (p->request->from == NULL)
+        return usage(p, err, "from which client? tlsup %s --from certbot|acme.sh|dehydrated|lego|uacme", info->name);
+    if (rest + 1 < p->words.n)
+        return usage(p, err, "tlsup %s takes one directory; '%s' is one too many", info->name,
+                     p->words.v[rest + 1]);
+    if (rest >= p->words.n)
+        return true;
+    if (!options_absolute(p->words.v[rest], &path, err))
+        return false;
+    if (!fs_is_dir(path))
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, path, "%s is not a directory", path);
+    strlist_add(&p->request->words, path);
+    return true;
+}
+
+static bool read_shell(struct parser *p, size_t rest, struct err *err)
+{
+    static const char *const shells[] = {"bash", "zsh", "fish"};
+    for (size_t i = 0; i < COUNT_OF(shells) && rest + 1 == p->words.n; i++)
+        if (strcmp(p->words.v[rest], shells[i]) == 0) {
+            strlist_add(&p->request->arguments, shells[i]);
+            return true;
+        }
+    return usage(p, err, "for which shell? tlsup completion bash, zsh or fish");
+}
+
 static bool read_arguments(struct parser *p, size_t rest, struct err *err)
 {
     const struct command_info *info = command_info_of(p->command);
@@ -417,6 +474,13 @@ static bool read_arguments(struct parser *p, size_t rest, struct err *err)
     case TAKES_ONE_CERT:
     case TAKES_CERT_OR_FILE:
         return read_certificates(p, info, rest, err);
+    case TAKES_CERT_AND_NEW_NAME:
+    case TAKES_CERT_AND_VERSION:
+        return read_two(p, info, rest, err);
+    case TAKES_DIRECTORY:
+        return read_directory(p, info, rest, err);
+    case TAKES_SHELL:
+        return read_shell(p, rest, err);
     case TAKES_KEY:
         return read_key_argument(p, info, rest, err);
     default:
@@ -492,7 +556,13 @@ void request_clear(struct request *request)
                             &request->email,
                             &request->cert_name,
                             &request->webroot,
-                            &request->deploy_hook,
+                            &request->hook_user,
+                            &request->format,
+                            &request->to,
+                            &request->owner,
+                            &request->mode,
+                            &request->password_file,
+                            &request->friendly_name,
                             &request->key,
                             &request->csr,
                             &request->profile,
@@ -512,8 +582,9 @@ void request_clear(struct request *request)
                             &request->interface,
                             &request->cert_path,
                             &request->key_path};
-    struct strlist *const lists[] = {&request->arguments, &request->names, &request->fallbacks,
-                                     &request->dns_servers};
+    struct strlist *const lists[] = {&request->words, &request->arguments,    &request->names,      &request->fallbacks,
+                                     &request->dns_servers,  &request->pre_hooks,  &request->deploy_hooks,
+                                     &request->post_hooks,   &request->verify};
     if (request->eab_hmac_key != NULL)
         explicit_bzero(request->eab_hmac_key, strlen(request->eab_hmac_key));
     for (size_t i = 0; i < COUNT_OF(texts); i++) {

@@ -50,7 +50,7 @@ static void add_option(struct buf *out, const struct option *option)
     add_columns(out, buf_str(&left), option->help);
 }
 
-static void add_options(struct buf *out, unsigned on)
+static void add_options(struct buf *out, command_set on)
 {
     const struct option *option;
     for (int group = 0; group < GROUP_COUNT; group++) {

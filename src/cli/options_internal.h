@@ -5,6 +5,8 @@
 #ifndef TLSUP_CLI_OPTIONS_INTERNAL_H
 #define TLSUP_CLI_OPTIONS_INTERNAL_H
 
+#include <stdint.h>
+
 #include "request.h"
 
 #ifndef TLSUP_CONFIG_DIR
@@ -27,6 +29,10 @@ enum takes {
     TAKES_SOME_CERTS,
     TAKES_ANY_CERTS,
     TAKES_KEY,
+    TAKES_CERT_AND_NEW_NAME,
+    TAKES_CERT_AND_VERSION, /* which may be left out */
+    TAKES_DIRECTORY,        /* which may be left out */
+    TAKES_SHELL,
     TAKES_COMMAND,
 };
 
@@ -49,9 +55,10 @@ enum command command_of(const char *word, const char *next, size_t *used);
 bool command_is_family(enum command command);
 const char *command_nearest(const char *typed); /* NULL */
 
-#define ON(command) (1u << (command))
+typedef uint64_t command_set;
+#define ON(command) (UINT64_C(1) << (command))
 #define ON_NEW (ON(COMMAND_ENABLE) | ON(COMMAND_ISSUE))
-#define ON_ALL (~0u)
+#define ON_ALL (~UINT64_C(0))
 
 /* -- options (options_table.c) -- */
 
@@ -67,6 +74,8 @@ enum group {
     GROUP_REVOCATION,
     GROUP_WEB,
     GROUP_RENEWAL,
+    GROUP_EXPORT,
+    GROUP_IMPORT,
     GROUP_GENERAL,
     GROUP_COUNT
 };
@@ -83,7 +92,7 @@ struct option {
     const char *name;
     char letter;       /* 0 = none */
     const char *value; /* what the help calls its value; NULL = it takes none */
-    unsigned commands; /* ON() */
+    command_set commands; /* ON() */
     enum group group;
     const char *help; /* NULL = accepted, not shown */
     option_apply_fn *apply;
@@ -143,7 +152,7 @@ bool options_advise_help(const struct parser *p, struct err *err);
 
 /* -- values (options_values.c) -- */
 
-option_apply_fn apply_nothing, apply_flag, apply_choice, apply_path, apply_file, apply_from, apply_program,
+option_apply_fn apply_nothing, apply_flag, apply_choice, apply_path, apply_file, apply_from, apply_program, apply_programs, apply_words, apply_number, apply_text, apply_format, apply_from_client, apply_to,
     apply_manual_hook, apply_setting, apply_seconds, apply_domains, apply_ip_address, apply_cert_name,
     apply_key_word, apply_server, apply_email, apply_account, apply_secret, apply_eab_kid, apply_eab_alg,
     apply_way, apply_challenge, apply_preferred, apply_webroot, apply_contract, apply_dns_servers,

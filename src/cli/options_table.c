@@ -10,20 +10,26 @@
 #define REVOKE ON(COMMAND_REVOKE)
 #define RENEW ON(COMMAND_RENEW)
 #define ISSUE ON(COMMAND_ISSUE)
+#define CHANGE ON(COMMAND_RECONFIGURE)
+#define EXPORT ON(COMMAND_EXPORT)
+#define IMPORT ON(COMMAND_IMPORT)
+/* What a certificate is configured with. */
+#define ON_SET (ON_NEW | CHANGE)
 #define ON_ACCOUNT                                                                                           \
     (REGISTER | UPDATE | ON(COMMAND_ACCOUNT_SHOW) | ON(COMMAND_ACCOUNT_CHANGE_KEY) |                         \
      ON(COMMAND_ACCOUNT_DEACTIVATE) | ON(COMMAND_ACCOUNT_IMPORT))
 #define ON_CERTS                                                                                             \
-    (ON(COMMAND_INSTALL) | RENEW | ON(COMMAND_STATUS) | REVOKE | ON(COMMAND_DELETE) | ON(COMMAND_UNDO))
-#define ON_CA (ON_NEW | ON_ACCOUNT | REVOKE)
+    (ON(COMMAND_INSTALL) | RENEW | ON(COMMAND_STATUS) | REVOKE | ON(COMMAND_DELETE) | ON(COMMAND_UNDO) |       \
+     CHANGE | EXPORT | IMPORT | ON(COMMAND_RESTORE))
+#define ON_CA (ON_SET | ON_ACCOUNT | REVOKE)
 #define ON_CONNECTION (ON_CA | RENEW)
-#define ON_WEB (ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL))
+#define ON_WEB (ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL) | CHANGE)
 #define ON_LOOK (ON(COMMAND_SITES) | ON(COMMAND_CHECK))
-#define ON_SERVER (ON_NEW | ON(COMMAND_INSTALL) | ON_LOOK)
-#define ON_PLAN (ON_WEB | ON(COMMAND_UNDO))
+#define ON_SERVER (ON_SET | ON(COMMAND_INSTALL) | ON_LOOK)
+#define ON_PLAN (ON(COMMAND_ENABLE) | ON(COMMAND_INSTALL) | ON(COMMAND_UNDO) | IMPORT)
 #define ON_JSON                                                                                              \
     (ON_LOOK | ON(COMMAND_TIMER_STATUS) | ON(COMMAND_STATUS) | ON(COMMAND_ACCOUNT_SHOW) |                    \
-     ON(COMMAND_ACCOUNT_LIST))
+     ON(COMMAND_ACCOUNT_LIST) | RENEW | ON_NEW | ON(COMMAND_RESTORE) | IMPORT)
 
 const char *const option_group_titles[GROUP_COUNT] = {
     [GROUP_NAMES] = "Names",
@@ -37,6 +43,8 @@ const char *const option_group_titles[GROUP_COUNT] = {
     [GROUP_REVOCATION] = "Revocation",
     [GROUP_WEB] = "Web server",
     [GROUP_RENEWAL] = "Renewal",
+    [GROUP_EXPORT] = "Export",
+    [GROUP_IMPORT] = "Import",
     [GROUP_GENERAL] = "General",
 };
 
@@ -48,9 +56,9 @@ const char *const option_group_titles[GROUP_COUNT] = {
 #define NUMBER(number) 0, number, false
 
 static const struct option options[] = {
-    {"domain", 'd', "NAME[,...]", ON_NEW, GROUP_NAMES, "another way to name names; may be repeated",
+    {"domain", 'd', "NAME[,...]", ON_SET, GROUP_NAMES, "another way to name names; may be repeated",
      apply_domains, MANY},
-    {"ip-address", 0, "IP[,...]", ON_NEW, GROUP_NAMES, NULL, apply_ip_address, MANY},
+    {"ip-address", 0, "IP[,...]", ON_SET, GROUP_NAMES, NULL, apply_ip_address, MANY},
     {"cert-name", 0, "CERT", ON_NEW, GROUP_NAMES,
      "what to call the certificate; by default its first name. A CERT that exists is replaced",
      apply_cert_name, NONE},
@@ -59,28 +67,31 @@ static const struct option options[] = {
      "many certificates: the names of one on each line, \"> CERT\" behind them to call it otherwise than by "
      "the first; - is standard input",
      apply_from, MEMBER(from)},
+    {"from", 0, "CLIENT", IMPORT, GROUP_IMPORT,
+     "the client whose certificates are taken over: certbot, acme.sh, dehydrated, lego or uacme",
+     apply_from_client, MEMBER(from)},
     {"csr", 0, "FILE", ISSUE, GROUP_NAMES,
      "a certificate for this signing request (PEM or DER), made elsewhere, whose names it has", apply_file,
      MEMBER(csr)},
-    {"expand", 0, NULL, ON_NEW, GROUP_NAMES, NULL, apply_nothing, NONE},
-    {"renew-with-new-domains", 0, NULL, ON_NEW, GROUP_NAMES, NULL, apply_nothing, NONE},
+    {"expand", 0, NULL, ON_SET, GROUP_NAMES, NULL, apply_nothing, NONE},
+    {"renew-with-new-domains", 0, NULL, ON_SET, GROUP_NAMES, NULL, apply_nothing, NONE},
 
-    {"key-type", 'k', "TYPE[,TYPE]", ON_NEW, GROUP_KEYS,
+    {"key-type", 'k', "TYPE[,TYPE]", ON_SET, GROUP_KEYS,
      "ecdsa-p256 (the default), ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096; two of them, "
      "ecdsa-p256,rsa-2048: an RSA and an ECDSA certificate as "
      "one",
      apply_key_word, 0, WORD_KEY_TYPE, true},
-    {"rsa-key-size", 0, "BITS", ON_NEW, GROUP_KEYS, NULL, apply_key_word, NUMBER(WORD_RSA_KEY_SIZE)},
-    {"elliptic-curve", 0, "CURVE", ON_NEW, GROUP_KEYS, NULL, apply_key_word, NUMBER(WORD_ELLIPTIC_CURVE)},
-    {"key", 0, "URI", ON_NEW, GROUP_KEYS,
+    {"rsa-key-size", 0, "BITS", ON_SET, GROUP_KEYS, NULL, apply_key_word, NUMBER(WORD_RSA_KEY_SIZE)},
+    {"elliptic-curve", 0, "CURVE", ON_SET, GROUP_KEYS, NULL, apply_key_word, NUMBER(WORD_ELLIPTIC_CURVE)},
+    {"key", 0, "URI", ON_SET, GROUP_KEYS,
      "a key that stays on its token: pkcs11:..., or handle:... or tpm2:FILE of a TPM", apply_setting,
      MEMBER(key)},
-    {"reuse-key", 0, NULL, ON_NEW, GROUP_KEYS, "keep the same key for renewals", apply_choice,
+    {"reuse-key", 0, NULL, ON_SET, GROUP_KEYS, "keep the same key for renewals", apply_choice,
      CHOICE(reuse_key, CHOICE_YES)},
-    {"no-reuse-key", 0, NULL, ON_NEW, GROUP_KEYS, "a new key for each certificate (the default)",
+    {"no-reuse-key", 0, NULL, ON_SET, GROUP_KEYS, "a new key for each certificate (the default)",
      apply_choice, CHOICE(reuse_key, CHOICE_NO)},
 
-    {"server", 0, "CA[,CA...]", ON_NEW, GROUP_CA,
+    {"server", 0, "CA[,CA...]", ON_SET, GROUP_CA,
      "letsencrypt (the default), letsencrypt-staging, zerossl, google, google-test, sslcom-rsa, sslcom-ecc, "
      "actalis, sectigo, or the https URL "
      "of another CA's ACME directory; of several, the next is tried when one cannot or will not",
@@ -96,45 +107,45 @@ static const struct option options[] = {
      "for rehearsals: Let's Encrypt's staging CA, with generous limits, trusted by no browser", apply_server,
      NONE},
 
-    {"preferred-profile", 0, "NAME", ON_NEW, GROUP_ORDER,
+    {"preferred-profile", 0, "NAME", ON_SET, GROUP_ORDER,
      "a certificate of this profile, e.g. shortlived, where the CA offers it", apply_profile,
      NUMBER(CHOICE_NO)},
-    {"required-profile", 0, "NAME", ON_NEW, GROUP_ORDER, "of this profile, or none", apply_profile,
+    {"required-profile", 0, "NAME", ON_SET, GROUP_ORDER, "of this profile, or none", apply_profile,
      NUMBER(CHOICE_YES)},
-    {"preferred-chain", 0, "NAME", ON_NEW, GROUP_ORDER,
+    {"preferred-chain", 0, "NAME", ON_SET, GROUP_ORDER,
      "of the chains that the CA offers, the one with this issuer name in it, e.g. 'ISRG Root X1'",
      apply_setting, MEMBER(preferred_chain)},
-    {"valid-for", 0, "TIME", ON_NEW, GROUP_ORDER,
+    {"valid-for", 0, "TIME", ON_SET, GROUP_ORDER,
      "ask for this lifetime: 30d, 12h, 90m; few CAs let themselves be asked", apply_valid_for, NONE},
-    {"not-before", 0, "WHEN", ON_NEW, GROUP_ORDER,
+    {"not-before", 0, "WHEN", ON_SET, GROUP_ORDER,
      "valid from: a date, 2027-01-31T12:00:00Z, or +2d from now; this time only", apply_instant,
      MEMBER(not_before_s)},
-    {"not-after", 0, "WHEN", ON_NEW, GROUP_ORDER, "valid until; this time only", apply_instant,
+    {"not-after", 0, "WHEN", ON_SET, GROUP_ORDER, "valid until; this time only", apply_instant,
      MEMBER(not_after_s)},
-    {"allow-partial", 0, NULL, ON_NEW, GROUP_ORDER,
+    {"allow-partial", 0, NULL, ON_SET, GROUP_ORDER,
      "leave names out that cannot be proven, and try them again later", apply_choice,
      CHOICE(partial, CHOICE_YES)},
-    {"no-partial", 0, NULL, ON_NEW, GROUP_ORDER, "all the names, or no certificate (the default)",
+    {"no-partial", 0, NULL, ON_SET, GROUP_ORDER, "all the names, or no certificate (the default)",
      apply_choice, CHOICE(partial, CHOICE_NO)},
 
-    {"email", 'm', "ADDRESS", ON_NEW | REGISTER | UPDATE, GROUP_ACCOUNT,
+    {"email", 'm', "ADDRESS", ON_SET | REGISTER | UPDATE, GROUP_ACCOUNT,
      "where the CA may reach you; optional with most CAs", apply_email, NONE},
-    {"agree-tos", 0, NULL, ON_NEW | REGISTER | UPDATE, GROUP_ACCOUNT, "agree to the CA's terms of service",
+    {"agree-tos", 0, NULL, ON_SET | REGISTER | UPDATE, GROUP_ACCOUNT, "agree to the CA's terms of service",
      apply_flag, MEMBER(agree_tos)},
     {"account", 0, "NAME", ON_CA, GROUP_ACCOUNT,
      "one of several accounts with the same CA, by a name of your choice; it has a key of its own",
      apply_account, NONE},
-    {"eab-kid", 0, "ID", ON_NEW | REGISTER, GROUP_ACCOUNT,
+    {"eab-kid", 0, "ID", ON_SET | REGISTER, GROUP_ACCOUNT,
      "external account binding, which some CAs want: the key ID that the CA gave you", apply_eab_kid, NONE},
-    {"eab-hmac-key", 0, "KEY", ON_NEW | REGISTER, GROUP_ACCOUNT,
+    {"eab-hmac-key", 0, "KEY", ON_SET | REGISTER, GROUP_ACCOUNT,
      "and the HMAC key that goes with it; @FILE reads it from a file and - from standard input, so that no "
      "other user can see it in the list of "
      "processes",
      apply_secret, MEMBER(eab_hmac_key)},
-    {"eab-hmac-alg", 0, "ALG", ON_NEW | REGISTER, GROUP_ACCOUNT, "HS256 (the default), HS384 or HS512",
+    {"eab-hmac-alg", 0, "ALG", ON_SET | REGISTER, GROUP_ACCOUNT, "HS256 (the default), HS384 or HS512",
      apply_eab_alg, NONE},
-    {"eab", 0, NULL, ON_NEW | REGISTER, GROUP_ACCOUNT, NULL, apply_nothing, NONE},
-    {"register-unsafely-without-email", 0, NULL, ON_NEW | REGISTER, GROUP_ACCOUNT, NULL, apply_nothing, NONE},
+    {"eab", 0, NULL, ON_SET | REGISTER, GROUP_ACCOUNT, NULL, apply_nothing, NONE},
+    {"register-unsafely-without-email", 0, NULL, ON_SET | REGISTER, GROUP_ACCOUNT, NULL, apply_nothing, NONE},
 
     {"ca-bundle", 0, "FILE", ON_CONNECTION, GROUP_CONNECTION,
      "trust these root certificates, instead of the system's", apply_file, MEMBER(ca_bundle)},
@@ -149,66 +160,66 @@ static const struct option options[] = {
     {"timeout", 0, "SECONDS", ON_CONNECTION, GROUP_CONNECTION, "for one request (120)", apply_seconds,
      MEMBER(timeout_s)},
 
-    {"standalone", 0, NULL, ON_NEW, GROUP_CHALLENGE, "tlsup itself answers on port 80, which must be free",
+    {"standalone", 0, NULL, ON_SET, GROUP_CHALLENGE, "tlsup itself answers on port 80, which must be free",
      apply_way, NUMBER(CHALLENGE_VIA_STANDALONE)},
-    {"webroot", 0, NULL, ON_NEW, GROUP_CHALLENGE, "through files below a web root, given with -w", apply_way,
+    {"webroot", 0, NULL, ON_SET, GROUP_CHALLENGE, "through files below a web root, given with -w", apply_way,
      NUMBER(CHALLENGE_VIA_WEBROOT)},
-    {"webroot-path", 'w', "DIR", ON_NEW, GROUP_CHALLENGE,
+    {"webroot-path", 'w', "DIR", ON_SET, GROUP_CHALLENGE,
      "the web root that is served for the names; implies --webroot", apply_webroot, AT(webroot),
      CHALLENGE_VIA_WEBROOT, false},
-    {"tls-alpn", 0, NULL, ON_NEW, GROUP_CHALLENGE, "tlsup itself answers on port 443, which must be free",
+    {"tls-alpn", 0, NULL, ON_SET, GROUP_CHALLENGE, "tlsup itself answers on port 443, which must be free",
      apply_way, NUMBER(CHALLENGE_VIA_TLS_ALPN)},
-    {"dns", 0, NULL, ON_NEW, GROUP_CHALLENGE,
+    {"dns", 0, NULL, ON_SET, GROUP_CHALLENGE,
      "through a TXT record, made by --challenge-hook or by --dns-update-server, which imply it; the only way "
      "for wildcards",
      apply_way, NUMBER(CHALLENGE_VIA_DNS)},
-    {"dns-account", 0, NULL, ON_NEW, GROUP_CHALLENGE,
+    {"dns-account", 0, NULL, ON_SET, GROUP_CHALLENGE,
      "through a TXT record under a name of the account's own", apply_way, NUMBER(CHALLENGE_VIA_DNS_ACCOUNT)},
-    {"dns-persist", 0, NULL, ON_NEW, GROUP_CHALLENGE,
+    {"dns-persist", 0, NULL, ON_SET, GROUP_CHALLENGE,
      "through a TXT record that stays, which you make once, or --dns-update-server does", apply_way,
      NUMBER(CHALLENGE_VIA_DNS_PERSIST)},
-    {"challenge", 0, "WAY[,...]", ON_NEW, GROUP_CHALLENGE,
+    {"challenge", 0, "WAY[,...]", ON_SET, GROUP_CHALLENGE,
      "several ways, the one to try first in front: web-server (the default), standalone, webroot, http-hook, "
      "tls-alpn, dns, dns-account, "
      "dns-persist",
      apply_challenge, MANY},
-    {"preferred-challenges", 0, "TYPE[,...]", ON_NEW, GROUP_CHALLENGE, NULL, apply_preferred, MANY},
-    {"challenge-hook", 0, "PROGRAM", ON_NEW, GROUP_CHALLENGE,
+    {"preferred-challenges", 0, "TYPE[,...]", ON_SET, GROUP_CHALLENGE, NULL, apply_preferred, MANY},
+    {"challenge-hook", 0, "PROGRAM", ON_SET, GROUP_CHALLENGE,
      "a program that answers challenges: makes TXT records, or with --challenge http-hook serves files; no "
      "shell, no arguments of yours",
      apply_program, MEMBER(challenge_hook)},
-    {"cleanup-hook", 0, "PROGRAM", ON_NEW, GROUP_CHALLENGE,
+    {"cleanup-hook", 0, "PROGRAM", ON_SET, GROUP_CHALLENGE,
      "with --hook-contract certbot: the program that cleans up", apply_program, MEMBER(cleanup_hook)},
-    {"hook-contract", 0, "NAME", ON_NEW, GROUP_CHALLENGE,
+    {"hook-contract", 0, "NAME", ON_SET, GROUP_CHALLENGE,
      "how the hook is called: as by tlsup (the default), certbot, dehydrated, uacme, lego, lego-raw or "
      "acme.sh",
      apply_contract, NONE},
-    {"hook-env", 0, "FILE", ON_NEW, GROUP_CHALLENGE,
+    {"hook-env", 0, "FILE", ON_SET, GROUP_CHALLENGE,
      "NAME=value lines for the hook's environment: credentials", apply_file, MEMBER(hook_env)},
-    {"hook-timeout", 0, "SECONDS", ON_NEW, GROUP_CHALLENGE, "how long the hook may take (120)", apply_seconds,
+    {"hook-timeout", 0, "SECONDS", ON_SET, GROUP_CHALLENGE, "how long the hook may take (120)", apply_seconds,
      MEMBER(hook_timeout_s)},
-    {"manual", 0, NULL, ON_NEW, GROUP_CHALLENGE, NULL, apply_nothing, NONE},
-    {"manual-auth-hook", 0, "PROGRAM", ON_NEW, GROUP_CHALLENGE, NULL, apply_manual_hook,
+    {"manual", 0, NULL, ON_SET, GROUP_CHALLENGE, NULL, apply_nothing, NONE},
+    {"manual-auth-hook", 0, "PROGRAM", ON_SET, GROUP_CHALLENGE, NULL, apply_manual_hook,
      MEMBER(challenge_hook)},
-    {"manual-cleanup-hook", 0, "PROGRAM", ON_NEW, GROUP_CHALLENGE, NULL, apply_manual_hook,
+    {"manual-cleanup-hook", 0, "PROGRAM", ON_SET, GROUP_CHALLENGE, NULL, apply_manual_hook,
      MEMBER(cleanup_hook)},
-    {"manual-public-ip-logging-ok", 0, NULL, ON_NEW, GROUP_CHALLENGE, NULL, apply_nothing, NONE},
+    {"manual-public-ip-logging-ok", 0, NULL, ON_SET, GROUP_CHALLENGE, NULL, apply_nothing, NONE},
 
-    {"dns-update-server", 0, "SERVER", ON_NEW, GROUP_DNS,
+    {"dns-update-server", 0, "SERVER", ON_SET, GROUP_DNS,
      "the name server that takes dynamic updates (RFC 2136) for TXT records, HOST or ADDRESS with or without "
      ":PORT; primary: the zone's own",
      apply_setting, MEMBER(dns_update_server)},
-    {"dns-update-key", 0, "FILE", ON_NEW, GROUP_DNS,
+    {"dns-update-key", 0, "FILE", ON_SET, GROUP_DNS,
      "the key that signs the updates (TSIG), as tsig-keygen writes it", apply_file, MEMBER(dns_update_key)},
-    {"dns-update-zone", 0, "ZONE", ON_NEW, GROUP_DNS,
+    {"dns-update-zone", 0, "ZONE", ON_SET, GROUP_DNS,
      "the zone to be updated, where it is not to be looked up", apply_setting, MEMBER(dns_update_zone)},
-    {"dns-servers", 0, "ADDRESS[,...]", ON_NEW, GROUP_DNS,
+    {"dns-servers", 0, "ADDRESS[,...]", ON_SET, GROUP_DNS,
      "name servers to ask, instead of the system's: 192.0.2.1, 127.0.0.1#5353", apply_dns_servers, MANY},
-    {"dns-timeout", 0, "SECONDS", ON_NEW, GROUP_DNS,
+    {"dns-timeout", 0, "SECONDS", ON_SET, GROUP_DNS,
      "how long the zone's servers may take to show a record (180)", apply_seconds, MEMBER(dns_timeout_s)},
-    {"no-dns-check", 0, NULL, ON_NEW, GROUP_DNS, "do not ask the zone's servers before the CA is told",
+    {"no-dns-check", 0, NULL, ON_SET, GROUP_DNS, "do not ask the zone's servers before the CA is told",
      apply_choice, CHOICE(dns_check, CHOICE_NO)},
-    {"dns-check", 0, NULL, ON_NEW, GROUP_DNS, NULL, apply_choice, CHOICE(dns_check, CHOICE_YES)},
+    {"dns-check", 0, NULL, ON_SET, GROUP_DNS, NULL, apply_choice, CHOICE(dns_check, CHOICE_YES)},
 
     {"reason", 0, "REASON", REVOKE, GROUP_REVOCATION,
      "unspecified (the default), keyCompromise, superseded, cessationOfOperation, affiliationChanged, "
@@ -260,9 +271,60 @@ static const struct option options[] = {
     {"force-renewal", 0, NULL, ON_NEW | RENEW, GROUP_RENEWAL, "get a new certificate even if none is due",
      apply_flag, MEMBER(force_renewal)},
     {"keep-until-expiring", 0, NULL, ON_NEW, GROUP_RENEWAL, NULL, apply_nothing, NONE},
-    {"deploy-hook", 0, "PROGRAM", ON_NEW, GROUP_RENEWAL,
-     "run this program, without arguments and without a shell, for each new certificate", apply_program,
-     MEMBER(deploy_hook)},
+    {"deploy-hook", 0, "PROGRAM", ON_SET, GROUP_RENEWAL,
+     "run this program, without arguments and without a shell, for each new certificate; may be repeated",
+     apply_programs, AT(deploy_hooks), 0, true},
+    {"pre-hook", 0, "PROGRAM", ON_SET, GROUP_RENEWAL, "run this before certificates are asked for",
+     apply_programs, AT(pre_hooks), 0, true},
+    {"post-hook", 0, "PROGRAM", ON_SET, GROUP_RENEWAL, "and this afterwards, whatever came of it", apply_programs,
+     AT(post_hooks), 0, true},
+    {"hook-user", 0, "USER", ON_SET, GROUP_RENEWAL, "run these as this user", apply_setting,
+     MEMBER(hook_user)},
+    {"deploy-timeout", 0, "SECONDS", ON_SET, GROUP_RENEWAL, "how long each of them may take (300)",
+     apply_seconds, MEMBER(deploy_timeout_s)},
+    {"verify", 0, "HOST:PORT[/PROTOCOL]", ON_SET, GROUP_RENEWAL,
+     "after the deploy hooks the new certificate must be served there: mail.example.org:25/smtp; may be repeated",
+     apply_words, AT(verify), 0, true},
+    {"keep-versions", 0, "NUMBER", ON_SET, GROUP_RENEWAL, "how many versions of a certificate are kept (5)",
+     apply_number, MEMBER(keep)},
+    {"dry-run", 0, NULL, ON_NEW | RENEW, GROUP_RENEWAL,
+     "a rehearsal with the CA's staging server: all but the last steps, and nothing of it stays", apply_flag,
+     MEMBER(dry_run)},
+    {"no-test", 0, NULL, CHANGE, GROUP_RENEWAL, "change it without the rehearsal with the CA's staging server",
+     apply_flag, MEMBER(no_test)},
+    {"no-random-sleep-on-renew", 0, NULL, RENEW, GROUP_RENEWAL, NULL, apply_nothing, NONE},
+
+    {"format", 0, "FORMAT", EXPORT, GROUP_EXPORT,
+     "combined (key and chain in one PEM file), fullchain, cert, chain, key, pem, der, p12 or jks",
+     apply_format, MEMBER(format)},
+    {"to", 0, "PATH", EXPORT, GROUP_EXPORT, "the file (for pem and der a directory) to write; - is standard output",
+     apply_to, MEMBER(to)},
+    {"owner", 0, "USER[:GROUP]", EXPORT, GROUP_EXPORT, "whose file it is to be", apply_text, MEMBER(owner)},
+    {"mode", 0, "MODE", EXPORT, GROUP_EXPORT, "its permissions (0600; certificates alone 0644)", apply_text,
+     MEMBER(mode)},
+    {"password-file", 0, "FILE", EXPORT, GROUP_EXPORT, "p12, jks: the first line of this file is the password",
+     apply_file, MEMBER(password_file)},
+    {"friendly-name", 0, "NAME", EXPORT, GROUP_EXPORT, "p12, jks: what it is called inside", apply_text,
+     MEMBER(friendly_name)},
+    {"standing", 0, NULL, EXPORT, GROUP_EXPORT, "write it again after each renewal", apply_flag,
+     MEMBER(standing)},
+
+    {"switch-web-server", 0, NULL, IMPORT, GROUP_IMPORT,
+     "have the web server read the certificates from tlsup's directory, as one change that is proven",
+     apply_flag, MEMBER(switch_web_server)},
+    {"disable-old-timer", 0, NULL, IMPORT, GROUP_IMPORT,
+     "switch off what renews for the old client, without asking", apply_choice,
+     CHOICE(disable_old, CHOICE_YES)},
+    {"keep-old-timer", 0, NULL, IMPORT, GROUP_IMPORT, "leave it on, without asking", apply_choice,
+     CHOICE(disable_old, CHOICE_NO)},
+
+    {"metrics", 0, NULL, ON(COMMAND_STATUS), GROUP_GENERAL, "for monitoring: OpenMetrics text", apply_flag,
+     MEMBER(metrics)},
+    {"open-firewall", 0, NULL, ON(COMMAND_CHECK) | ON(COMMAND_ENABLE), GROUP_WEB,
+     "open ports 80 and 443 where this machine's own firewall closes them", apply_flag,
+     MEMBER(open_firewall)},
+    {"no-check", 0, NULL, ON(COMMAND_ENABLE), GROUP_WEB, "do not look first whether it can work", apply_flag,
+     MEMBER(no_check)},
     {"no-timer", 0, NULL, ON_NEW | ON(COMMAND_INSTALL), GROUP_RENEWAL,
      "set up no systemd timer and no cron file; you run tlsup renew yourself", apply_flag, MEMBER(no_timer)},
 
@@ -317,6 +379,10 @@ static const struct {
     {"http.webroot", "webroot-path"},
     {"dns.resolvers", "dns-servers"},
     {"revoke-reason", "reason"},
+    {"keep-last", "keep-versions"},
+    {"out", "to"},
+    {"pass-file", "password-file"},
+    {"name-in-file", "friendly-name"},
 };
 
 static const struct {
@@ -362,6 +428,9 @@ static const struct {
     {"key-path", "account"},
     {"by-key", "account"},
     {"keep-until-expiring", "force-renewal"},
+    {"dry-run", "plan"},
+    {"json", "metrics"},
+    {"disable-old-timer", "keep-old-timer"},
 };
 
 const struct option *option_at(size_t index)

@@ -14,6 +14,7 @@
 
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
+#include "tlsup/export_spec.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
@@ -213,6 +214,24 @@ bool apply_program(struct parser *p, const struct option *option, const char *va
 }
 
 /* certbot's hooks, which are called as certbot calls them. */
+/* Each once, in the order given. */
+bool apply_programs(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    char *path = NULL;
+    struct option one = *option;
+    struct request scratch = {0}, *request = p->request;
+    one.offset = offsetof(struct request, nginx_bin); /* any text */
+    p->request = &scratch;
+    bool ok = apply_program(p, &one, value, err);
+    p->request = request;
+    path = scratch.nginx_bin;
+    struct strlist *list = member(p, option);
+    if (ok && !strlist_has(list, path))
+        strlist_add(list, path);
+    free(path);
+    return ok;
+}
+
 bool apply_manual_hook(struct parser *p, const struct option *option, const char *value, struct err *err)
 {
     struct request *request = p->request;
@@ -236,6 +255,59 @@ bool apply_contract(struct parser *p, const struct option *option, const char *v
     p->request->has_hook_contract = true;
     p->request->hook_contract = contract;
     return true;
+}
+
+bool apply_words(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    struct strlist *list = member(p, option);
+    if (!try_setting(p, option, option->name, value, err))
+        return false;
+    strlist_split(list, value, ", \t");
+    return true;
+}
+
+bool apply_number(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    if (!try_setting(p, option, "keep", value, err))
+        return false;
+    *(int *)member(p, option) = p->scratch.keep;
+    return true;
+}
+
+bool apply_text(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    if (value[0] == '\0' || strpbrk(value, " \t") != NULL)
+        return usage(p, err, "--%s takes one word, not '%s'", option->name, value);
+    put_text(member(p, option), value);
+    return true;
+}
+
+bool apply_format(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    enum export_format format;
+    if (!export_format_parse(value, &format, err))
+        return err_context(err, "--%s", option->name);
+    put_text(member(p, option), value);
+    return true;
+}
+
+bool apply_to(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    if (strcmp(value, "-") != 0)
+        return apply_path(p, option, value, err);
+    put_text(member(p, option), value);
+    return true;
+}
+
+bool apply_from_client(struct parser *p, const struct option *option, const char *value, struct err *err)
+{
+    static const char *const clients[] = {"certbot", "acme.sh", "dehydrated", "lego", "uacme"};
+    for (size_t i = 0; i < COUNT_OF(clients); i++)
+        if (strcasecmp(clients[i], value) == 0 || (i == 1 && strcasecmp(value, "acmesh") == 0)) {
+            put_text(member(p, option), clients[i]);
+            return true;
+        }
+    return usage(p, err, "--from takes certbot, acme.sh, dehydrated, lego or uacme, not '%s'", value);
 }
 
 /* -- names -------------------------------------------------------------------------------------------- */

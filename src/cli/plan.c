@@ -358,8 +358,8 @@ static void tell_certificate(struct run *run, const struct task *task, int live_
         add_commands(&plan->commands);
         add_step(plan, "prove by a TLS handshake over each address that the certificate is served");
     }
-    if (link != NULL && task->config.deploy_hook != NULL)
-        add_step(plan, "run %s", task->config.deploy_hook);
+    for (size_t i = 0; link != NULL && i < task->config.deploy_hooks.n; i++)
+        add_step(plan, "run %s", task->config.deploy_hooks.v[i]);
     tell_renewal(run, plan);
 }
 

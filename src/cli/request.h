@@ -36,6 +36,14 @@ enum command {
     COMMAND_VERSION,
     COMMAND_ACCOUNT, /* only as `help_on`: the page on all account commands */
     COMMAND_TIMER,   /* likewise */
+    COMMAND_RECONFIGURE, /* one certificate; what is said on the line takes the place of what is stored */
+    COMMAND_RENAME,      /* a certificate, and its new name */
+    COMMAND_RESTORE,     /* a certificate, and the version; without: lists them */
+    COMMAND_EXPORT,      /* one certificate */
+    COMMAND_IMPORT,      /* --from CLIENT, and its directory or none */
+    COMMAND_NOTIFY,      /* a test notification */
+    COMMAND_COMPLETION,  /* one argument: bash, zsh, fish */
+    COMMANDS
 };
 
 enum choice { CHOICE_UNSET, CHOICE_NO, CHOICE_YES };
@@ -46,6 +54,7 @@ struct request {
     struct strlist arguments; /* what stood free on the line: names (enable, issue) or certificates (renew,
                                  status, …; there --cert-name adds one); install and undo get exactly one,
                                  delete at least one, account none; certificates are valid names of such */
+    struct strlist words; /* import: its directory, absolute, or none */
     struct strlist
         names;        /* enable, issue, check: arguments and -d values, split at commas, normalised, no duplicates */
     char *config_dir; /* never NULL */
@@ -59,7 +68,11 @@ struct request {
     char *email;       /* NULL = not given */
     char *cert_name;   /* NULL = not given */
     char *webroot;     /* NULL = not given */
-    char *deploy_hook; /* NULL = not given */
+    struct strlist pre_hooks, deploy_hooks, post_hooks; /* absolute paths, in the order given */
+    char *hook_user;       /* --hook-user; NULL = not given */
+    int deploy_timeout_s;  /* 0 = not given */
+    int keep;              /* --keep-versions; 0 = not given */
+    struct strlist verify; /* --verify HOST:PORT[/PROTOCOL] */
     bool has_key_type;
     enum key_type key_type;
     bool dual; /* --key-type ecdsa-p256,rsa-2048 (or twice) */
@@ -74,7 +87,7 @@ struct request {
     int64_t not_before_s,
         not_after_s;     /* --not-before, --not-after (RFC 3339, or a date); for this order alone */
     enum choice partial; /* --allow-partial (certbot: --allow-subset-of-names), --no-partial */
-    char *from;          /* issue --from FILE; "-" = standard input */
+    char *from;          /* issue --from FILE; "-" = standard input. import --from CLIENT */
     bool has_challenge;
     enum config_challenge
         challenges[CHALLENGE_VIAS]; /* --challenge LIST, or --standalone, --webroot, --tls-alpn (acme.sh:
@@ -112,6 +125,20 @@ struct request {
     bool agree_tos;
     bool non_interactive; /* -n, or standard input is no terminal */
     bool force_renewal;
+    bool dry_run;  /* all of it against the CA's staging server; nothing stays */
+    bool no_test;  /* reconfigure --no-test: without the rehearsal */
+    bool no_check; /* enable --no-check */
+    bool open_firewall;     /* check, enable: --open-firewall */
+    bool metrics;           /* status --metrics */
+    bool switch_web_server; /* import: the web server's paths are switched over */
+    enum choice disable_old; /* import: --disable-old-timer, --keep-old-timer; UNSET = ask */
+    /* export */
+    char *format;        /* as in export_spec.h; NULL = not given */
+    char *to;            /* absolute path, "-" = standard output; NULL = not given */
+    char *owner, *mode;  /* NULL = not given */
+    char *password_file; /* absolute */
+    char *friendly_name;
+    bool standing;       /* --standing: again after each renewal */
     bool no_timer; /* --no-timer: leave systemd and cron alone */
     bool json;
     enum log_level log_level; /* -q: ERROR, default WARN, -v: INFO, --debug: DEBUG */

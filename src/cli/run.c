@@ -23,7 +23,6 @@
 
 enum {
     MAX_CSR_BYTES = 64 * 1024,
-    KEPT_VERSIONS = 5,
     HOOK_TIMEOUT_MS = 5 * 60 * 1000,
     NEXT_RUN_S = 12 * 3600 /* the timer's */
 };
@@ -188,6 +187,32 @@ static void overlay_web(const struct request *request, struct cert_config *confi
         config->tls_profile = request->tls_profile;
 }
 
+/* Programs are looked at now, not at a renewal months from now; one that is configured must not keep a renewal from being had. */
+static bool overlay_programs(const struct strlist *given, struct strlist *list, struct err *err)
+{
+    if (given->n == 0)
+        return true;
+    strlist_copy(list, given);
+    for (size_t i = 0; i < list->n; i++)
+        if (!spawn_check_program(list->v[i], false, err))
+            return false;
+    return true;
+}
+
+static bool overlay_hooks(const struct request *request, struct cert_config *config, struct err *err)
+{
+    replace(&config->hook_user, request->hook_user);
+    if (request->deploy_timeout_s != 0)
+        config->deploy_timeout_s = request->deploy_timeout_s;
+    if (request->keep != 0)
+        config->keep = request->keep;
+    if (request->verify.n > 0)
+        strlist_copy(&config->verify, &request->verify);
+    return overlay_programs(&request->pre_hooks, &config->pre_hooks, err) &&
+           overlay_programs(&request->deploy_hooks, &config->deploy_hooks, err) &&
+           overlay_programs(&request->post_hooks, &config->post_hooks, err);
+}
+
 static bool overlay(const struct request *request, struct cert_config *config, struct err *err)
 {
     overlay_server(request, config);
@@ -210,10 +235,7 @@ static bool overlay(const struct request *request, struct cert_config *config, s
            replace_path(&config->nginx_bin, request->nginx_bin, err) &&
            replace_path(&config->apache_conf, request->apache_conf, err) &&
            replace_path(&config->apache_ctl, request->apache_ctl, err) &&
-           replace_path(&config->deploy_hook, request->deploy_hook, err) &&
-           /* found out now, not at a renewal months from now; one that is configured must not keep a renewal
-              from being had */
-           (request->deploy_hook == NULL || spawn_check_program(config->deploy_hook, false, err));
+           overlay_hooks(request, config, err);
 }
 
 /* With a request of the user's the names are those in it. */
@@ -449,20 +471,21 @@ static bool run_hook(struct run *run, const struct cert_config *config, struct e
     AUTO_FREE char *names = strlist_join(&config->names, " ");
     AUTO_FREE char *lineage_env = mem_fmt("RENEWED_LINEAGE=%s", live);
     AUTO_FREE char *domains_env = mem_fmt("RENEWED_DOMAINS=%s", names);
-    const char *const argv[] = {config->deploy_hook, NULL};
+    const char *hook = config->deploy_hooks.n > 0 ? config->deploy_hooks.v[0] : NULL;
+    const char *const argv[] = {hook, NULL};
     const char *const env[] = {lineage_env, domains_env, NULL};
     struct spawn_options options = {.timeout_ms = HOOK_TIMEOUT_MS, .env = env};
     struct spawn_result result;
-    if (config->deploy_hook == NULL)
+    if (hook == NULL)
         return true;
-    output_detail("running %s", config->deploy_hook);
-    if (!spawn_check_program(config->deploy_hook, false, err))
+    output_detail("running %s", hook);
+    if (!spawn_check_program(hook, false, err))
         return err_context(err, "the deploy hook");
     if (!spawn_run(argv, &options, &result, err))
         return err_context(err, "the deploy hook");
     bool ok = result.status == 0 && !result.timed_out;
     if (!ok) {
-        err_set(err, ERR_HOOK, NEXT_FIX_CONFIG, config->deploy_hook, "the deploy hook %s%s%s",
+        err_set(err, ERR_HOOK, NEXT_FIX_CONFIG, hook, "the deploy hook %s%s%s",
                 result.timed_out ? "did not end within five minutes" : "failed",
                 result.output.len > 0 ? ": " : "", buf_str(&result.output));
         (void)err_advise(err,
@@ -499,7 +522,7 @@ bool run_install(struct run *run, struct task *task, struct err *err)
         ok = run_hook(run, config, err);
     cert_state_clear(&state);
     struct err ignored = ERR_INIT;
-    if (ok && !store_version_prune(run->store, config->name, KEPT_VERSIONS, &ignored))
+    if (ok && !store_version_prune(run->store, config->name, config->keep, &ignored))
         log_warn("old versions could not be removed: %s", ignored.text);
     return ok;
 }

@@ -60,6 +60,11 @@ const char *ca_url_of(const struct entry *entry); /* the CA that issued it, or i
 void say_key(const struct entry *entry, struct buf *out);
 void say_ca(const struct entry *entry, struct buf *out);
 
+/* OpenMetrics text of all that is held (status_metrics.c). Appends. */
+void status_metrics(const struct entries *entries, const struct timer *timer, const struct run_state *run, struct buf *out);
+/* Read the store, and write that to a file for node_exporter's textfile collector: 0644, by a rename. */
+MUST_CHECK bool status_write_metrics(struct store *store, const char *path, struct err *err);
+
 void status_print_json(const struct entries *entries, const struct timer *timer);
 
 #endif

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tlsup/fs.h"
+#include "tlsup/machine_config.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
@@ -48,10 +49,11 @@ static const size_t texts[] = {
     AT(nginx_bin),
     AT(apache_conf),
     AT(apache_ctl),
-    AT(deploy_hook),
+    AT(hook_user),
 };
 
-static const size_t lists[] = {AT(names), AT(fallbacks), AT(dns_servers)};
+static const size_t lists[] = {AT(names),        AT(fallbacks),  AT(dns_servers), AT(pre_hooks),
+                               AT(deploy_hooks), AT(post_hooks), AT(exports),     AT(verify)};
 
 static char **text_at(struct cert_config *config, size_t offset)
 {
@@ -73,6 +75,8 @@ void cert_config_init(struct cert_config *config)
     config->dns_timeout_s = DNS_TIMEOUT_S;
     config->dns_check = true;
     config->timeout_s = REQUEST_TIMEOUT_S;
+    config->deploy_timeout_s = CONFIG_DEPLOY_TIMEOUT_S;
+    config->keep = CONFIG_KEEP;
 }
 
 void cert_config_clear(struct cert_config *config)
@@ -220,6 +224,8 @@ struct parser {
     size_t line;
     size_t seen_on[SETTINGS]; /* line, 0 = not given */
     struct cert_config *config;
+    struct machine_config *machine; /* NULL = checked only */
+    struct strlist seen_machine;
     struct err *err;
 };
 
@@ -271,22 +277,46 @@ static bool check_value(const struct parser *parser, const char *key, const char
     return true;
 }
 
+/* About the machine: in tlsup.conf alone. */
+static bool apply_machine(struct parser *parser, const char *key, const char *value)
+{
+    struct err why = ERR_INIT;
+    struct machine_config scratch;
+    if (parser->is_cert)
+        return fault(parser, parser->line,
+                     "'%s' is about the whole machine: it belongs into tlsup.conf, not into a certificate's file",
+                     key);
+    if (strlist_has(&parser->seen_machine, key))
+        return fault(parser, parser->line, "'%s' is given a second time; keep one of them", key);
+    strlist_add(&parser->seen_machine, key);
+    if (!check_value(parser, key, value))
+        return false;
+    machine_config_init(&scratch);
+    bool ok = machine_config_set(parser->machine != NULL ? parser->machine : &scratch, key, value, &why);
+    machine_config_clear(&scratch);
+    return ok || bad_value(parser, key, &why);
+}
+
 static bool apply(struct parser *parser, const char *key, const char *value)
 {
     enum setting_id index = config_find(key);
     struct err why = ERR_INIT;
+    if (index == SETTINGS && machine_config_has(key))
+        return apply_machine(parser, key, value);
     if (index == SETTINGS)
         return unknown_key(parser, key);
     if (index == NAMES && !parser->is_cert)
         return fault(
             parser, parser->line,
             "'names' belongs into a certificate's own file, certs.d/NAME.conf, not into the defaults");
-    if (parser->seen_on[index] != 0)
+    if (parser->seen_on[index] != 0 && !config_settings[index].many)
         return fault(parser, parser->line,
                      "'%s' is given a second time (first on line %zu); keep one of them", key,
                      parser->seen_on[index]);
     if (!check_value(parser, key, value))
         return false;
+    if (config_settings[index].many && parser->seen_on[index] == 0)
+        strlist_clear(list_at(parser->config, config_settings[index].offset)); /* the defaults' */
     if (!config_settings[index].set(&config_settings[index], parser->config, value, &why))
         return bad_value(parser, key, &why);
     parser->seen_on[index] = parser->line;
@@ -393,20 +423,28 @@ static bool finish(struct parser *parser)
     return why.advice[0] != '\0' ? err_advise(parser->err, "%s", why.advice) : false;
 }
 
-bool config_read_text(const char *text, size_t len, const char *subject, bool is_cert,
-                      struct cert_config *config, struct err *err)
+bool config_read_both(const char *text, size_t len, const char *subject, bool is_cert,
+                      struct cert_config *config, struct machine_config *machine, struct err *err)
 {
     struct cert_config result = {0};
-    struct parser parser = {.path = subject, .is_cert = is_cert, .config = &result, .err = err};
+    struct parser parser = {
+        .path = subject, .is_cert = is_cert, .config = &result, .machine = machine, .err = err};
     cert_config_copy(&result, config);
     bool ok =
         len <= CONFIG_FILE_BYTES || fault(&parser, 0, "the file is longer than %zu bytes", CONFIG_FILE_BYTES);
     ok = ok && skip_bom(&parser, &text, &len) && parse_lines(&parser, text, len) && finish(&parser);
+    strlist_clear(&parser.seen_machine);
     struct cert_config *unused = ok ? config : &result;
     cert_config_clear(unused);
     if (ok)
         *config = result;
     return ok;
+}
+
+bool config_read_text(const char *text, size_t len, const char *subject, bool is_cert,
+                      struct cert_config *config, struct err *err)
+{
+    return config_read_both(text, len, subject, is_cert, config, NULL, err);
 }
 
 /* Root runs the deploy hooks named in these files, so nobody else may be able to write one. */
@@ -468,7 +506,8 @@ static bool open_failed(int errnum, const char *path, bool is_cert, struct err *
     return err_errno(err, errnum, path, "cannot read %s", path);
 }
 
-bool config_read_file(const char *path, bool is_cert, struct cert_config *config, struct err *err)
+static bool read_file(const char *path, bool is_cert, struct cert_config *config,
+                      struct machine_config *machine, struct err *err)
 {
     AUTO_BUF text = BUF_INIT;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -476,7 +515,21 @@ bool config_read_file(const char *path, bool is_cert, struct cert_config *config
         return open_failed(errno, path, is_cert, err);
     bool ok = read_checked(fd, path, &text, err);
     close(fd);
-    return ok && config_read_text(buf_str(&text), text.len, path, is_cert, config, err);
+    return ok && config_read_both(buf_str(&text), text.len, path, is_cert, config, machine, err);
+}
+
+bool config_read_file(const char *path, bool is_cert, struct cert_config *config, struct err *err)
+{
+    return read_file(path, is_cert, config, NULL, err);
+}
+
+bool config_read_machine(const char *path, struct machine_config *machine, struct err *err)
+{
+    struct cert_config unused;
+    cert_config_init(&unused);
+    bool ok = read_file(path, false, &unused, machine, err);
+    cert_config_clear(&unused);
+    return ok;
 }
 
 /* -- writing ------------------------------------------------------------------------------------------ */
@@ -498,7 +551,11 @@ void config_write_text(const struct cert_config *config, const struct cert_confi
         bool wanted =
             id == NAMES ? config->names.n > 0 || config->csr == NULL
                         : !same_value(id, config, defaults) || (id == CHALLENGE && implies(config, defaults));
-        if (wanted)
-            buf_addf(out, "%s = %s\n", config_settings[id].key, value);
+        AUTO_STRLIST lines = STRLIST_INIT;
+        strlist_split(&lines, value, "\n"); /* several for a key that may be given several times */
+        if (wanted && lines.n == 0)
+            buf_addf(out, "%s = \n", config_settings[id].key);
+        for (size_t i = 0; wanted && i < lines.n; i++)
+            buf_addf(out, "%s = %s\n", config_settings[id].key, lines.v[i]);
     }
 }

@@ -47,7 +47,14 @@ enum setting_id {
     NGINX_BIN,
     APACHE_CONF,
     APACHE_CTL,
+    PRE_HOOK,
     DEPLOY_HOOK,
+    POST_HOOK,
+    HOOK_USER,
+    DEPLOY_TIMEOUT,
+    EXPORT,
+    VERIFY,
+    KEEP,
     SETTINGS
 };
 
@@ -61,9 +68,14 @@ struct setting {
     size_t offset;                                     /* of the member, for the simple kinds */
     bool (*check)(const char *value, struct err *why); /* texts: besides "none"; NULL = anything */
     int max;                                           /* seconds */
+    bool many; /* may be given several times: set() adds, "none" clears; get() has a line for each */
 };
 
 extern const struct setting config_settings[SETTINGS];
+
+/* config_read_text(), with what is about the machine; `machine` may be NULL. */
+MUST_CHECK bool config_read_both(const char *text, size_t len, const char *subject, bool is_cert,
+                                 struct cert_config *config, struct machine_config *machine, struct err *err);
 
 /* SETTINGS when there is none of that name. */
 enum setting_id config_find(const char *key);

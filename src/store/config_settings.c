@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tlsup/export_spec.h"
 #include "tlsup/http.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
+#include "tlsup/verify.h"
 
 #define NONE "none" /* takes back a default */
 #define LIST_SEPARATORS ", \t"
@@ -20,6 +22,8 @@
 #define ZONE_MAX 253
 #define LABEL_MAX 63
 #define DAY_S 86400
+#define KEEP_MAX 1000
+#define USER_MAX 32
 #define VALID_FOR_MIN_S 60
 #define VALID_FOR_MAX_S (INT64_C(3650) * DAY_S)
 
@@ -120,6 +124,8 @@ static char *get_valid_for(const struct setting *setting, const struct cert_conf
 
 /* -- texts -------------------------------------------------------------------------------------------- */
 
+static bool is_token(const char *value, size_t max, const char *besides);
+
 static bool set_text(const struct setting *setting, struct cert_config *config, const char *value,
                      struct err *why)
 {
@@ -151,6 +157,85 @@ static bool check_program(const char *value, struct err *why)
         return err_advise(why, "put the command into an executable script and give the script's path");
     }
     return check_path(value, why);
+}
+
+static const struct strlist *const_list(const struct setting *setting, const struct cert_config *config)
+{
+    return const_member(setting, config);
+}
+
+static bool set_list(const struct setting *setting, struct cert_config *config, const char *value,
+                     struct err *why)
+{
+    struct strlist *list = member(setting, config);
+    if (strcmp(value, NONE) == 0) {
+        strlist_clear(list);
+        return true;
+    }
+    if (!setting->check(value, why))
+        return false;
+    if (strlist_has(list, value))
+        return err_set(why, ERR_CONFIG, NEXT_FIX_CONFIG, NULL, "'%s' is there twice", value);
+    strlist_add(list, value);
+    return true;
+}
+
+static char *get_list(const struct setting *setting, const struct cert_config *config)
+{
+    const struct strlist *list = const_list(setting, config);
+    return list->n > 0 ? strlist_join(list, "\n") : mem_dup(NONE);
+}
+
+static bool check_export(const char *value, struct err *why)
+{
+    struct export_spec spec;
+    if (!export_spec_parse(value, &spec, why))
+        return false;
+    export_spec_clear(&spec);
+    return true;
+}
+
+static bool set_verify(const struct setting *setting, struct cert_config *config, const char *value,
+                       struct err *why)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    struct verify_target target;
+    (void)setting;
+    if (strcmp(value, NONE) != 0)
+        strlist_split(&words, value, LIST_SEPARATORS);
+    for (size_t i = 0; i < words.n; i++)
+        if (!verify_target_parse(words.v[i], &target, why))
+            return false;
+    strlist_copy(&config->verify, &words);
+    return true;
+}
+
+static char *get_verify(const struct setting *setting, const struct cert_config *config)
+{
+    (void)setting;
+    return config->verify.n > 0 ? strlist_join(&config->verify, " ") : mem_dup(NONE);
+}
+
+static bool set_keep(const struct setting *setting, struct cert_config *config, const char *value,
+                     struct err *why)
+{
+    size_t digits = strspn(value, "0123456789");
+    (void)setting;
+    if (digits == 0 || digits > 4 || value[digits] != '\0' || atoi(value) < 1 || atoi(value) > KEEP_MAX)
+        return refuse(why, value, "a number of versions from 1 to 1000");
+    config->keep = atoi(value);
+    return true;
+}
+
+static char *get_keep(const struct setting *setting, const struct cert_config *config)
+{
+    (void)setting;
+    return mem_fmt("%d", config->keep);
+}
+
+static bool check_user(const char *value, struct err *why)
+{
+    return is_token(value, USER_MAX, "._-") || refuse(why, value, "the name of a user of this machine, or none");
 }
 
 /* An address that goes into a mailto URL as it is (RFC 8555 7.3: one address, no header fields). */
@@ -608,15 +693,16 @@ static char *get_dns_servers(const struct setting *setting, const struct cert_co
 /* -- the table ---------------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct cert_config, member)
-#define TEXT(member, check) set_text, get_text, AT(member), check, 0
-#define YES_NO(member) set_yes_no, get_yes_no, AT(member), NULL, 0
-#define SECONDS(member, max) set_seconds, get_seconds, AT(member), NULL, max
-#define OWN(name) set_##name, get_##name, 0, NULL, 0
+#define TEXT(member, check) set_text, get_text, AT(member), check, 0, false
+#define LIST(member, check) set_list, get_list, AT(member), check, 0, true
+#define YES_NO(member) set_yes_no, get_yes_no, AT(member), NULL, 0, false
+#define SECONDS(member, max) set_seconds, get_seconds, AT(member), NULL, max, false
+#define OWN(name) set_##name, get_##name, 0, NULL, 0, false
 
 const struct setting config_settings[SETTINGS] = {
     [NAMES] = {"names", OWN(names)},
     [SERVER] = {"server", OWN(server)},
-    [ACCOUNT] = {"account", set_account, get_account, AT(account), NULL, 0},
+    [ACCOUNT] = {"account", set_account, get_account, AT(account), NULL, 0, false},
     [CA_BUNDLE] = {"ca-bundle", TEXT(ca_bundle, check_path)},
     [EMAIL] = {"email", TEXT(email, check_email)},
     [AGREE_TOS] = {"agree-tos", YES_NO(agree_tos)},
@@ -642,7 +728,7 @@ const struct setting config_settings[SETTINGS] = {
     [PREFERRED_CHAIN] = {"preferred-chain", TEXT(preferred_chain, NULL)},
     [VALID_FOR] = {"valid-for", OWN(valid_for)},
     [PARTIAL] = {"partial", YES_NO(partial)},
-    [PROXY] = {"proxy", set_proxy, get_proxy, AT(proxy), NULL, 0},
+    [PROXY] = {"proxy", set_proxy, get_proxy, AT(proxy), NULL, 0, false},
     [IP_VERSION] = {"ip-version", OWN(ip_version)},
     [INTERFACE] = {"interface", TEXT(interface, check_interface)},
     [TIMEOUT] = {"timeout", SECONDS(timeout_s, DAY_S)},
@@ -654,7 +740,14 @@ const struct setting config_settings[SETTINGS] = {
     [NGINX_BIN] = {"nginx-bin", TEXT(nginx_bin, check_path)},
     [APACHE_CONF] = {"apache-conf", TEXT(apache_conf, check_path)},
     [APACHE_CTL] = {"apache-ctl", TEXT(apache_ctl, check_path)},
-    [DEPLOY_HOOK] = {"deploy-hook", TEXT(deploy_hook, check_program)},
+    [PRE_HOOK] = {"pre-hook", LIST(pre_hooks, check_program)},
+    [DEPLOY_HOOK] = {"deploy-hook", LIST(deploy_hooks, check_program)},
+    [POST_HOOK] = {"post-hook", LIST(post_hooks, check_program)},
+    [HOOK_USER] = {"hook-user", TEXT(hook_user, check_user)},
+    [DEPLOY_TIMEOUT] = {"deploy-timeout", SECONDS(deploy_timeout_s, DAY_S)},
+    [EXPORT] = {"export", LIST(exports, check_export)},
+    [VERIFY] = {"verify", OWN(verify)},
+    [KEEP] = {"keep", OWN(keep)},
 };
 
 enum setting_id config_find(const char *key)

@@ -158,7 +158,7 @@ static void reads_every_key(void **state)
     assert_string_equal(config.nginx_bin, "/opt/nginx/sbin/nginx");
     assert_string_equal(config.apache_conf, "/srv/httpd.conf");
     assert_string_equal(config.apache_ctl, "/opt/apachectl");
-    assert_string_equal(config.deploy_hook, "/usr/local/bin/hook");
+    assert_string_equal(config.deploy_hooks.v[0], "/usr/local/bin/hook");
     cert_config_clear(&config);
 }
 
@@ -179,7 +179,7 @@ static void has_safe_defaults(void **state)
     assert_null(config.email);
     assert_null(config.ca_bundle);
     assert_null(config.webroot);
-    assert_null(config.deploy_hook);
+    assert_int_equal(config.deploy_hooks.n, 0);
     assert_ways(&config, "web-server");
     assert_true(config.dns_check);
     assert_false(config.dual || config.reuse_key || config.partial || config.profile_required);
@@ -402,7 +402,7 @@ static void a_certificate_overrides_defaults(void **state)
     assert_null(config.email);
     assert_null(config.ca_bundle);
     assert_int_equal(config.install, WEB_NONE);
-    assert_string_equal(config.deploy_hook, "/bin/hook");
+    assert_string_equal(config.deploy_hooks.v[0], "/bin/hook");
     assert_string_equal(config.webroot, "/srv/www");
     assert_int_equal(config.challenges[0], CHALLENGE_VIA_WEB_SERVER);
     cert_config_clear(&config);
@@ -789,7 +789,7 @@ static void assert_same_config(const struct cert_config *a, const struct cert_co
     assert_same_text(a->nginx_bin, b->nginx_bin);
     assert_same_text(a->apache_conf, b->apache_conf);
     assert_same_text(a->apache_ctl, b->apache_ctl);
-    assert_same_text(a->deploy_hook, b->deploy_hook);
+    assert_int_equal(a->deploy_hooks.n, b->deploy_hooks.n);
     assert_same_list(&a->fallbacks, &b->fallbacks);
     assert_same_list(&a->dns_servers, &b->dns_servers);
     assert_same_text(a->account, b->account);
@@ -884,7 +884,8 @@ static void build_config(unsigned bits, struct cert_config *config)
         config->challenges[config->n_challenges++] = CHALLENGE_VIA_TLS_ALPN;
     config->challenges[config->n_challenges++] =
         config->webroot != NULL ? CHALLENGE_VIA_WEBROOT : CHALLENGE_VIA_STANDALONE;
-    config->deploy_hook = bits & 128 ? mem_dup("/usr/local/bin/hook") : NULL;
+    if (bits & 128)
+        strlist_add(&config->deploy_hooks, "/usr/local/bin/hook");
     build_rest(bits, config);
 }
 

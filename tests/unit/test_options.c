@@ -755,7 +755,8 @@ static void test_hooks_and_bundles_must_be_there(void **state)
     write_file("text", 0644);
     AUTO_FREE char *hook = fs_join(root, "hook"), *text = fs_join(root, "text");
     assert_parses("issue example.org --deploy-hook hook --ca-bundle ./text", &request);
-    assert_string_equal(request.deploy_hook, hook);
+    assert_int_equal(request.deploy_hooks.n, 1);
+    assert_string_equal(request.deploy_hooks.v[0], hook);
     assert_string_equal(request.ca_bundle, text);
     request_clear(&request);
     assert_refused("issue example.org --deploy-hook text", "not an executable", "chmod +x");

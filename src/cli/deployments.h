@@ -1,0 +1,20 @@
+/*
+ * deployments.h - what else than the web server gets each new version of a certificate: deploy hooks, standing exports, and the look whether it is served (verify).
+ *
+ * Each is an entry of its own in the certificate's state: done for a version, or wanted and not done yet. One that failed is tried again by the next run of `renew`, alone, with
+ * a growing pause, and the certificate counts as failing until it is done. The order is: exports, deploy hooks (of the directory, then of the certificate), looks.
+ */
+#ifndef TLSUP_CLI_DEPLOYMENTS_H
+#define TLSUP_CLI_DEPLOYMENTS_H
+
+#include "run.h"
+
+/* `version` has become the live one: from now on all that the configuration names are wanted for it. Entries that it names no longer are dropped. Changes `state` alone. */
+MUST_CHECK bool deployments_want(struct run *run, const struct cert_config *config, int version, struct cert_state *state, struct err *err);
+/* Carry out those that are wanted, and, unless `by_hand`, whose pause is over; each is written into the state at once. False with the first failure when one failed; the others are done all the same. A look is
+ * taken only when all hooks and exports before it are done. */
+MUST_CHECK bool deployments_carry_out(struct run *run, const struct cert_config *config, bool by_hand, struct err *err);
+bool deployments_wanted(const struct cert_state *state);      /* is any not done? */
+int64_t deployments_next_s(const struct cert_state *state);   /* when the next one may be tried; 0 = at once; INT64_MAX = none is wanted */
+
+#endif
