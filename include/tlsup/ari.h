@@ -29,7 +29,7 @@ int64_t ari_next_check_s(int64_t now_s, int64_t retry_after_s);
 /* After a failure. A temporary one (timeout, 5xx): 1, 2, 4 ... minutes, six hours at most, by the number of failures in a row;
  * one that lasts (4xx, a bad object, DNS, refused): six hours. */
 int64_t ari_retry_s(int64_t now_s, bool temporary, int failures);
-/* Is it time? The chosen instant is past, or comes before the next time anybody looks (`wake_s`, 0 = unknown). No chosen instant (0): no. */
-bool ari_due(int64_t chosen_s, int64_t now_s, int64_t wake_s);
+/* From when on it is time: at the chosen instant, or before it when nobody would look again until it is past (`look_every_s`, 0 = all the time). No chosen instant (0): INT64_MAX. */
+int64_t ari_due_at_s(int64_t chosen_s, int64_t look_every_s);
 
 #endif

@@ -18,6 +18,7 @@ struct ca {
     const char *eab_page;     /* where a person gets them, "" */
     const char *caa;          /* its CAA identity, "" = unknown */
     const char *ip_profile;   /* the profile that IP addresses need, "" = none */
+    const char *staging;      /* the directory for rehearsals: another CA's, its own where it is one for rehearsals itself; "" = none known */
     /* per week */
     int same_set;             /* certificates of exactly the same names */
     int per_domain;           /* certificates of one registered domain */

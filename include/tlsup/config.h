@@ -42,7 +42,9 @@
  *   hsts         = yes | no | 180d                 Strict-Transport-Security on https answers; "yes" is CONFIG_HSTS_S
  *   tls-profile  = intermediate | modern | old     Mozilla's guideline, for TLS settings that the site does not have
  *   nginx-conf, nginx-bin, apache-conf, apache-ctl = /path     where the web server is, when it is not where it usually is
- *   pre-hook, deploy-hook, post-hook = /path/program     (hooks.h; each may be given several times: run in that order)
+ *   pre-hook     = /path/program                   (hooks.h) before certificates are asked for; this and the next two may be given several times
+ *   deploy-hook  = /path/program                   for each new certificate
+ *   post-hook    = /path/program                   afterwards, whatever came of it
  *   hook-user    = NAME                            runs them, instead of root
  *   deploy-timeout = 300                           seconds for each of them
  *   export       = FORMAT PATH [owner=...] ...     (export_spec.h; may be given several times) written again after each renewal

@@ -30,7 +30,7 @@ const struct sites *deploy_sites(const struct deploy *deploy);
 /* Does the web server itself listen on port 80? When not, challenges are answered by our own responder. */
 bool deploy_listens_on_80(const struct deploy *deploy);
 
-/* Have the web server answer http-01 for these names for good, and prove it by fetching a random token over each address. Where it answers
+/* Have the web server answer http-01 for these names for good (several certificates may have an answer that is not kept yet), and prove it by fetching a random token over each address. Where it answers
  * already nothing is touched. On failure everything is put back before this returns. `*token_dir` (borrowed) is where tokens
  * must be written as files, NULL when none are needed. */
 MUST_CHECK bool deploy_challenge(struct deploy *deploy, const char *cert_name, const struct strlist *names, const char *thumbprint,
@@ -44,6 +44,8 @@ MUST_CHECK bool deploy_has_place(struct deploy *deploy, const struct cert_config
 /* The same, told: a unified diff of every file (appended), and the commands that would be run (appended). With `thumbprint` the answer to challenges is part of it. */
 MUST_CHECK bool deploy_plan(struct deploy *deploy, const struct cert_config *config, const char *thumbprint, struct buf *diff,
                             struct strlist *commands, struct err *err);
+/* As deploy_has_place(), and where that would be: "FILE:LINE" of each site, and files that would be new (appended). */
+MUST_CHECK bool deploy_rehearse(struct deploy *deploy, const struct cert_config *config, struct strlist *places, struct err *err);
 /* What deploy_undo() would do, told in the same way. */
 MUST_CHECK bool deploy_plan_undo(struct deploy *deploy, const char *cert_name, struct buf *diff, struct strlist *commands,
                                  struct strlist *messages, struct err *err);
@@ -56,6 +58,11 @@ MUST_CHECK bool deploy_certificate(struct deploy *deploy, const struct cert_conf
 
 /* What was proven, for the report: "TLSv1.3 on 127.0.0.1, ::1", of two certificates with " with ECDSA and RSA" behind it. Borrowed. */
 const char *deploy_proof(const struct deploy *deploy);
+
+/* Everything that says a certificate's name, changed as one transaction, after store_rename_prepare() and before store_rename_finish(): the web server's lines (`deploy` NULL: none is concerned), with proof, its
+ * configuration and its state. What was done for it can be undone afterwards under the new name. Lines of people's own with the old path in the server's files are changed, too. `messages` as in txn_undo(). */
+MUST_CHECK bool deploy_rename(struct deploy *deploy, struct store *store, const char *from, const char *to, struct strlist *messages,
+                              struct err *err);
 
 /* Take back all edits made for a certificate (its committed transactions), test, reload. `messages` as in txn_undo(). */
 MUST_CHECK bool deploy_undo(struct deploy *deploy, const char *cert_name, struct strlist *messages, struct err *err);

@@ -7,7 +7,7 @@
  *   pre      TLSUP_HOOK=pre
  *   deploy   RENEWED_LINEAGE  the live directory          RENEWED_DOMAINS  its names, separated by spaces
  *            TLSUP_HOOK=deploy TLSUP_CERT (its name in tlsup) TLSUP_NAMES TLSUP_VERSION TLSUP_LIVE TLSUP_PRIVKEY TLSUP_CERTFILE TLSUP_CHAIN TLSUP_FULLCHAIN (paths; with two key types,
- *            those of the first) TLSUP_NOT_AFTER (RFC 3339) TLSUP_CA (directory URL); those of acme.sh's reload commands: CERT_PATH CERT_KEY_PATH CA_CERT_PATH CERT_FULLCHAIN_PATH Le_Domain
+ *            those of the first) TLSUP_NOT_AFTER (RFC 3339) TLSUP_CA (directory URL); a key that is no file (token, CSR) has no variable; those of acme.sh's reload commands: CERT_PATH CERT_KEY_PATH CA_CERT_PATH CERT_FULLCHAIN_PATH Le_Domain
  *   post     RENEWED_DOMAINS  names of all certificates that were renewed    FAILED_DOMAINS  of those that were not
  *            TLSUP_HOOK=post TLSUP_RENEWED TLSUP_FAILED (the certificates' names in tlsup)
  */
@@ -41,10 +41,12 @@ struct hook_run {
     const struct hook_post *post;     /* HOOK_POST */
 };
 
+/* CONFIG_DIR/hooks/WHEN; the caller frees. */
+char *hooks_directory(const char *config_dir, enum hook_when when);
 /* The programs in CONFIG_DIR/hooks/WHEN, absolute, sorted by byte. Left out: names that begin with '.', or end in '~', ".bak", ".dpkg-*", ".rpm*", ".swp", and what is not an executable file (a warning says so).
- * A missing directory is an empty list. As root, a directory that others may write is refused (ERR_PERMISSION). Appends. */
+ * A missing directory is an empty list. As root, a directory that is not root's, or that others may write, is refused (ERR_PERMISSION). Appends. */
 MUST_CHECK bool hooks_list(const char *config_dir, enum hook_when when, struct strlist *programs, struct err *err);
-/* Run one to its end. ERR_HOOK (NEXT_RETRY_LATER) when it fails or takes too long: the text has the last lines of what it printed; ERR_NOT_FOUND, ERR_PERMISSION where it may not be run (spawn_check_program()), or the
+/* Run one to its end. A variable holds at most 120 KiB: names beyond that are left out, with a warning. ERR_HOOK (NEXT_RETRY_LATER) when it fails or takes too long: the text has the last lines of what it printed; ERR_NOT_FOUND, ERR_PERMISSION where it may not be run (spawn_check_program_for()), or the
  * user does not exist. What it prints goes to the log at level info. */
 MUST_CHECK bool hooks_run(const struct hook_run *run, struct err *err);
 

@@ -63,6 +63,9 @@ void http_start(struct http *http, enum http_method method, const char *url, con
 /* Let transfers progress for up to timeout_ms, or until `fd` (-1 = none) is readable; true when it is. */
 bool http_wait(struct http *http, int fd, int timeout_ms);
 
+/* A directory of roots named by hash, as OpenSSL looks them up there; NULL = curl's own bundle. Static. */
+const char *http_roots_dir(void);
+
 struct http_stats {
     int64_t requests, connections, bytes_in, bytes_out;
 };

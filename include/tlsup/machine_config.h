@@ -44,6 +44,8 @@ void machine_config_clear(struct machine_config *config);
 bool machine_config_has(const char *key);
 const char *machine_config_key_at(size_t index); /* NULL past the last */
 /* ERR_CONFIG: what is wrong with the value, without file, line or key. */
+/* Does a URL of notify-smtp, notify-webhook or heartbeat lead to this machine itself (localhost, 127.0.0.0/8, ::1)? */
+bool machine_config_loopback(const char *url);
 MUST_CHECK bool machine_config_set(struct machine_config *config, const char *key, const char *value, struct err *err);
 
 #endif

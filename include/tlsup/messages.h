@@ -1,5 +1,5 @@
 /*
- * messages.h - what keeper, courier, responder and resolver say to each other.
+ * messages.h - what keeper, courier, responder, resolver and notifier say to each other.
  *
  * One frame a message over a SOCK_SEQPACKET pair: {version, type, id, fields}, at most 64 KiB. A table (messages.c) lists for each type who may send it and
  * which fields it carries; decoding refuses everything else: unknown types, a sender that may not, strings with NUL bytes or over their length, enum values
@@ -50,10 +50,19 @@ enum msg_type {
     /* resolver -> keeper */
     MSG_DNS_ANSWER,    /* id; number: rcode; name; text: the zone; body: servers, values or CAA records ("FLAGS TAG VALUE"), one a line */
     MSG_DNS_FAILED,    /* id; err */
+    /* keeper -> notifier */
+    MSG_NOTICE_PART,   /* number: a notice_part; body: it, or a piece of it */
+    MSG_NOTICE_GO,     /* id: the job; number: a notifier_kind; number2: 1 = it leads to this machine itself. The parts that came before belong to it */
+    /* notifier -> keeper */
+    MSG_NOTICE_SENT,   /* id: the job */
+    MSG_NOTICE_FAILED, /* id: the job; err */
     MSG_TYPES,
 };
 
-enum msg_role { MSG_FROM_KEEPER = 1, MSG_FROM_COURIER = 2, MSG_FROM_RESPONDER = 4, MSG_FROM_RESOLVER = 8 };
+enum msg_role { MSG_FROM_KEEPER = 1, MSG_FROM_COURIER = 2, MSG_FROM_RESPONDER = 4, MSG_FROM_RESOLVER = 8, MSG_FROM_NOTIFIER = 16 };
+
+/* Of a job for the notifier; headers and pieces of the body may come several times. */
+enum notice_part { NOTICE_PART_URL, NOTICE_PART_LOGIN, NOTICE_PART_FROM, NOTICE_PART_TO, NOTICE_PART_HEADER, NOTICE_PART_BODY, NOTICE_PARTS };
 
 /* MSG_ORDER's flags */
 #define ORDER_HAS_REPLACES 1

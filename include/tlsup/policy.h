@@ -31,8 +31,11 @@ struct policy_verdict policy_decide(enum policy_failure failure, int attempt, in
 int64_t policy_poll_ms(int attempt, int64_t retry_after_s, bool fetched);
 
 /* Seconds until a failed certificate is tried again: 1, 10, 100 minutes, then daily, plus up to a tenth of it by `random` (RFC-less
- * advice of Let's Encrypt). At least `retry_after_s` when that is given. */
+ * advice of Let's Encrypt). At least `retry_after_s` when that is given, up to a week. */
 int64_t policy_backoff_s(int failures, int64_t retry_after_s, uint32_t random);
+/* The same for a certificate that expires in `left_s`: never longer than a tenth of that, but for an hour. A day's wait would be too long for what lives for days, or is about to
+ * expire. Negative, it has expired so long ago: daily again after ten days, when nobody cares. */
+int64_t policy_renewal_backoff_s(int failures, int64_t retry_after_s, int64_t left_s, uint32_t random);
 
 /* The instant from which a certificate is due for renewal: a third of its life left, or half when it lives for less than ten days. */
 int64_t policy_renewal_at_s(int64_t not_before_s, int64_t not_after_s);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "tlsup/err.h"
+#include "tlsup/verify.h"
 
 struct probe_tls {
     char sha256[65];     /* of the leaf served, lower-case hex */
@@ -25,6 +26,12 @@ enum probe_kind { PROBE_ANY, PROBE_RSA, PROBE_ECDSA };
 MUST_CHECK bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out, struct err *err);
 /* The same by a visitor who knows signatures of one kind only. A server without such a certificate ends the handshake: ERR_TLS. */
 MUST_CHECK bool probe_tls_kind(const char *address, int port, const char *name, enum probe_kind kind, int timeout_ms,
+                               struct probe_tls *out, struct err *err);
+
+/* The same of another service: what its protocol says before TLS is said first (STARTTLS_NONE: nothing), and no ALPN is offered, which mail servers may refuse. `name` is also what an XMPP server is
+ * asked for. Fails as above, with ERR_TLS when the server will not begin TLS (and what it said), ERR_PROTOCOL when it is not what was expected or talks without end. Bytes that came before TLS had
+ * begun are never taken for a part of it: ERR_TLS. */
+MUST_CHECK bool probe_starttls(const char *address, int port, const char *name, enum starttls protocol, enum probe_kind kind, int timeout_ms,
                                struct probe_tls *out, struct err *err);
 
 struct probe_http {

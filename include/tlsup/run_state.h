@@ -31,6 +31,7 @@ struct run_state {
 };
 #define RUN_STATE_INIT {0}
 
+void hook_debt_clear(struct hook_debt *debt);
 void run_state_clear(struct run_state *state);
 void run_state_encode(const struct run_state *state, struct buf *out);
 MUST_CHECK bool run_state_decode(const char *json, size_t len, const char *subject, struct run_state *out, struct err *err); /* as state_decode() */

@@ -11,8 +11,9 @@
 #define SANDBOX_RESPONDER_USER "tlsup-responder"
 #define SANDBOX_PROBER_USER "tlsup-prober"
 #define SANDBOX_RESOLVER_USER "tlsup-resolver"
+#define SANDBOX_NOTIFIER_USER "tlsup-notifier"
 
-/* In this order: close every descriptor but standard error and `keep` (sorted or not); working directory "/"; no core dumps, not dumpable, no new privileges, die with the parent; as root: no supplementary
+/* In this order: close every descriptor but standard error, the log's (log.h) and `keep` (sorted or not); working directory "/"; no core dumps, not dumpable, no new privileges, die with the parent; as root: no supplementary
  * groups, the user's gid and uid for real, effective and saved, and a check that there is no way back. Landlock and seccomp belong at the end of this function.
  * Not being root is fine: the uid stays. */
 MUST_CHECK bool sandbox_enter(const char *user, const int *keep, size_t n_keep, struct err *err);

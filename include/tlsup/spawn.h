@@ -16,6 +16,9 @@ struct spawn_options {
     const char *dir;             /* working directory, NULL = "/" */
     bool inherit_output;         /* stdout and stderr of the child are ours, nothing is captured */
     size_t output_limit;         /* bytes kept of the output; 0 = 64 KiB */
+    const char *user;            /* run it as this user, with his groups; HOME, USER and LOGNAME are his. NULL = as ourselves. As another user than root only one's own name can be had */
+    const char *input;           /* what it reads on standard input, instead of /dev/null; NULL = nothing */
+    size_t input_len;
     bool raw_output;             /* the bytes as they came, and of stdout alone: for what is compared, not shown */
 };
 
@@ -27,7 +30,7 @@ struct spawn_result {
 
 /* Run argv[0] (searched in the clean PATH when it has no '/') and wait. The child gets PATH, LANG=C.UTF-8,
  * HOME=/ and the additions, /dev/null as stdin, no other descriptors, default signal dispositions.
- * True when it ran to an end, whatever its status; false when it could not be started (ERR_NOT_FOUND,
+ * True when it ran to an end, whatever its status; false when it could not be started (ERR_NOT_FOUND: no such program or user,
  * ERR_PERMISSION). The caller clears the result. */
 MUST_CHECK bool spawn_run(const char *const *argv, const struct spawn_options *options, struct spawn_result *result,
                           struct err *err);
@@ -48,6 +51,10 @@ void spawn_kill(struct spawn *spawn);
 /* May this program of the user's be run? It must be an executable file (a script that another one reads: `readable` is enough), and, as root, one that nobody else may change: root's own, not
  * writable for group or others. ERR_NOT_FOUND, ERR_PERMISSION with what to do. */
 MUST_CHECK bool spawn_check_program(const char *path, bool readable, struct err *err);
+/* The same for one that will run as `user` (NULL = ourselves): it may be his, too. */
+MUST_CHECK bool spawn_check_program_for(const char *path, bool readable, const char *user, struct err *err);
+/* The last lines of what a program has printed, at most `most` of them and so many bytes as `size` holds, for a message; without blank ones. Returns `out`. */
+const char *spawn_last_lines(const struct spawn_result *result, size_t most, char *out, size_t size);
 /* Is a program of this name to be found in the clean PATH? */
 bool spawn_find(const char *program);
 

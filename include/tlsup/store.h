@@ -14,6 +14,7 @@
 #include "tlsup/ledger.h"
 #include "tlsup/machine_config.h"
 #include "tlsup/run_state.h"
+#include "tlsup/stamp.h"
 #include "tlsup/state.h"
 
 struct store; /* heap */
@@ -120,7 +121,7 @@ struct store_part {
 MUST_CHECK bool store_version_add(struct store *store, const char *name, const struct store_part *parts, size_t n, int *version,
                                   struct err *err);
 MUST_CHECK bool store_version_drop(struct store *store, const char *name, int version, struct err *err); /* refuses the live one */
-/* Keep the newest `keep` versions and the live one. */
+/* Keep the newest `keep` versions, the live one and the one before it; all of them while an order is in flight. */
 MUST_CHECK bool store_version_prune(struct store *store, const char *name, int keep, struct err *err);
 MUST_CHECK bool store_live_switch(struct store *store, const char *name, int version, struct err *err);
 /* The live version's number, 0 when there is none. */
@@ -129,6 +130,11 @@ MUST_CHECK bool store_live_version(struct store *store, const char *name, int *v
 MUST_CHECK bool store_live_chain(struct store *store, const char *name, struct cert_chain **out, struct err *err);
 MUST_CHECK bool store_version_chain(struct store *store, const char *name, int version, int part, struct cert_chain **out,
                                     struct err *err); /* ERR_NOT_FOUND: no such version, or no second part */
+/* The numbers of all versions there are, ascending; a heap array that the caller frees. None: *n = 0. */
+MUST_CHECK bool store_versions(struct store *store, const char *name, int **versions, size_t *n, struct err *err);
+/* That a version was revoked, beside its files: the state tells it of the live one alone. */
+MUST_CHECK bool store_version_revoke(struct store *store, const char *name, int version, struct err *err);
+bool store_version_revoked(const struct store *store, const char *name, int version);
 /* Paths, caller frees; NULL when `name` is not a valid certificate name. live: STATE/live/NAME; version: STATE/certs/NAME/0001; link target as stored in the symlink ("../certs/NAME/0001"). */
 char *store_live_path(const struct store *store, const char *name);
 char *store_version_path(const struct store *store, const char *name, int version);
@@ -138,9 +144,49 @@ char *store_version_link_target(const char *name, int version);
 MUST_CHECK bool store_state_load(struct store *store, const char *name, struct cert_state *out, struct err *err); /* missing -> zeroed */
 MUST_CHECK bool store_state_save(struct store *store, const char *name, const struct cert_state *state, struct err *err);
 
+/* -- has anything changed? Without a file being read. -- */
+/* Looks at what is stored of many certificates, for as long as a run holds the lock. */
+struct store_watch; /* heap */
+struct store_watch *store_watch_open(const struct store *store);
+void store_watch_close(struct store_watch *watch); /* NULL is fine */
+/* Into the stamp: what decides about a certificate from outside (tlsup.conf as it was when the watch was opened, its own configuration)... */
+void store_watch_config(const struct store_watch *watch, const char *name, struct stamp *stamp);
+/* ...and what is written under the lock alone: its state, and its live directory. */
+void store_watch_kept(const struct store_watch *watch, const char *name, struct stamp *stamp);
+
 /* STATE/run.json. Missing -> zeroed. */
 MUST_CHECK bool store_run_state_load(struct store *store, struct run_state *out, struct err *err);
 MUST_CHECK bool store_run_state_save(struct store *store, const struct run_state *state, struct err *err);
+
+/* -- another name for a certificate (store_rename.c) --
+ * prepare -> (everything that says the name is changed at once, by a transaction) -> finish. Until that is committed all goes by the old name, afterwards by the new one. */
+/* All versions and waiting keys can be had under the new name as well, with a live link; STATE/renaming says so. Removed again when it fails. ERR_NOT_FOUND: no such certificate; ERR_EXISTS: the new name is taken. */
+MUST_CHECK bool store_rename_prepare(struct store *store, const char *from, const char *to, struct err *err);
+/* The files that change their names, for that transaction: configuration, then state (which may be missing: path NULL). */
+#define STORE_MOVES 2
+struct store_move {
+    char *from, *to;
+    struct buf content;
+    unsigned mode;
+};
+MUST_CHECK bool store_rename_moves(struct store *store, const char *from, const char *to, struct store_move moves[STORE_MOVES], struct err *err);
+void store_moves_clear(struct store_move moves[STORE_MOVES]);
+/* The name that is not in force any more, or never was, goes. When a renaming, this run's or one that was killed, has come to its good end, `done` is set to its two names; otherwise it stays empty. Nothing to do: true. */
+MUST_CHECK bool store_rename_finish(struct store *store, struct strlist *done, struct err *err);
+
+/* -- rehearsals (store_rehearsal.c) -- */
+/* A store of its own below the real one's state directory, 0700, for what a rehearsal writes: configuration and journal are the real ones, accounts, orders and versions are not. `real` is open for writing, and closed later. */
+MUST_CHECK bool store_rehearsal_open(struct store *real, struct store **out, struct err *err);
+/* The account at `ca_url` gets the key that the real one has at `real_ca_url`; where the real one has an account at `ca_url` it is known here. */
+MUST_CHECK bool store_rehearsal_account(struct store *rehearsal, struct store *real, const char *real_ca_url, const char *ca_url, const char *account, struct err *err);
+/* Closes it (NULL is fine), and removes all that it has, or that one has left whose run was killed. */
+MUST_CHECK bool store_rehearsal_remove(struct store *rehearsal, struct store *real, struct err *err);
+/* Remove the directories that opening the store has made and that are still empty. */
+void store_forget_layout(struct store *store);
+
+/* The text of a certificate's file as it stands; and the same bytes put back. */
+MUST_CHECK bool store_cert_config_text(struct store *store, const char *name, struct buf *out, struct err *err);
+MUST_CHECK bool store_cert_config_put_back(struct store *store, const char *name, const struct buf *text, struct err *err);
 
 /* Remove configuration, state, live link and all versions of one certificate, in that order of harm: live last but keys after. A removal that
  * was cut short is completed by another call; ERR_NOT_FOUND when nothing of that name is there. */

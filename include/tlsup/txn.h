@@ -119,6 +119,9 @@ struct txn_redo {
     /* Stage all that the owner needs, as at its installation, on the tree as `txn` has it (txn_read(), txn_exists() ...). */
     bool (*edit)(void *ctx, const char *owner, struct txn *txn, struct err *err);
     void *ctx;
+    /* The name under which this owner's own edits are made anew, by `edit` and with a record of their own, as its last ones; NULL = they are only taken back. Then what a person has
+     * changed in them (ERR_WEBSERVER), and an `edit` of it that fails, is an error. */
+    const char *successor;
 };
 
 /* Stage into `txn` (fresh from txn_begin(), of the same owner) what takes back all committed transactions of that owner, newest first; then txn_diff() shows it, and
@@ -132,6 +135,8 @@ struct txn_redo {
 MUST_CHECK bool txn_undo(struct txn *txn, const struct txn_redo *redo, struct strlist *messages, struct err *err);
 /* The owners whose edits an undo has made anew, in that order. Appends. */
 void txn_redone(const struct txn *txn, struct strlist *owners);
+/* What is staged is no edit of the owner's that a later undo could take back: once committed it stands. After txn_undo() of it, if at all. */
+void txn_make_final(struct txn *txn);
 
 /* Remove journals that nothing needs: those undone (unless they hold somebody's version), and, but for the newest `keep`, committed ones that only switched links (a renewal), handing
  * what an undo needs of them to the next newer one. Those that hold file edits stay. `owner` as in txn_list(), but never NULL. */

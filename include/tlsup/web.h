@@ -100,6 +100,9 @@ MUST_CHECK bool web_compare(const struct web *web, const struct sites *sites, st
 /* The sites in files beside those that the server reads: Debian's sites-available and conf-available without a link, for both servers; `enabled` is false in all of them. Files that cannot be
  * read or parsed are left out. What is said of them is for people; nothing is edited there. No file: success. */
 MUST_CHECK bool web_read_disabled(const struct web *web, const struct sites *sites, struct sites *out, struct err *err);
+/* In which of the files that the server reads, and where ("FILE:LINE"), does a line that is no comment have this text, say a path? Whatever reads it: a site, a snippet, what is no website at all. Both
+ * (either may be NULL) are appended to, each file and line once. */
+void web_mentions(const struct web *web, const struct sites *sites, const char *text, struct strlist *files, struct strlist *places);
 /* How a disabled site is enabled: "a2ensite x", "ln -s ... ...". The caller frees. */
 char *web_enable_command(const struct web *web, const struct site *site);
 /* Who else writes this file, by what it says of itself in its first lines: "Ansible", "Puppet", "Chef", "Salt", "cPanel", "Plesk", ... NULL = nobody says so. Static. */

@@ -90,7 +90,7 @@ int64_t ari_retry_s(int64_t now_s, bool temporary, int failures)
     return now_s + (wait_s < SIX_HOURS_S ? wait_s : SIX_HOURS_S);
 }
 
-bool ari_due(int64_t chosen_s, int64_t now_s, int64_t wake_s)
+int64_t ari_due_at_s(int64_t chosen_s, int64_t look_every_s)
 {
-    return chosen_s > 0 && (chosen_s <= now_s || chosen_s < wake_s);
+    return chosen_s > 0 ? chosen_s - look_every_s : INT64_MAX;
 }

@@ -24,6 +24,7 @@ static const struct ca presets[] = {
         .eab_page = "",
         .caa = "letsencrypt.org",
         .ip_profile = "shortlived",
+        .staging = "https://acme-staging-v02.api.letsencrypt.org/directory",
         .same_set = 5,
         .per_domain = 50,
         .orders_3h = 300,
@@ -40,6 +41,7 @@ static const struct ca presets[] = {
         .eab_page = "",
         .caa = "letsencrypt.org",
         .ip_profile = "shortlived",
+        .staging = "https://acme-staging-v02.api.letsencrypt.org/directory",
         .same_set = 30000,
         .orders_3h = 1500,
         .failures_h = 200,
@@ -55,6 +57,7 @@ static const struct ca presets[] = {
         .eab_page = "https://app.zerossl.com/developer",
         .caa = "sectigo.com",
         .ip_profile = "",
+        .staging = "",
         .requests_s = CAREFUL_REQUESTS_S,
     },
     {
@@ -65,6 +68,7 @@ static const struct ca presets[] = {
         .eab_page = "https://cloud.google.com/certificate-manager/docs/public-ca-tutorial",
         .caa = "pki.goog",
         .ip_profile = "",
+        .staging = "https://dv.acme-v02.test-api.pki.goog/directory",
         .requests_s = CAREFUL_REQUESTS_S,
     },
     {
@@ -75,6 +79,7 @@ static const struct ca presets[] = {
         .eab_page = "https://cloud.google.com/certificate-manager/docs/public-ca-tutorial",
         .caa = "pki.goog",
         .ip_profile = "",
+        .staging = "https://dv.acme-v02.test-api.pki.goog/directory",
         .requests_s = CAREFUL_REQUESTS_S,
     },
     {
@@ -85,6 +90,7 @@ static const struct ca presets[] = {
         .eab_page = "https://secure.ssl.com/",
         .caa = "ssl.com",
         .ip_profile = "",
+        .staging = "",
         .requests_s = CAREFUL_REQUESTS_S,
     },
     {
@@ -95,6 +101,7 @@ static const struct ca presets[] = {
         .eab_page = "https://secure.ssl.com/",
         .caa = "ssl.com",
         .ip_profile = "",
+        .staging = "",
         .requests_s = CAREFUL_REQUESTS_S,
     },
     {
@@ -105,6 +112,7 @@ static const struct ca presets[] = {
         .eab_page = "https://www.actalis.com/",
         .caa = "actalis.it",
         .ip_profile = "",
+        .staging = "",
         .requests_s = CAREFUL_REQUESTS_S,
     },
     {
@@ -115,6 +123,7 @@ static const struct ca presets[] = {
         .eab_page = "https://cert-manager.com/",
         .caa = "sectigo.com",
         .ip_profile = "",
+        .staging = "",
         .requests_s = CAREFUL_REQUESTS_S,
     },
 };
@@ -127,6 +136,7 @@ static const struct ca unknown = {
     .eab_page = "",
     .caa = "",
     .ip_profile = "",
+    .staging = "",
     .requests_s = PRIVATE_REQUESTS_S,
 };
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "exchange.h"
 #include "tlsup/clock.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
@@ -375,7 +376,7 @@ static bool is_hash_link(const char *name)
 
 /* A directory of roots named by hash costs a look-up; a bundle of 150 costs thirty milliseconds of parsing.
  */
-static const char *find_hashed_roots(void)
+const char *http_roots_dir(void)
 {
     static const char *const candidates[] = {"/etc/ssl/certs",
                                              "/etc/pki/ca-trust/extracted/pem/directory-hash"};
@@ -457,7 +458,7 @@ bool http_new(const struct http_options *options, struct http **out, struct err 
     http->own_roots = options->ca_pem != NULL;
     if (http->own_roots)
         buf_add(&http->ca_pem, options->ca_pem, options->ca_pem_len);
-    http->ca_dir = find_hashed_roots();
+    http->ca_dir = http_roots_dir();
     set_bounds(http, options->timeout_s);
     set_route(http, options);
     *out = http;
@@ -595,6 +596,51 @@ static void set_options(struct transfer *transfer)
     }
 }
 
+static const char *const method_names[] = {
+    [HTTP_HEAD] = "HEAD", [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_POST_FORM] = "POST"};
+
+static void show_request(const struct transfer *transfer)
+{
+    AUTO_BUF shown = BUF_INIT;
+    if (!log_wanted(LOG_LEVEL_DEBUG))
+        return;
+    if (transfer->method == HTTP_POST)
+        exchange_request(transfer->body, transfer->body_len, &shown);
+    log_debug("-> %s %s%s%s", method_names[transfer->method], transfer->url, shown.len > 0 ? "\n" : "",
+              buf_str(&shown));
+}
+
+static void add_header(struct buf *out, const char *name, const char *value)
+{
+    if (value[0] != '\0')
+        buf_addf(out, "; %s: %s", name, value);
+}
+
+static void show_answer(const struct transfer *transfer, const struct err *err)
+{
+    const struct http_response *response = &transfer->response;
+    AUTO_BUF shown = BUF_INIT, nonce = BUF_INIT;
+    if (!log_wanted(LOG_LEVEL_DEBUG))
+        return;
+    if (err_isset(err)) {
+        log_debug("<- %s %s: %s", method_names[transfer->method], transfer->url, err->text);
+        return;
+    }
+    exchange_nonce(response->nonce, &nonce);
+    buf_addf(&shown, "%d %s", response->status, response->content_type);
+    add_header(&shown, "Location", response->location);
+    add_header(&shown, "Replay-Nonce", buf_str(&nonce));
+    if (response->retry_after_s >= 0)
+        buf_addf(&shown, "; Retry-After: %lld s", (long long)response->retry_after_s);
+    if (response->body.secret)
+        buf_adds(&shown, "\n(not shown)");
+    else if (response->body.len > 0) {
+        buf_addc(&shown, '\n');
+        exchange_answer(response->content_type, response->body.data, response->body.len, &shown);
+    }
+    log_debug("<- %s %s: %s", method_names[transfer->method], transfer->url, buf_str(&shown));
+}
+
 void http_start(struct http *http, enum http_method method, const char *url, const char *body, size_t len,
                 http_done_fn *done, void *ctx)
 {
@@ -612,6 +658,7 @@ void http_start(struct http *http, enum http_method method, const char *url, con
         curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
     transfer->next = http->transfers;
     http->transfers = transfer;
+    show_request(transfer);
     http->stats.requests++;
     http->stats.bytes_out += (int64_t)len;
     curl_multi_add_handle(http->multi, transfer->easy);
@@ -894,7 +941,6 @@ static void unlink_transfer(struct http *http, struct transfer *transfer)
 
 static void finish(struct http *http, struct transfer *transfer, CURLcode code)
 {
-    static const char *const methods[] = {"HEAD", "GET", "POST", "POST"};
     struct err err = ERR_INIT;
     long status = 0, connects = 0;
     if (code == CURLE_OK && !transfer->header_over) /* cut within the header, which curl lets pass */
@@ -908,29 +954,17 @@ static void finish(struct http *http, struct transfer *transfer, CURLcode code)
     transfer->response.status = (int)status;
     if (code != CURLE_OK)
         describe_failure(transfer, code, &err);
-    const struct buf *body = &transfer->response.body;
-    log_debug("%s %s -> %ld %s%s%s", methods[transfer->method], transfer->url, status,
-              code != CURLE_OK ? err.text : transfer->response.content_type, body->len > 0 ? "\n" : "",
-              body->secret       ? "(not shown)"
-              : body->len < 3000 ? buf_str(body)
-                                 : "(long)");
+    show_answer(transfer, &err);
     transfer->done(transfer->ctx, code == CURLE_OK ? &transfer->response : NULL,
                    code == CURLE_OK ? NULL : &err);
     transfer_free(transfer);
 }
 
-bool http_wait(struct http *http, int fd, int timeout_ms)
+/* Transfers that have ended; was there one? */
+static bool finish_ended(struct http *http)
 {
-    struct curl_waitfd extra = {.fd = fd, .events = CURL_WAIT_POLLIN};
-    int running;
     CURLMsg *message;
-    curl_multi_perform(http->multi, &running);
-    curl_multi_poll(http->multi, fd >= 0 ? &extra : NULL, fd >= 0 ? 1 : 0, timeout_ms, NULL);
-    curl_multi_perform(http->multi, &running);
-    /* an HTTP/2 answer without a body is seen to be complete only by the next call, which nothing on the
-     * socket would bring about (curl 7.88) */
-    if (running > 0)
-        curl_multi_perform(http->multi, &running);
+    bool any = false;
     for (int left; (message = curl_multi_info_read(http->multi, &left)) != NULL;) {
         struct transfer *transfer = NULL;
         CURLcode code = message->data.result;
@@ -938,7 +972,25 @@ bool http_wait(struct http *http, int fd, int timeout_ms)
             continue;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
         finish(http, transfer, code);
+        any = true;
     }
+    return any;
+}
+
+bool http_wait(struct http *http, int fd, int timeout_ms)
+{
+    struct curl_waitfd extra = {.fd = fd, .events = CURL_WAIT_POLLIN};
+    int running;
+    curl_multi_perform(http->multi, &running);
+    if (finish_ended(http)) /* nothing on a socket would tell of it again */
+        timeout_ms = 0;
+    curl_multi_poll(http->multi, fd >= 0 ? &extra : NULL, fd >= 0 ? 1 : 0, timeout_ms, NULL);
+    curl_multi_perform(http->multi, &running);
+    /* an HTTP/2 answer without a body is seen to be complete only by the next call, which nothing on the
+     * socket would bring about (curl 7.88) */
+    if (running > 0)
+        curl_multi_perform(http->multi, &running);
+    (void)finish_ended(http);
     return fd >= 0 && extra.revents != 0;
 }
 

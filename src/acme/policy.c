@@ -9,7 +9,9 @@
 
 enum {
     MINUTE_S = 60,
+    HOUR_S = 3600,
     DAY_S = 86400,
+    WEEK_S = 7 * DAY_S,
     SHORT_LIFE_S = 10 * DAY_S,
     SIT_OUT_S = 60,
     LONGEST_OWN_WAIT_MS = 30 * 1000
@@ -71,13 +73,24 @@ int64_t policy_poll_ms(int attempt, int64_t retry_after_s, bool fetched)
     return own_ms[step < COUNT_OF(own_ms) ? step : COUNT_OF(own_ms) - 1];
 }
 
-int64_t policy_backoff_s(int failures, int64_t retry_after_s, uint32_t random)
+static int64_t backoff_s(int failures, int64_t longest_s, int64_t retry_after_s, uint32_t random)
 {
     static const int64_t steps_s[] = {1 * MINUTE_S, 10 * MINUTE_S, 100 * MINUTE_S, DAY_S};
     size_t step = failures <= 1 ? 0 : (size_t)failures - 1;
-    int64_t wait_s = steps_s[step < COUNT_OF(steps_s) ? step : COUNT_OF(steps_s) - 1];
+    int64_t wait_s = clamp(steps_s[step < COUNT_OF(steps_s) ? step : COUNT_OF(steps_s) - 1], 0, longest_s);
     wait_s += (int64_t)(random % (uint32_t)(wait_s / 10 + 1));
-    return wait_s > retry_after_s ? wait_s : retry_after_s;
+    return clamp(retry_after_s, wait_s, wait_s > WEEK_S ? wait_s : WEEK_S);
+}
+
+int64_t policy_backoff_s(int failures, int64_t retry_after_s, uint32_t random)
+{
+    return backoff_s(failures, DAY_S, retry_after_s, random);
+}
+
+int64_t policy_renewal_backoff_s(int failures, int64_t retry_after_s, int64_t left_s, uint32_t random)
+{
+    int64_t away_s = left_s < 0 ? -clamp(left_s, -INT64_MAX, 0) : left_s;
+    return backoff_s(failures, clamp(away_s / 10, HOUR_S, DAY_S), retry_after_s, random);
 }
 
 int64_t policy_renewal_at_s(int64_t not_before_s, int64_t not_after_s)

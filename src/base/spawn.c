@@ -5,8 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -69,20 +72,6 @@ static bool overridden(const char *entry, const char *const *extra)
     return false;
 }
 
-static const char **make_env(const char *const *extra)
-{
-    size_t n = 0, n_extra = 0;
-    while (extra != NULL && extra[n_extra] != NULL)
-        n_extra++;
-    const char **env = mem_array(n_extra + COUNT_OF(clean_env) + 1, sizeof *env);
-    for (size_t i = 0; i < COUNT_OF(clean_env); i++)
-        if (!overridden(clean_env[i], extra))
-            env[n++] = clean_env[i];
-    for (size_t i = 0; i < n_extra; i++)
-        env[n++] = extra[i];
-    return env;
-}
-
 static void close_from(int lowest)
 {
 #ifdef HAVE_CLOSE_RANGE
@@ -117,9 +106,117 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+/* -- as whom -------------------------------------------------------------------------------------------- */
+
+enum { GROUPS_MAX = 65536 };
+
+struct who {
+    bool other; /* than ourselves */
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups;
+    int n_groups;
+    char *env[4]; /* HOME, USER, LOGNAME, NULL */
+};
+
+static void who_clear(struct who *who)
+{
+    free(who->groups);
+    for (size_t i = 0; i < COUNT_OF(who->env); i++)
+        free(who->env[i]);
+    *who = (struct who){0};
+}
+
+static bool no_such_user(const char *user, int errnum, struct err *err)
+{
+    if (errnum != 0 && errnum != ENOENT && errnum != ESRCH)
+        return err_errno(err, errnum, user, "cannot look up the user %s", user);
+    err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, user, "there is no user %s", user);
+    return err_advise(err, "`getent passwd` lists the users of this machine");
+}
+
+/* getgrouplist() does not say how many there are before it is asked for too few. */
+static void find_groups(const char *user, struct who *who)
+{
+    who->n_groups = 32;
+    for (int room = 0; room < GROUPS_MAX;) {
+        room = who->n_groups > room ? who->n_groups : room * 2;
+        who->n_groups = room;
+        who->groups = mem_resize(who->groups, (size_t)room, sizeof *who->groups);
+        if (getgrouplist(user, who->gid, who->groups, &who->n_groups) >= 0)
+            return;
+    }
+    who->groups[0] = who->gid;
+    who->n_groups = 1;
+}
+
+static bool who_find(const char *user, struct who *who, struct err *err)
+{
+    errno = 0;
+    const struct passwd *entry = user != NULL ? getpwnam(user) : NULL;
+    if (user == NULL)
+        return true;
+    if (entry == NULL)
+        return no_such_user(user, errno, err);
+    if (geteuid() != 0 && entry->pw_uid != geteuid()) {
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, user, "only root can run a program as %s", user);
+        return err_advise(err, "run tlsup as root, or leave the user out");
+    }
+    who->other = geteuid() == 0;
+    who->uid = entry->pw_uid;
+    who->gid = entry->pw_gid;
+    who->env[0] = mem_fmt("HOME=%s", entry->pw_dir);
+    who->env[1] = mem_fmt("USER=%s", entry->pw_name);
+    who->env[2] = mem_fmt("LOGNAME=%s", entry->pw_name);
+    find_groups(user, who);
+    return true;
+}
+
+static const char **make_env(const char *const *extra, const struct who *who)
+{
+    size_t n = 0, n_extra = 0;
+    while (extra != NULL && extra[n_extra] != NULL)
+        n_extra++;
+    const char **env = mem_array(n_extra + COUNT_OF(who->env) + COUNT_OF(clean_env) + 1, sizeof *env);
+    bool other = who->env[0] != NULL;
+    for (size_t i = 0; i < COUNT_OF(clean_env); i++)
+        if (!overridden(clean_env[i], extra) &&
+            !(other && overridden(clean_env[i], (const char *const *)who->env)))
+            env[n++] = clean_env[i];
+    for (size_t i = 0; other && who->env[i] != NULL; i++)
+        if (!overridden(who->env[i], extra))
+            env[n++] = who->env[i];
+    for (size_t i = 0; i < n_extra; i++)
+        env[n++] = extra[i];
+    return env;
+}
+
+/* What a program reads on standard input, in a file that has no name: however much it is, nobody has to feed
+ * it. -1 with errno. */
+static int open_input(const struct spawn_options *opt)
+{
+    if (opt->input == NULL)
+        return -1;
+    FILE *file = tmpfile();
+    if (file == NULL)
+        return -1;
+    bool ok = fwrite(opt->input, 1, opt->input_len, file) == opt->input_len && fflush(file) == 0;
+    int fd = ok ? fcntl(fileno(file), F_DUPFD_CLOEXEC, 3) : -1;
+    int saved = errno;
+    fclose(file);
+    if (fd >= 0 && lseek(fd, 0, SEEK_SET) != 0) {
+        saved = errno;
+        close(fd);
+        fd = -1;
+    }
+    errno = saved;
+    return fd;
+}
+
 /* In the child, between fork and exec: only async-signal-safe calls. Reports errno through `status_fd`. */
 static NORETURN void run_child(const char *path, const char *const *argv, const char *const *env,
-                               const char *dir, int out_fd, bool apart, int status_fd)
+                               const struct spawn_options *opt, const struct who *who, int in_fd, int out_fd,
+                               int status_fd)
 {
     sigset_t none;
     struct sigaction defaults = {.sa_handler = SIG_DFL};
@@ -129,9 +226,13 @@ static NORETURN void run_child(const char *path, const char *const *argv, const 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     int null_fd = open("/dev/null", O_RDWR);
-    int ok = null_fd >= 0 && dup2(null_fd, STDIN_FILENO) >= 0 && chdir(dir) == 0;
+    int ok = null_fd >= 0 && dup2(in_fd >= 0 ? in_fd : null_fd, STDIN_FILENO) >= 0;
     if (ok && out_fd >= 0)
-        ok = dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(apart ? null_fd : out_fd, STDERR_FILENO) >= 0;
+        ok = dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(opt->raw_output ? null_fd : out_fd, STDERR_FILENO) >= 0;
+    if (ok && who->other) /* in this order: the last takes the right to the others away */
+        ok = setgroups((size_t)who->n_groups, who->groups) == 0 && setgid(who->gid) == 0 &&
+             setuid(who->uid) == 0;
+    ok = ok && chdir(opt->dir != NULL ? opt->dir : "/") == 0;
     if (ok && dup2(status_fd, 3) >= 0) {
         fcntl(3, F_SETFD, FD_CLOEXEC);
         status_fd = 3;
@@ -168,8 +269,14 @@ static void forget_inherited_sigchld(void)
         signal(SIGCHLD, SIG_DFL);
 }
 
-static bool cannot_run(const char *path, int errnum, struct err *err)
+static bool cannot_run(const char *path, const char *user, int errnum, struct err *err)
 {
+    if (errnum == EACCES && user != NULL) {
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "cannot run %s as %s: %s", path, user,
+                strerror(errnum));
+        return err_advise(err,
+                          "may that user read and execute it, and pass through all directories above it?");
+    }
     if (errnum != EACCES)
         return err_errno(err, errnum, path, "cannot run %s", path);
     err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "cannot run %s: %s", path, strerror(errnum));
@@ -177,11 +284,12 @@ static bool cannot_run(const char *path, int errnum, struct err *err)
 }
 
 static pid_t start_child(const char *path, const char *const *argv, const char *const *env,
-                         const struct spawn_options *opt, int out[2], int status[2])
+                         const struct spawn_options *opt, const struct who *who, int in, int out[2],
+                         int status[2])
 {
     pid_t pid = fork();
     if (pid == 0)
-        run_child(path, argv, env, opt->dir != NULL ? opt->dir : "/", out[1], opt->raw_output, status[1]);
+        run_child(path, argv, env, opt, who, in, out[1], status[1]);
     int saved = errno;
     close_fd(&status[1]);
     close_fd(&out[1]);
@@ -287,25 +395,18 @@ static struct spawn *spawn_new(pid_t pid, int out_fd, int64_t deadline_ms)
     return spawn;
 }
 
-static bool start(const char *const *argv, const struct spawn_options *options, bool capture,
-                  struct spawn **made, struct err *err)
+static bool launch(const char *path, const char *const *argv, const struct spawn_options *opt,
+                   const struct who *who, int in, bool capture, struct spawn **made, struct err *err)
 {
-    static const struct spawn_options defaults = {0};
-    const struct spawn_options *opt = options != NULL ? options : &defaults;
     int64_t deadline_ms = clock_mono_ms() + (opt->timeout_ms > 0 ? opt->timeout_ms : DEFAULT_TIMEOUT_MS);
     int out[2] = {-1, -1}, status[2] = {-1, -1};
-    AUTO_FREE char *path = resolve(argv[0]);
-    forget_inherited_sigchld();
-    if (path == NULL)
-        return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, argv[0], "there is no program %s in %s", argv[0],
-                       clean_env[0] + strlen("PATH="));
     if (pipe2(status, O_CLOEXEC) != 0 || (capture && pipe2(out, O_CLOEXEC) != 0)) {
         int saved = errno;
         close_pair(status);
         return err_errno(err, saved, path, "cannot make a pipe for %s", path);
     }
-    AUTO_FREE const char **env = make_env(opt->env);
-    pid_t pid = start_child(path, argv, env, opt, out, status);
+    AUTO_FREE const char **env = make_env(opt->env, who);
+    pid_t pid = start_child(path, argv, env, opt, who, in, out, status);
     int fork_errno = errno;
     int child_errno = pid < 0 ? 0 : exec_errno(status[0]);
     close_pair(status);
@@ -319,7 +420,29 @@ static bool start(const char *const *argv, const struct spawn_options *options, 
     if (pid < 0)
         return err_errno(err, fork_errno, path, "cannot start %s", path);
     reap(pid);
-    return cannot_run(path, child_errno, err);
+    return cannot_run(path, opt->user, child_errno, err);
+}
+
+static bool start(const char *const *argv, const struct spawn_options *options, bool capture,
+                  struct spawn **made, struct err *err)
+{
+    static const struct spawn_options defaults = {0};
+    const struct spawn_options *opt = options != NULL ? options : &defaults;
+    struct who who = {0};
+    AUTO_FREE char *path = resolve(argv[0]);
+    forget_inherited_sigchld();
+    if (path == NULL)
+        return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, argv[0], "there is no program %s in %s", argv[0],
+                       clean_env[0] + strlen("PATH="));
+    if (!who_find(opt->user, &who, err))
+        return false;
+    int in = open_input(opt);
+    bool ok = in < 0 && opt->input != NULL
+                  ? err_errno(err, errno, path, "cannot keep the input of %s in a temporary file", path)
+                  : launch(path, argv, opt, &who, in, capture, made, err);
+    close_fd(&in);
+    who_clear(&who);
+    return ok;
 }
 
 bool spawn_start(const char *const *argv, const struct spawn_options *options, struct spawn **out,
@@ -438,8 +561,21 @@ void spawn_result_clear(struct spawn_result *result)
     buf_clear(&result->output);
 }
 
+/* -- who could change it --------------------------------------------------------------------------------- */
+
+/* Root's programs are root's; those of a user may be his as well. */
+struct trust {
+    const char *as; /* "root" */
+    uid_t uid;
+};
+
+static bool may_own(const struct trust *trust, uid_t owner)
+{
+    return owner == 0 || owner == trust->uid;
+}
+
 /* Whoever may write a directory on the way to it can put another program in its place. */
-static bool check_way(const char *path, struct err *err)
+static bool check_way(const char *path, const struct trust *trust, struct err *err)
 {
     AUTO_FREE char *real = realpath(path, NULL);
     struct stat st;
@@ -449,19 +585,20 @@ static bool check_way(const char *path, struct err *err)
         *slash = '\0';
         if (stat(real, &st) != 0)
             return err_errno(err, errno, real, "cannot look at the directory");
-        if (st.st_uid == 0 && ((st.st_mode & S_IWOTH) == 0 || (st.st_mode & S_ISVTX) != 0))
+        if (may_own(trust, st.st_uid) && ((st.st_mode & S_IWOTH) == 0 || (st.st_mode & S_ISVTX) != 0))
             continue;
         err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
-                "it would run as root, but others may put something else in its place: they may write %s",
-                real);
+                "it would run as %s, but others may put something else in its place: they may write %s",
+                trust->as, real);
         return err_advise(err, "move it to a directory that is root's alone, such as /etc/tlsup/hooks");
     }
     return true;
 }
 
-bool spawn_check_program(const char *path, bool readable, struct err *err)
+bool spawn_check_program_for(const char *path, bool readable, const char *user, struct err *err)
 {
     struct stat st;
+    struct trust trust = {user != NULL ? user : "root", 0};
     if (stat(path, &st) != 0)
         return err_errno(err, errno, path, "cannot find the program");
     if (!S_ISREG(st.st_mode) || access(path, readable ? R_OK : X_OK) != 0) {
@@ -470,15 +607,64 @@ bool spawn_check_program(const char *path, bool readable, struct err *err)
     }
     if (geteuid() != 0)
         return true;
-    if (st.st_uid != 0) {
+    const struct passwd *entry = user != NULL ? getpwnam(user) : NULL;
+    if (user != NULL && entry == NULL)
+        return no_such_user(user, 0, err);
+    if (entry != NULL)
+        trust.uid = entry->pw_uid;
+    if (!may_own(&trust, st.st_uid)) {
         err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
-                "it would run as root, but belongs to somebody else (uid %ld), who may change it",
+                "it would run as %s, but belongs to somebody else (uid %ld), who may change it", trust.as,
                 (long)st.st_uid);
         return err_advise(err, "chown root %s", path);
     }
     if ((st.st_mode & (S_IWOTH | S_IWGRP)) != 0) {
-        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "it would run as root, but others may write it");
+        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path, "it would run as %s, but others may write it",
+                trust.as);
         return err_advise(err, "chmod go-w %s", path);
     }
-    return check_way(path, err);
+    return check_way(path, &trust, err);
+}
+
+bool spawn_check_program(const char *path, bool readable, struct err *err)
+{
+    return spawn_check_program_for(path, readable, NULL, err);
+}
+
+/* -- what it said ---------------------------------------------------------------------------------------- */
+
+static bool is_blank(const char *line, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (line[i] != ' ' && line[i] != '\t')
+            return false;
+    return true;
+}
+
+const char *spawn_last_lines(const struct spawn_result *result, size_t most, char *out, size_t size)
+{
+    const char *text = buf_str(&result->output), *end = text + strlen(text);
+    char *at = out + size - 1; /* filled from its end */
+    *at = '\0';
+    for (size_t lines = 0; end > text && lines < most;) {
+        const char *begin = end;
+        while (begin > text && begin[-1] != '\n')
+            begin--;
+        size_t len = (size_t)(end - begin), room = (size_t)(at - out);
+        if (!is_blank(begin, len)) {
+            if (len + 1 > room && lines > 0)
+                break;
+            if (len > room) { /* the end of a line that is too long says more than its beginning */
+                begin += len - room;
+                len = room;
+            }
+            if (lines++ > 0)
+                *--at = '\n';
+            at -= len;
+            memcpy(at, begin, len);
+        }
+        end = begin > text && begin[-1] == '\n' ? begin - 1 : text;
+    }
+    memmove(out, at, strlen(at) + 1);
+    return out;
 }

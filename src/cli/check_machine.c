@@ -188,6 +188,8 @@ static void check_port(struct check *check, int port, const char *about)
     char name[FRONT_NAME_BYTES];
     if (!front_at(port, &front)) {
         found_free(check, port, about);
+        if (port == 80)
+            check_own_answer(check);
         return;
     }
     const struct view *view = view_of_holder(check, &front);
@@ -232,6 +234,15 @@ static void consider(const char *path, int64_t *newest_s, char *which, size_t si
     snprintf(which, size, "%s", path);
 }
 
+/* A CA dates them back by an hour: none of its certificates begins later than now. */
+static void consider_certificate(const struct entry *entry, int64_t *newest_s, char *which, size_t size)
+{
+    if (!entry->has_info || entry->info.not_before_s <= *newest_s)
+        return;
+    *newest_s = entry->info.not_before_s;
+    snprintf(which, size, "the certificate %s", entry->name);
+}
+
 static bool is_kept_right(void)
 {
 #ifdef __linux__
@@ -242,7 +253,7 @@ static bool is_kept_right(void)
 #endif
 }
 
-static void check_clock(struct check *check)
+void check_clock(struct check *check)
 {
     static const char *const paths[] = {"/etc", "/var/lib", "/var/log", "/proc/self/exe"};
     char now[CLOCK_TEXT_BYTES], then[CLOCK_TEXT_BYTES], which[PATH_MAX] = "";
@@ -254,6 +265,8 @@ static void check_clock(struct check *check)
     consider(store_state_dir(check->store), &newest_s, which, sizeof which);
     for (size_t i = 0; i < check->views.n; i++)
         consider(check->views.v[i].web.conf, &newest_s, which, sizeof which);
+    for (size_t i = 0; i < check->entries.n; i++)
+        consider_certificate(&check->entries.v[i], &newest_s, which, sizeof which);
     if (clock_parse_rfc3339(written, &written_s) && now_s < written_s) {
         check_find(check, SEVERITY_PROBLEM, "clock", NULL, "the clock of this machine is behind: it says %s",
                    now);
@@ -312,6 +325,34 @@ static bool check_room(struct check *check, const char *about, const char *path)
     return true;
 }
 
+/* Whoever can change what lies there can be anybody to this machine's visitors. */
+static void check_mode(struct check *check, const char *path, mode_t forbidden, const char *what,
+                       const char *mode)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || (st.st_mode & forbidden) == 0)
+        return;
+    check_find(check, SEVERITY_WARNING, "permissions", NULL,
+               "%s can be %s by others on this machine (mode %04o)", path, what,
+               (unsigned)(st.st_mode & 07777));
+    check_why(check, "keys of certificates and accounts are theirs then");
+    check_todo(check, "sudo chmod %s %s", mode, path);
+}
+
+static void check_permissions(struct check *check)
+{
+    AUTO_FREE char *key = fs_join(store_state_dir(check->store), "accounts/key.pem");
+    check_mode(check, store_state_dir(check->store), S_IWOTH, "changed", "o-w");
+    check_mode(check, store_config_dir(check->store), S_IWOTH, "changed", "o-w");
+    check_mode(check, key, S_IRWXO | S_IRWXG, "read", "600");
+    for (size_t i = 0; check->root && i < check->entries.n; i++) {
+        const struct entry *entry = &check->entries.v[i];
+        AUTO_FREE char *live = entry->live_path != NULL ? fs_join(entry->live_path, "privkey.pem") : NULL;
+        if (live != NULL)
+            check_mode(check, live, S_IRWXO | S_IWGRP, "read", "o-rwx,g-w");
+    }
+}
+
 static void check_directory(struct check *check, const char *about, const char *path)
 {
     AUTO_FREE char *there = existing(path);
@@ -322,6 +363,7 @@ static void check_directory(struct check *check, const char *about, const char *
         check_find(check, SEVERITY_PROBLEM, about, NULL, "%s cannot be written to%s", there,
                    read_only ? ": its file system is read-only" : "");
         check_why(check, "keys, certificates and what was done are kept there");
+        check_stops(check);
         check_todo(check, "mount it writable, or name another place: --config-dir DIR, --state-dir DIR");
     } else if (well && check->root) {
         check_find(check, SEVERITY_OK, about, NULL, "%s can be written to, with room on its disk", there);
@@ -349,7 +391,7 @@ static void check_mount(struct check *check, const char *path, dev_t *seen, size
         "configuration comes from");
 }
 
-static void check_disks(struct check *check)
+void check_disks(struct check *check)
 {
     dev_t seen[MOUNTS_MAX];
     size_t n = 0;
@@ -381,7 +423,7 @@ static void check_timer(struct check *check)
     } else if (timer.kind == TIMER_CRON) {
         check_find(check, severity, "renewals", NULL,
                    "%s is there, but no cron daemon runs, so nothing is renewed by itself", timer.where);
-        check_todo(check, "start cron, or call `tlsup renew` twice a day by whatever this system has");
+        check_todo(check, "start cron, or call `tlsup renew` each hour by whatever this system has");
     } else {
         check_find(check, severity, "renewals", NULL, "no timer runs tlsup renew yet");
         check_todo(check, "enable and issue set one up");
@@ -395,5 +437,6 @@ void check_machine(struct check *check)
     check_fronts(check);
     check_clock(check);
     check_disks(check);
+    check_permissions(check);
     check_timer(check);
 }

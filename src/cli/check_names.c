@@ -6,41 +6,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
-#include "tlsup/b64.h"
 #include "tlsup/ca.h"
 #include "tlsup/clock.h"
 #include "tlsup/deploy.h"
 #include "tlsup/directory.h"
 #include "tlsup/fs.h"
-#include "tlsup/here.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
-#include "tlsup/resolver.h"
 #include "tlsup/roles.h"
 
 enum {
-    PROBE_MS = 5000,
-    CAA_MS = 5000,
-    SILENCES_MAX = 2, /* name servers that said nothing so often are not asked again */
     DIRECTORY_BYTES = 1 << 20,
-    TOKEN_BYTES = 44,
+    WEEK_S = 7 * 86400,
     TRIED_SINGLY_MAX = 100,
 };
 
-/* Names that are one certificate, or would be. */
-struct subject {
-    struct cert_config config; /* names: those that are looked at */
-    const struct entry *entry; /* NULL = there is none yet */
-    const struct view *view;   /* the web server that it is for; NULL = none */
-};
+/* -- what it is ----------------------------------------------------------------------------------------- */
 
-/* -- where it leads ------------------------------------------------------------------------------------- */
-
-/* Is the CA to ask this machine? With DNS alone it is not. */
-static bool is_asked_here(const struct cert_config *config)
+bool subject_is_asked_here(const struct cert_config *config)
 {
     for (size_t i = 0; i < config->n_challenges; i++) {
         enum challenge_type type = config_challenge_type(config->challenges[i]);
@@ -50,78 +34,27 @@ static bool is_asked_here(const struct cert_config *config)
     return false;
 }
 
-static void explain_elsewhere(struct check *check, const struct subject *subject, const char *record)
+bool subject_has_other_way(const struct cert_config *config)
 {
-    check_why(check, is_asked_here(&subject->config)
-                         ? "the CA asks the machine that the name leads to, and visitors go there"
-                         : "visitors go to the machine that the name leads to");
-    check_todo(check, "change the %s of the name, or run tlsup on the machine that it leads to", record);
+    for (size_t i = 0; i < config->n_challenges; i++) {
+        enum challenge_type type = config_challenge_type(config->challenges[i]);
+        if (type != CHALLENGE_HTTP_01 && type != CHALLENGE_TLS_ALPN_01)
+            return true;
+    }
+    return false;
 }
 
-static void found_elsewhere(struct check *check, const struct subject *subject, const char *name,
-                            const struct here *here, const char *told)
+static bool is_preset(const char *server)
 {
-    bool asked = is_asked_here(&subject->config);
-    if (here->all == HERE_ELSEWHERE) {
-        check_find(check, asked ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address", name,
-                   "%s leads elsewhere: %s", name, told);
-        explain_elsewhere(check, subject,
-                          here->v4 == HERE_NOWHERE   ? "AAAA record"
-                          : here->v6 == HERE_NOWHERE ? "A record"
-                                                     : "A and AAAA records");
-    } else if (here->v6 == HERE_ELSEWHERE || here->v6 == HERE_PARTLY || here->v6 == HERE_MAYBE) {
-        check_find(
-            check, asked && here->v6 != HERE_MAYBE ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address", name,
-            here->v6 == HERE_MAYBE ? "%s has an AAAA record, but this machine no public IPv6 address: %s"
-                                   : "%s leads elsewhere over IPv6: %s",
-            name, told);
-        check_why(check, "CAs and browsers prefer IPv6 where a name has it, and IPv6 is rarely behind NAT");
-        check_todo(check, "remove the AAAA record, or give this machine that address");
-    } else if (here->all == HERE_MAYBE) {
-        check_find(check, SEVERITY_NOTE, "address", name, "whether %s leads here cannot be told: %s", name,
-                   told);
-        check_why(check, "behind NAT (a router, a cloud's public address) that is as it should be, if ports "
-                         "80 and 443 are passed on to this machine");
-    } else {
-        check_find(check, SEVERITY_WARNING, "address", name, "%s leads here in part: %s", name, told);
-        check_why(check, "the CA may ask any of the addresses, and so may visitors");
-        check_todo(check,
-                   "remove the addresses of others from its records, unless they answer for it as well");
-    }
+    return server == NULL || ca_by_url(server)->name[0] != '\0';
 }
 
-static void check_address(struct check *check, const struct subject *subject, const char *name, int *silences)
+bool subject_is_public(const struct cert_config *config)
 {
-    struct here here;
-    struct err err = ERR_INIT;
-    AUTO_BUF told = BUF_INIT;
-    if (*silences >= SILENCES_MAX)
-        return;
-    if (!here_look(name, &here, &err)) {
-        *silences += err.code == ERR_TIMEOUT || err.code == ERR_CHILD;
-        check_found_err(check, SEVERITY_WARNING, "address", name, &err);
-        if (*silences == SILENCES_MAX)
-            check_why(check, "further names are not looked up");
-        return;
-    }
-    here_describe(&here, &told);
-    if (here.all == HERE_NOWHERE) {
-        check_find(check, is_asked_here(&subject->config) ? SEVERITY_PROBLEM : SEVERITY_WARNING, "address",
-                   name, "%s has no address", name);
-        check_why(check, "neither the CA nor a visitor can find this machine by it");
-        check_todo(check, "make an A record for it, and an AAAA record where this machine has IPv6; or see "
-                          "whether it is spelt right");
-    } else if (here.all != HERE_YES) {
-        found_elsewhere(check, subject, name, &here, buf_str(&told));
-    } else if (here.loopback && !name_is_ip(name)) {
-        check_find(check, SEVERITY_NOTE, "address", name, "%s leads here as far as this machine knows: %s",
-                   name, buf_str(&told));
-        check_why(check, "such an address is an entry of /etc/hosts, which the world does not see: what it "
-                         "is told is in the DNS alone");
-    } else {
-        check_find(check, SEVERITY_OK, "address", name, "%s leads here: %s", name, buf_str(&told));
-    }
-    here_clear(&here);
+    bool is = is_preset(config->server);
+    for (size_t i = 0; i < config->fallbacks.n; i++)
+        is = is || is_preset(config->fallbacks.v[i]);
+    return is;
 }
 
 /* -- who owns it ---------------------------------------------------------------------------------------- */
@@ -259,84 +192,6 @@ static void check_place(struct check *check, const struct subject *subject)
         check_found_err(check, SEVERITY_NOTE, "place", NULL, &err);
 }
 
-/* -- the answer to challenges --------------------------------------------------------------------------- */
-
-static void make_token(char out[TOKEN_BYTES])
-{
-    unsigned char bytes[32];
-    AUTO_BUF text = BUF_INIT;
-    if (getentropy(bytes, sizeof bytes) != 0) /* only to be told from other tokens */
-        snprintf((char *)bytes, sizeof bytes, "%lld.%ld", (long long)clock_mono_ms(), (long)getpid());
-    b64url_encode(bytes, sizeof bytes, &text);
-    snprintf(out, TOKEN_BYTES, "%s", buf_str(&text));
-}
-
-/* Has the web server been told to answer for it for good? */
-static bool should_answer(const struct subject *subject)
-{
-    const struct entry *entry = subject->entry;
-    return entry != NULL && is_installed_by_us(entry) && step_of(entry) == DEPLOY_VERIFIED &&
-           cert_config_has_challenge(&entry->config, CHALLENGE_VIA_WEB_SERVER);
-}
-
-static void judge_answer(struct check *check, const struct subject *subject, const char *name,
-                         const char *address, const char *token, const char *thumbprint,
-                         const struct probe_http *answer)
-{
-    AUTO_FREE char *head = mem_fmt("%s.", token);
-    size_t len = strcspn(answer->body, "\r\n"), head_len = strlen(head);
-    bool ours = answer->status == 200 && len > head_len && strncmp(answer->body, head, head_len) == 0;
-    bool same = thumbprint[0] == '\0' || (len == head_len + strlen(thumbprint) &&
-                                          strncmp(answer->body + head_len, thumbprint, len - head_len) == 0);
-    if (ours && same) {
-        check_find(check, SEVERITY_OK, "challenge", name, "a challenge for %s is answered on %s", name,
-                   address);
-    } else if (ours) {
-        check_find(check, SEVERITY_WARNING, "challenge", name,
-                   "a challenge for %s is answered on %s in the name of another account", name, address);
-        check_why(check, "the CA would take it for wrong; an order puts the right one there");
-    } else if (should_answer(subject)) {
-        check_find(check, SEVERITY_WARNING, "challenge", name,
-                   "a challenge for %s is not answered on %s: http status %d%s%s", name, address,
-                   answer->status, answer->location[0] != '\0' ? " to " : "", answer->location);
-        check_why(check, "the answer was there when the certificate was installed; the next renewal puts it "
-                         "back, if it can");
-    } else {
-        check_find(
-            check, SEVERITY_OK, "challenge", name,
-            "challenges for %s are not answered on %s yet (http status %d): that comes with the first order",
-            name, address, answer->status);
-    }
-}
-
-static void check_challenge(struct check *check, const struct subject *subject, const char *name)
-{
-    AUTO_STRLIST addresses = STRLIST_INIT;
-    struct account_record record = {0};
-    struct err ignored = ERR_INIT;
-    const struct view *view = subject->view;
-    char token[TOKEN_BYTES];
-    if (view->pid == 0 || name_is_wildcard(name) || web_needs_token_files(&view->web) ||
-        !cert_config_has_challenge(&subject->config, CHALLENGE_VIA_WEB_SERVER) ||
-        !web_probe_addresses(&view->web, &view->sites, name, 80, &addresses, &ignored))
-        return;
-    if (!store_account_load(check->store, subject->config.server, subject->config.account, &record, &ignored))
-        record.thumbprint[0] = '\0'; /* not for this user to read */
-    make_token(token);
-    AUTO_FREE char *path = mem_fmt("/.well-known/acme-challenge/%s", token);
-    for (size_t i = 0; i < addresses.n; i++) {
-        struct probe_http answer;
-        struct err err = ERR_INIT;
-        if (role_probe_http(addresses.v[i], 80, false, name, path, PROBE_MS, &answer, &err)) {
-            judge_answer(check, subject, name, addresses.v[i], token, record.thumbprint, &answer);
-            continue;
-        }
-        check_found_err(check, should_answer(subject) ? SEVERITY_WARNING : SEVERITY_NOTE, "challenge", name,
-                        &err);
-        check_why(check, "the web server should answer there over http");
-    }
-}
-
 /* -- what the CA allows --------------------------------------------------------------------------------- */
 
 struct caa_look {
@@ -347,6 +202,16 @@ struct caa_look {
     const char *name;
     uint32_t question; /* 0 = answered */
     char failure[256]; /* "" = none */
+};
+
+struct caa_looks {
+    struct check *check;
+    const struct subject *subject;
+    struct resolver *resolver;
+    struct strlist identities;
+    struct account_record account;
+    struct caa_look *v;
+    size_t n;
 };
 
 static void on_caa(void *ctx, const struct dns_answer *found, const struct err *failure)
@@ -372,6 +237,8 @@ static void on_caa(void *ctx, const struct dns_answer *found, const struct err *
     } else if (err_isset(&err)) {
         check_found_err(look->check, SEVERITY_PROBLEM, "caa", look->name, &err);
         check_why(look->check, "the CA obeys these records (RFC 8659) and would refuse");
+        if (look->config->fallbacks.n == 0 && !look->config->partial)
+            check_stops(look->check);
     }
 }
 
@@ -392,6 +259,21 @@ static void read_identities(struct check *check, const char *server, struct strl
         strlist_add(out, ca->caa);
 }
 
+/* The name servers of the zone are at fault, or its signatures: the CA meets the same. */
+static void tell_broken_zone(struct check *check, const struct caa_look *look)
+{
+    check_find(check, SEVERITY_WARNING, "dns", look->name, "the DNS of %s is broken: %s", look->name,
+               look->failure);
+    check_why(check,
+              "the CA looks there as well (for CAA records, at the least) and refuses where it is told "
+              "SERVFAIL: mostly signatures of DNSSEC that do not fit, or name servers that do not answer");
+    check_todo(
+        check,
+        "compare `dig %s` with `dig +cd %s`: if only the second one answers it is DNSSEC, to be mended "
+        "where the zone is kept (dnsviz.net shows what is wrong)",
+        look->name, look->name);
+}
+
 /* Where the name servers do not answer, they do so for all names: told once. */
 static void tell_silence(struct check *check, const struct caa_look *looks, size_t n)
 {
@@ -399,6 +281,10 @@ static void tell_silence(struct check *check, const struct caa_look *looks, size
     size_t failed = 0;
     for (size_t i = 0; i < n; i++) {
         bool silent = looks[i].question != 0 || looks[i].failure[0] != '\0';
+        if (strstr(looks[i].failure, "SERVFAIL") != NULL) {
+            tell_broken_zone(check, &looks[i]);
+            silent = false;
+        }
         first = silent && first == NULL ? &looks[i] : first;
         failed += silent;
     }
@@ -412,36 +298,91 @@ static void tell_silence(struct check *check, const struct caa_look *looks, size
     check_why(check, "the CA looks as well, and refuses where it gets no answer");
 }
 
-static void check_caa(struct check *check, const struct subject *subject, struct resolver *resolver)
+struct caa_looks *check_caa_ask(struct check *check, const struct subject *subject, struct resolver *resolver)
 {
-    AUTO_STRLIST identities = STRLIST_INIT;
-    struct account_record record = {0};
     struct err ignored = ERR_INIT;
-    const struct strlist *names = &subject->config.names;
+    const struct cert_config *config = &subject->config;
     if (resolver == NULL)
-        return;
-    read_identities(check, subject->config.server, &identities);
-    if (!store_account_load(check->store, subject->config.server, subject->config.account, &record, &ignored))
-        record.url[0] = '\0';
-    struct caa_look *looks = mem_array(names->n, sizeof *looks);
-    for (size_t i = 0; i < names->n; i++) {
+        return NULL;
+    struct caa_looks *looks = mem_array(1, sizeof *looks);
+    *looks =
+        (struct caa_looks){.check = check, .subject = subject, .resolver = resolver, .n = config->names.n};
+    read_identities(check, config->server, &looks->identities);
+    if (!store_account_load(check->store, config->server, config->account, &looks->account, &ignored))
+        looks->account.url[0] = '\0';
+    looks->v = mem_array(looks->n + 1, sizeof *looks->v);
+    for (size_t i = 0; i < looks->n; i++) {
         struct dns_question question = {.kind = DNS_CAA,
-                                        .name = names->v[i],
-                                        .resolvers = &subject->config.dns_servers,
-                                        .timeout_ms = CAA_MS};
-        looks[i] = (struct caa_look){check, &subject->config, &identities, record.url, names->v[i], 0, ""};
-        if (!name_is_ip(names->v[i]))
-            looks[i].question = resolver_ask(resolver, &question, on_caa, &looks[i]);
+                                        .name = config->names.v[i],
+                                        .resolvers = &config->dns_servers,
+                                        .timeout_ms = check->lookup_ms / 2};
+        looks->v[i] = (struct caa_look){.check = check,
+                                        .config = config,
+                                        .identities = &looks->identities,
+                                        .account_url = looks->account.url,
+                                        .name = config->names.v[i]};
+        if (!name_is_ip(question.name))
+            looks->v[i].question = resolver_ask(resolver, &question, on_caa, &looks->v[i]);
     }
-    resolver_wait(resolver, 2 * CAA_MS);
-    for (size_t i = 0; i < names->n; i++) /* an answer that comes later finds nobody */
-        if (looks[i].question != 0)
-            resolver_forget(resolver, looks[i].question);
-    tell_silence(check, looks, names->n);
+    return looks;
+}
+
+void check_caa_tell(struct caa_looks *looks)
+{
+    if (looks == NULL)
+        return;
+    resolver_wait(looks->resolver, looks->check->lookup_ms);
+    for (size_t i = 0; i < looks->n; i++) /* an answer that comes later finds nobody */
+        if (looks->v[i].question != 0)
+            resolver_forget(looks->resolver, looks->v[i].question);
+    tell_silence(looks->check, looks->v, looks->n);
+    strlist_clear(&looks->identities);
+    free(looks->v);
     free(looks);
 }
 
 /* -- the CA's limits, and the certificate itself -------------------------------------------------------- */
+
+/* Certificates of the last week: of exactly these names, and of the busiest of their domains. */
+static void count_used(const struct ledger *ledger, const struct strlist *names, int *same, int *of_domain)
+{
+    struct ledger mine = LEDGER_INIT;
+    int64_t now_s = clock_now_s();
+    *same = *of_domain = 0;
+    ledger_note(&mine, LEDGER_CERTIFICATE, names, LEDGER_COUNTS, now_s);
+    for (size_t d = 0; mine.n > 0 && d < mine.v[0].domains.n; d++) {
+        int count = 0;
+        for (size_t i = 0; i < ledger->n; i++)
+            count += ledger->v[i].event == LEDGER_CERTIFICATE && ledger->v[i].exempt == LEDGER_COUNTS &&
+                     now_s - ledger->v[i].at_s < WEEK_S &&
+                     strlist_has(&ledger->v[i].domains, mine.v[0].domains.v[d]);
+        *of_domain = count > *of_domain ? count : *of_domain;
+    }
+    for (size_t i = 0; mine.n > 0 && i < ledger->n; i++)
+        *same += ledger->v[i].event == LEDGER_CERTIFICATE && ledger->v[i].exempt != LEDGER_EXEMPT &&
+                 now_s - ledger->v[i].at_s < WEEK_S && strcmp(ledger->v[i].set, mine.v[0].set) == 0;
+    ledger_clear(&mine);
+}
+
+static void found_within_limits(struct check *check, const struct subject *subject,
+                                const struct ledger *ledger)
+{
+    const struct ca *ca = ca_by_url(subject->config.server);
+    const char *first = subject->config.names.v[0];
+    char name[256];
+    int same = 0, of_domain = 0;
+    config_ca_name(subject->config.server, name);
+    if (ca->same_set == 0 || ca->per_domain == 0) {
+        check_find(check, SEVERITY_OK, "limits", first, "%s has no limits that tlsup knows of", name);
+        return;
+    }
+    count_used(ledger, &subject->config.names, &same, &of_domain);
+    check_find(
+        check, SEVERITY_OK, "limits", first,
+        "what was asked of %s from here in the last week is within its limits: %d of %d certificates for "
+        "exactly these names, %d of %d for their domain",
+        name, same, ca->same_set, of_domain, ca->per_domain);
+}
 
 static void check_limits(struct check *check, const struct subject *subject)
 {
@@ -460,9 +401,7 @@ static void check_limits(struct check *check, const struct subject *subject)
         check_why(check, "%s lets nobody have more than that", config_ca_name(subject->config.server, ca));
     }
     if (warnings.n == 0)
-        check_find(check, SEVERITY_OK, "limits", subject->config.names.v[0],
-                   "what was asked of %s lately is within its limits",
-                   config_ca_name(subject->config.server, ca));
+        found_within_limits(check, subject, &ledger);
     ledger_clear(&ledger);
 }
 
@@ -492,15 +431,15 @@ static void check_certificate(struct check *check, const struct entry *entry)
 
 /* -- subjects ------------------------------------------------------------------------------------------- */
 
-static void check_subject(struct check *check, struct subject *subject, struct resolver *resolver,
-                          int *silences)
+static void check_subject(struct check *check, struct subject *subject, struct resolver *resolver)
 {
     const struct strlist *names = &subject->config.names;
     if (subject->entry != NULL)
         check_certificate(check, subject->entry);
-    for (size_t i = 0; i < names->n; i++)
-        check_address(check, subject, names->v[i], silences);
-    check_caa(check, subject, resolver);
+    struct caa_looks *caa =
+        check_caa_ask(check, subject, resolver); /* under way while addresses are looked up */
+    check_addresses(check, subject);
+    check_caa_tell(caa);
     check_limits(check, subject);
     if (subject->view == NULL)
         return;
@@ -526,8 +465,7 @@ static void take_names(const struct check *check, const struct entry *entry, boo
     }
 }
 
-static void work_on(struct check *check, const struct entry *entry, bool *taken, struct resolver *resolver,
-                    int *silences)
+static void work_on(struct check *check, const struct entry *entry, bool *taken, struct resolver *resolver)
 {
     AUTO_STRLIST names = STRLIST_INIT;
     struct subject subject = {.entry = entry};
@@ -552,7 +490,7 @@ static void work_on(struct check *check, const struct entry *entry, bool *taken,
     strlist_copy(&subject.config.names, &names);
     if (entry == NULL || is_installed_by_us(entry))
         subject.view = check_view(check, entry == NULL ? WEB_NONE : entry->config.install);
-    check_subject(check, &subject, resolver, silences);
+    check_subject(check, &subject, resolver);
     cert_config_clear(&subject.config);
 }
 
@@ -560,13 +498,12 @@ void check_names(struct check *check)
 {
     struct resolver *resolver = NULL;
     struct err err = ERR_INIT;
-    int silences = 0;
     bool *taken = mem_array(check->names.n + 1, sizeof *taken);
     if (check->names.n > 0 && dns_available() && !resolver_start(&resolver, &err))
         check_found_err(check, SEVERITY_NOTE, "caa", NULL, &err);
     for (size_t i = 0; i < check->entries.n; i++)
-        work_on(check, &check->entries.v[i], taken, resolver, &silences);
-    work_on(check, NULL, taken, resolver, &silences);
+        work_on(check, &check->entries.v[i], taken, resolver);
+    work_on(check, NULL, taken, resolver);
     resolver_stop(resolver);
     free(taken);
 }

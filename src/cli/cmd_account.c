@@ -93,6 +93,7 @@ bool cmd_account_show(const struct request *request, struct err *err)
     } else if (ok && request->json) {
         json_t *json = record_json(config.server, config.account, &account);
         json_object_set_new(json, "version", json_integer(1));
+        json_object_set_new(json, "command", json_string("account show"));
         print_json(json);
     } else if (ok) {
         show_record(config.server, config.account, &account);
@@ -118,7 +119,7 @@ bool cmd_account_list(const struct request *request, struct err *err)
             show_record(accounts[i].ca_url, name, &accounts[i].record);
     }
     if (ok && request->json)
-        print_json(json_pack("{s:i, s:O}", "version", 1, "accounts", list));
+        print_json(json_pack("{s:i, s:s, s:O}", "version", 1, "command", "account list", "accounts", list));
     else if (ok && n == 0)
         output_line("There are no accounts yet. `tlsup enable` and `tlsup issue` make one by themselves.");
     json_decref(list);

@@ -17,6 +17,8 @@
 #include "tlsup/roles.h"
 #include "tlsup/sandbox.h"
 
+enum { LOOKUP_MS = 10000 };
+
 static const struct {
     const char *word, *plural;
     enum output_style style;
@@ -50,9 +52,18 @@ void check_find(struct check *check, enum severity severity, const char *about, 
     if ((check->n & (check->n + 1)) == 0) /* 0, 1, 3, 7, ...: doubled */
         check->v = mem_resize(check->v, 2 * check->n + 1, sizeof *check->v);
     va_start(args, fmt);
-    check->v[check->n++] =
-        (struct finding){severity, about, mem_dup(name), in_words(fmt, args), mem_dup(""), mem_dup("")};
+    check->v[check->n++] = (struct finding){.severity = severity,
+                                            .about = about,
+                                            .name = name != NULL ? mem_dup(name) : NULL,
+                                            .what = in_words(fmt, args),
+                                            .why = mem_dup(""),
+                                            .todo = mem_dup("")};
     va_end(args);
+}
+
+void check_stops(struct check *check)
+{
+    check->v[check->n - 1].stops = true;
 }
 
 static void PRINTF_LIKE(2, 0) replace(char **text, const char *fmt, va_list args)
@@ -87,7 +98,7 @@ void check_found_err(struct check *check, enum severity severity, const char *ab
         check_todo(check, "%s", err->advice);
 }
 
-static void clear_findings(struct check *check)
+void check_clear_findings(struct check *check)
 {
     for (size_t i = 0; i < check->n; i++) {
         free(check->v[i].name);
@@ -96,6 +107,8 @@ static void clear_findings(struct check *check)
         free(check->v[i].todo);
     }
     free(check->v);
+    check->v = NULL;
+    check->n = 0;
 }
 
 /* -- told to people ------------------------------------------------------------------------------------- */
@@ -182,7 +195,7 @@ static bool wants_web(const struct check *check)
     return false;
 }
 
-static void look(struct check *check)
+static bool look(struct check *check, struct err *err)
 {
     struct err none = ERR_INIT;
     const struct request *request = check->request;
@@ -193,9 +206,8 @@ static void look(struct check *check)
     check->wants_web = wants_web(check);
     if (!check->root) {
         check_find(check, SEVERITY_NOTE, "rights", NULL,
-                   "not root: keys and logs, the programs behind the ports, the web server's own test and "
-                   "the place for "
-                   "a certificate were not looked at");
+                   "not root: keys and logs, the programs behind the ports, the web server's own test, the "
+                   "firewall and the place for a certificate were not looked at");
         check_todo(check, "for the whole picture: sudo tlsup check%s%s", request->names.n > 0 ? " " : "",
                    request->names.n > 0 ? request->names.v[0] : "");
     }
@@ -204,9 +216,11 @@ static void look(struct check *check)
     bool found = views_read(wanted, &hints, &check->views, &none);
     check_web_servers(check, found ? NULL : &none);
     check_machine(check);
+    bool ok = check_firewall(check, err);
     check_names(check);
     if (!request->json && !request->quiet && output_is_terminal())
         output_done("Looked at the machine");
+    return ok;
 }
 
 static bool tell(struct check *check, struct err *err)
@@ -229,16 +243,19 @@ static bool tell(struct check *check, struct err *err)
 bool cmd_check(const struct request *request, struct err *err)
 {
     static const struct strlist all = STRLIST_INIT;
-    struct check check = {.request = request, .root = geteuid() == 0};
+    struct check check = {.request = request, .root = geteuid() == 0, .lookup_ms = LOOKUP_MS};
+    struct err opening = ERR_INIT;
     sandbox_keep_secrets();
     bool ok = store_open(request->config_dir, request->state_dir, STORE_READ, &check.store, err) &&
               role_start_prober(err) && status_read(check.store, &all, &check.entries, err);
     if (ok) {
-        look(&check);
-        ok = tell(&check, err);
+        bool opened = look(&check, &opening);
+        ok = tell(&check, err) && opened;
+        if (!opened)
+            *err = opening; /* what was asked for and not done comes before what was found */
     }
     role_stop_prober();
-    clear_findings(&check);
+    check_clear_findings(&check);
     strlist_clear(&check.names);
     views_clear(&check.views);
     entries_clear(&check.entries);

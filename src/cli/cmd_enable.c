@@ -11,10 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "around.h"
+#include "check.h"
 #include "commands.h"
+#include "deployments.h"
+#include "dry_run.h"
 #include "enable.h"
 #include "output.h"
 #include "plan.h"
+#include "report.h"
 #include "run.h"
 #include "tlsup/clock.h"
 #include "tlsup/csr.h"
@@ -113,6 +118,7 @@ static bool obtain(struct run *run, struct task *task, struct err *err)
                     run_validity(run, task->config.name, task->version, validity));
         return true;
     }
+    around_before(run, task, 1);
     output_step("Getting a certificate for %s from %s", names, config_ca_name(task->config.server, ca));
     if (!run_obtain(run, task, 1, false, err) || err_isset(&task->err)) {
         if (!err_isset(err))
@@ -163,6 +169,20 @@ static void show_missing(struct run *run, const struct task *task)
     cert_state_clear(&state);
 }
 
+static void show_deployments(struct run *run, const struct task *task)
+{
+    struct cert_state state = CERT_STATE_INIT;
+    struct err ignored = ERR_INIT;
+    if (!store_state_load(run->store, task->config.name, &state, &ignored))
+        return;
+    for (size_t i = 0; i < state.n_deployments; i++) {
+        const struct deployment *one = &state.deployments[i];
+        output_line("  %-12s %s%s", deployment_kind_name(one->kind), one->what,
+                    one->version == one->wanted ? ": done" : ": NOT DONE");
+    }
+    cert_state_clear(&state);
+}
+
 static void report(struct run *run, const struct task *task)
 {
     char validity[128];
@@ -179,6 +199,7 @@ static void report(struct run *run, const struct task *task)
                     strncmp(key_type_name(task->config.second_key_type), "rsa", 3) == 0 ? "rsa" : "ecdsa",
                     strncmp(key_type_name(task->config.second_key_type), "rsa", 3) == 0 ? "rsa" : "ecdsa");
     show_missing(run, task);
+    show_deployments(run, task);
     run_ensure_timer(run);
 }
 
@@ -214,41 +235,116 @@ static bool check_key(const struct task *task, struct err *err)
     return err_advise(err, "get it with `tlsup issue`, and point the web server at the token yourself");
 }
 
+/* What had to be done around it, a pre hook that stops a web server for one, is over whatever has come of it.
+ */
+static bool get_and_install(struct run *run, struct task *task, struct err *err)
+{
+    int before = 0;
+    struct err ignored = ERR_INIT;
+    if (!store_live_version(run->store, task->config.name, &before, &ignored))
+        before = 0;
+    bool ok = obtain(run, task, err) && run_save_config(run, task, err) && install(run, task, err);
+    if (!ok)
+        output_failed();
+    if (ok && before != task->version)
+        around_renewed(run, &task->config);
+    else if (!ok)
+        around_failed(run, task->config.name, &task->config);
+    around_after_order(run);
+    if (ok)
+        report_certificate(run, task->config.name,
+                           before == task->version ? REPORT_CURRENT
+                           : before > 0            ? REPORT_RENEWED
+                                                   : REPORT_ISSUED,
+                           &task->undone);
+    else
+        report_certificate(run, task->config.name, REPORT_FAILED, err);
+    return ok;
+}
+
+/* It is all there; but something that was to be done besides has failed. */
+static bool without_troubles(struct run *run, const struct task *task, struct err *err)
+{
+    bool told = false;
+    const struct err *hook = around_trouble(run, &told);
+    if (!run_deployed(task, err))
+        return false;
+    if (hook == NULL || told)
+        return true;
+    err_set(err, hook->code, hook->next, NULL, "the certificate is in place, but a hook failed");
+    return false;
+}
+
+/* Would it work? Whatever is in the way is told at once, before anybody is asked. */
+static bool look_first(struct run *run, struct task *task, struct err *err)
+{
+    struct err no_place = ERR_INIT;
+    bool has_place = run->request->plan || task->deploy == NULL || task->config.install == WEB_NONE ||
+                     !task->needs_order || deploy_has_place(task->deploy, &task->config, &no_place);
+    if (run->request->command == COMMAND_ENABLE)
+        return check_before(run, task, 1, has_place ? NULL : &no_place, err);
+    if (!has_place)
+        *err = no_place;
+    return has_place;
+}
+
 static bool work(struct run *run, struct task *task, struct err *err)
 {
     char cert_name[256];
     bool enables = run->request->command == COMMAND_ENABLE, plans = run->request->plan;
     if (!name_certificate(run->request, cert_name, err) || !run_config(run, cert_name, task, err) ||
-        (enables && !check_key(task, err)) || !enable_can_save(run, err) ||
-        (enables && !find_server(run, task, err)))
+        (enables && !check_key(task, err)) || !enable_can_save(run, err))
+        return false;
+    if (run->request->dry_run)
+        return dry_run_tasks(run, task, 1, err);
+    if (enables && !find_server(run, task, err))
         return false;
     if (enables && task->deploy == NULL)
         return true; /* a plan that ends here */
     say_name_changes(run, task);
-    if (!enable_decide(run, task, err))
+    if (!enable_decide(run, task, err) || !look_first(run, task, err))
         return false;
     if (plans)
         return plan_certificate(run, task, err);
-    if (task->deploy != NULL && task->config.install != WEB_NONE && task->needs_order &&
-        !deploy_has_place(task->deploy, &task->config, err))
-        return false;
-    if (!obtain(run, task, err) || !run_save_config(run, task, err) || !install(run, task, err))
+    if (!get_and_install(run, task, err))
         return false;
     run_record_success(run, cert_name);
     report(run, task);
-    return true;
+    return without_troubles(run, task, err);
+}
+
+static bool one(const struct request *request, struct err *err)
+{
+    if (request->json)
+        report_begin(request->command);
+    bool ok = run_one(request, work, err);
+    report_end(ok, err);
+    return ok;
+}
+
+static bool sites(const struct request *request, struct err *err)
+{
+    if (request->json && !request->plan)
+        report_begin(request->command);
+    bool ok = enable_sites(request, err);
+    report_end(ok, err);
+    return ok;
 }
 
 bool cmd_enable(const struct request *request, struct err *err)
 {
-    if (request->names.n == 0 && request->cert_name == NULL && request->csr == NULL)
-        return enable_sites(request, err);
-    return request->plan ? plan_one(request, work, err) : run_one(request, work, err);
+    bool nameless = request->names.n == 0 && request->cert_name == NULL && request->csr == NULL;
+    if (nameless && request->dry_run)
+        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
+                       "which name shall be rehearsed?  tlsup enable example.org --dry-run");
+    if (nameless)
+        return sites(request, err);
+    return request->plan ? plan_one(request, work, err) : one(request, err);
 }
 
 bool cmd_issue(const struct request *request, struct err *err)
 {
     if (request->from != NULL)
         return cmd_issue_from(request, err);
-    return run_one(request, work, err);
+    return one(request, err);
 }

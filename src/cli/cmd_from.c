@@ -11,9 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "around.h"
 #include "batch.h"
 #include "commands.h"
+#include "dry_run.h"
 #include "output.h"
+#include "report.h"
 #include "tlsup/fs.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
@@ -146,7 +149,7 @@ static bool decide(struct run *run, struct task *task, struct tally *tally, stru
         task->needs_order && !task->force && run_only_names_missing(run, &task->config, &state);
     if (task->version == live && live > 0) { /* nothing to do for it */
         task->version = 0;
-        tally->current++;
+        batch_current(run, task->config.name, tally);
     }
     cert_state_clear(&state);
     return true;
@@ -161,6 +164,7 @@ static bool carry_out(struct run *run, struct lines *lines, struct tally *tally,
         due += lines->v[i].needs_order;
     }
     if (due > 0) {
+        around_before(run, lines->v, lines->n);
         output_step("Getting %zu certificate%s", due, due == 1 ? "" : "s");
         if (!run_obtain(run, lines->v, lines->n, true, err)) {
             output_failed();
@@ -184,15 +188,23 @@ bool cmd_issue_from(const struct request *request, struct err *err)
     struct run run;
     struct lines lines = {0};
     struct tally tally = {0};
-    if (!run_open(request, &run, err))
+    if (request->json)
+        report_begin(request->command);
+    if (!run_open(request, &run, err)) {
+        report_end(false, err);
         return false;
-    bool ok = read_lines(&run, request->from, &lines, err) && carry_out(&run, &lines, &tally, err);
+    }
+    bool ok = read_lines(&run, request->from, &lines, err) &&
+              (request->dry_run ? dry_run_tasks(&run, lines.v, lines.n, err)
+                                : carry_out(&run, &lines, &tally, err));
+    around_after_order(&run);
     for (size_t i = 0; i < lines.n; i++)
         task_clear(&lines.v[i]);
     free(lines.v);
     if (ok && tally.renewed > 0)
         run_ensure_timer(&run);
-    ok = ok && batch_summarise(&tally, "issued", err);
+    ok = ok && (request->dry_run || batch_summarise(&run, &tally, "issued", err));
     run_close(&run);
+    report_end(ok, err);
     return ok;
 }

@@ -40,7 +40,7 @@ static bool work(struct run *run, struct task *task, struct err *err)
                 deploy_proof(task->deploy));
     run_record_success(run, name);
     run_ensure_timer(run);
-    return true;
+    return run_deployed(task, err);
 }
 
 bool cmd_install(const struct request *request, struct err *err)

@@ -174,7 +174,8 @@ static bool remember_revocation(struct run *run, struct subject *subject, struct
     if (!subject->stored)
         return true;
     subject->state.revoked = true; /* the next `renew` replaces it */
-    return store_state_save(run->store, subject->config.name, &subject->state, err);
+    return store_state_save(run->store, subject->config.name, &subject->state, err) &&
+           store_version_revoke(run->store, subject->config.name, subject->version, err);
 }
 
 static bool revoke_all(struct run *run, struct keeper *keeper, struct subject *subject, bool *already,

@@ -11,7 +11,14 @@
 #include "commands.h"
 #include "output.h"
 #include "timer.h"
+#include "tlsup/clock.h"
 #include "tlsup/mem.h"
+#include "tlsup/store.h"
+
+enum {
+    HOUR_S = 3600,
+    LOST_AFTER_S = 6 * HOUR_S, /* of a timer that runs each hour */
+};
 
 static const char *kind_name(enum timer_kind kind)
 {
@@ -20,11 +27,37 @@ static const char *kind_name(enum timer_kind kind)
     return names[kind];
 }
 
-static void print_json(const struct timer *timer)
+/* What the last run of `renew` has left; false when that cannot be told: nothing has run, or we may not read
+ * it. */
+static bool last_run(const struct request *request, struct run_state *out)
 {
-    json_t *root = json_pack("{s:i, s:s, s:s, s:b, s:s, s:s}", "version", 1, "command", "timer status",
+    struct err ignored = ERR_INIT;
+    struct store *store = NULL;
+    *out = (struct run_state)RUN_STATE_INIT;
+    bool ok = store_open(request->config_dir, request->state_dir, STORE_READ, &store, &ignored) &&
+              store_run_state_load(store, out, &ignored) && out->began_s > 0;
+    store_close(store);
+    return ok;
+}
+
+static json_t *json_instant(int64_t when_s)
+{
+    char text[CLOCK_TEXT_BYTES];
+    return when_s > 0 ? json_string(clock_format_utc(when_s, text)) : json_null();
+}
+
+static json_t *json_last_run(const struct run_state *last, bool known)
+{
+    return known ? json_pack("{s:o, s:o, s:o}", "began", json_instant(last->began_s), "ended",
+                             json_instant(last->ended_s), "good", json_instant(last->good_s))
+                 : json_null();
+}
+
+static void print_json(const struct timer *timer, const struct run_state *last, bool known)
+{
+    json_t *root = json_pack("{s:i, s:s, s:s, s:b, s:s, s:s, s:o}", "version", 1, "command", "timer status",
                              "kind", kind_name(timer->kind), "active", timer->active, "where", timer->where,
-                             "next", timer->next);
+                             "next", timer->next, "last_run", json_last_run(last, known));
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (text == NULL)
         mem_exhausted();
@@ -44,14 +77,39 @@ static void print(const struct timer *timer)
         output_line("nothing calls tlsup renew on this machine");
 }
 
+/* How long ago, and how it ended. One that is at it now has not ended either: for an hour it is not called
+ * lost. */
+static void print_last_run(const struct timer *timer, const struct run_state *last)
+{
+    char span[CLOCK_TEXT_BYTES];
+    int64_t ago_s = clock_now_s() - last->began_s;
+    clock_format_span(ago_s, span);
+    if (last->ended_s < last->began_s)
+        output_line(ago_s < HOUR_S ? "a run began %s ago and has not ended yet"
+                                   : "the last run began %s ago and was cut short; the next one goes on",
+                    span);
+    else if (last->good_s < last->ended_s)
+        output_line("the last run was %s ago; something failed in it: tlsup status", span);
+    else
+        output_line("the last run was %s ago; nothing failed in it", span);
+    if (timer->active && ago_s > LOST_AFTER_S)
+        output_warning("it should have run since then; is it called at all? %s",
+                       timer->kind == TIMER_SYSTEMD ? "journalctl -u tlsup.service" : "see the log of cron");
+}
+
 static bool show(const struct request *request, struct err *err)
 {
     struct timer timer;
+    struct run_state last;
     timer_look_for(request->config_dir, request->state_dir, &timer);
+    bool known = last_run(request, &last);
     if (request->json)
-        print_json(&timer);
+        print_json(&timer, &last, known);
     else
         print(&timer);
+    if (known && !request->json)
+        print_last_run(&timer, &last);
+    run_state_clear(&last);
     if (timer.active)
         return true;
     err_set(err, ERR_NOT_FOUND, NEXT_REFUSED, "", "certificates are not renewed by themselves");

@@ -9,6 +9,7 @@
 #include "output.h"
 #include "plan.h"
 #include "run.h"
+#include "tlsup/mem.h"
 
 /* The web server's sites know it no more. */
 static bool forget_places(struct run *run, const char *name, struct err *err)
@@ -19,6 +20,16 @@ static bool forget_places(struct run *run, const char *name, struct err *err)
     ok = ok && store_state_save(run->store, name, &state, err);
     cert_state_clear(&state);
     return ok;
+}
+
+static void say_what_stays(struct run *run, const struct task *task)
+{
+    AUTO_FREE char *live = store_live_path(run->store, task->config.name);
+    if (task->version > 0)
+        output_line("The certificate itself stays in %s/, and is renewed; to be rid of it: tlsup delete %s",
+                    live, task->config.name);
+    else
+        output_line("Its configuration stays; to be rid of it: tlsup delete %s", task->config.name);
 }
 
 static bool work(struct run *run, struct task *task, struct err *err)
@@ -47,8 +58,11 @@ static bool work(struct run *run, struct task *task, struct err *err)
     /* taking the link back was part of it; the certificate itself is kept, and renewed, for whatever else
      * uses it */
     task->config.install = WEB_NONE;
-    return (task->version == 0 || run_install(run, task, err)) && run_save_config(run, task, err) &&
-           forget_places(run, name, err);
+    if ((task->version > 0 && !run_install(run, task, err)) || !run_save_config(run, task, err) ||
+        !forget_places(run, name, err))
+        return false;
+    say_what_stays(run, task);
+    return run_deployed(task, err);
 }
 
 bool cmd_undo(const struct request *request, struct err *err)

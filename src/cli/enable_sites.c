@@ -14,7 +14,9 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "around.h"
 #include "batch.h"
+#include "check.h"
 #include "output.h"
 #include "plan.h"
 #include "tlsup/here.h"
@@ -22,7 +24,7 @@
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
-enum { HTTP_PORT = 80, HTTPS_PORT = 443, ANSWER_BYTES = 4096, ANSWERS_MAX = 3 };
+enum { HTTP_PORT = 80, HTTPS_PORT = 443, ANSWER_BYTES = 4096, ANSWERS_MAX = 3, LOOKUP_MS = 10000 };
 
 /* The names of one site that could have a certificate. */
 struct candidate {
@@ -139,42 +141,65 @@ static void survey_sites(const struct run *run, const struct deploy *deploy, str
 
 /* -- where the names lead ------------------------------------------------------------------------------- */
 
-static void look_at(const char *name, struct candidate *candidate)
+static void sort_in(const struct here_look *look, struct candidate *candidate)
 {
-    struct here here = HERE_INIT;
-    struct err err = ERR_INIT;
     AUTO_BUF why = BUF_INIT;
-    bool known = here_look(name, &here, &err);
-    bool taken = known && (here.all == HERE_YES || here.all == HERE_MAYBE);
+    const struct here *here = &look->here;
+    bool taken = look->ok && (here->all == HERE_YES || here->all == HERE_MAYBE);
     if (taken)
-        strlist_add(&candidate->here, name);
-    if (!known || here.all != HERE_YES) {
-        if (!known)
-            buf_adds(&why, err.text);
-        else if (here.all == HERE_NOWHERE)
-            buf_adds(&why, "it has no address");
-        else
-            here_describe(&here, &why);
-        AUTO_FREE char *text = strncmp(buf_str(&why), name, strlen(name)) == 0
-                                   ? mem_dup(buf_str(&why))
-                                   : mem_fmt("%s: %s", name, buf_str(&why));
-        strlist_add(taken ? &candidate->doubts : &candidate->others, text);
+        strlist_add(&candidate->here, look->name);
+    if (look->ok && here->all == HERE_YES)
+        return;
+    if (!look->ok)
+        buf_adds(&why, look->err.text);
+    else if (here->all == HERE_NOWHERE)
+        buf_adds(&why, "it has no address");
+    else
+        here_describe(here, &why);
+    AUTO_FREE char *text = strncmp(buf_str(&why), look->name, strlen(look->name)) == 0
+                               ? mem_dup(buf_str(&why))
+                               : mem_fmt("%s: %s", look->name, buf_str(&why));
+    strlist_add(taken ? &candidate->doubts : &candidate->others, text);
+}
+
+/* So many at a time that a signal is not kept waiting. */
+static bool look_at_all(struct here_look *looks, struct candidate *const *of, size_t n, struct err *err)
+{
+    enum { TOGETHER = 32 };
+    for (size_t i = 0; i < n; i += TOGETHER) {
+        size_t now = n - i < TOGETHER ? n - i : TOGETHER;
+        if (signals_interrupted(err))
+            return false;
+        output_detail("%s", looks[i].name);
+        here_look_all(looks + i, now, LOOKUP_MS);
+        for (size_t k = i; k < i + now; k++) {
+            sort_in(&looks[k], of[k]);
+            if (looks[k].ok)
+                here_clear(&looks[k].here);
+        }
     }
-    here_clear(&here);
+    return true;
 }
 
 static bool look_up(struct survey *survey, struct err *err)
 {
+    size_t n = 0, at = 0;
     output_step("Looking where the names lead");
     for (size_t i = 0; i < survey->n; i++)
+        n += survey->v[i].names.n;
+    struct here_look *looks = mem_array(n + 1, sizeof *looks);
+    struct candidate **of = mem_array(n + 1, sizeof *of);
+    for (size_t i = 0; i < survey->n; i++)
         for (size_t k = 0; k < survey->v[i].names.n; k++) {
-            if (signals_interrupted(err))
-                return false;
-            output_detail("%s", survey->v[i].names.v[k]);
-            look_at(survey->v[i].names.v[k], &survey->v[i]);
+            looks[at].name = survey->v[i].names.v[k];
+            of[at++] = &survey->v[i];
         }
-    output_done(NULL);
-    return true;
+    bool ok = look_at_all(looks, of, n, err);
+    free(looks);
+    free(of);
+    if (ok)
+        output_done(NULL);
+    return ok;
 }
 
 /* -- the list ------------------------------------------------------------------------------------------- */
@@ -420,6 +445,7 @@ static bool carry_out(struct run *run, struct task *tasks, size_t n, struct tall
     for (size_t i = 0; i < n; i++)
         due += tasks[i].needs_order && !err_isset(&tasks[i].err);
     if (due > 0) {
+        around_before(run, tasks, n);
         output_step("Getting %zu certificate%s", due, due == 1 ? "" : "s");
         if (!run_obtain(run, tasks, n, true, err)) {
             output_failed();
@@ -449,7 +475,8 @@ static bool enable_chosen(struct run *run, struct deploy *deploy, const struct s
         if (!prepare_task(run, deploy, &survey->v[i], task, &task->err))
             task->needs_order = false;
     }
-    bool ok = carry_out(run, tasks, n, tally, err);
+    bool ok = check_before(run, tasks, n, NULL, err) && carry_out(run, tasks, n, tally, err);
+    around_after_order(run);
     for (size_t i = 0; i < n; i++)
         task_clear(&tasks[i]);
     free(tasks);
@@ -546,7 +573,7 @@ static bool work(struct run *run, struct survey *survey, struct tally *tally, st
     if (tally->renewed > 0 && !run->request->plan)
         run_ensure_timer(run);
     if (!run->request->plan)
-        return batch_summarise(tally, "enabled", err);
+        return batch_summarise(run, tally, "enabled", err);
     return tally->failed == 0 || (*err = tally->worst, false);
 }
 

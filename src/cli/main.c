@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "command_log.h"
 #include "commands.h"
 #include "output.h"
 
@@ -81,11 +82,15 @@ int main(int argc, char **argv)
     bool ok = options_parse(argc, argv, &request, &err);
     output_init(request.quiet);
     log_set_level(request.log_level);
+    if (ok)
+        command_log_begin(&request, argc, argv);
     ok = ok && dispatch(&request, &err);
     if (ok && (fflush(stdout) != 0 || ferror(stdout)))
         ok = err_set(&err, ERR_IO, NEXT_LOCAL_FAULT, NULL, "standard output cannot be written");
     if (!ok)
         output_error(&err);
+    int status = ok ? 0 : err_exit_status(&err);
+    command_log_end(status);
     request_clear(&request);
-    return ok ? 0 : err_exit_status(&err);
+    return status;
 }

@@ -108,7 +108,7 @@ bool run_keeper(struct run *run, const struct cert_config *config, size_t ca, st
     if (dns_available() && run->resolver == NULL && !resolver_start(&run->resolver, err))
         return false;
     options.resolver = run->resolver;
-    if (!keeper_open(run->store, &options, out, err))
+    if (!keeper_open(run->rehearsal != NULL ? run->rehearsal : run->store, &options, out, err))
         return false;
     run->keepers = mem_resize(run->keepers, run->n_keepers + 1, sizeof *run->keepers);
     run->keeper_identities =
@@ -555,7 +555,7 @@ bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challen
     }
     role_stop(&run->responder); /* up only while needed */
     ok = ok && !signals_interrupted(err);
-    if (ok)
+    if (ok && run->rehearsal == NULL)
         run_renewal_info(run, tasks, n);
     return ok;
 }
@@ -622,10 +622,16 @@ static void learn(struct ari_subject *subject, const struct ari_query *query)
                        subject->task->config.name, ari->explanation_url);
 }
 
-static bool ari_is_to_be_asked(const struct ari_subject *subject)
+/* Nothing is known about a new one yet. */
+static int64_t ari_ask_at_s(const struct ari_subject *subject)
 {
     const struct ari_state *ari = &subject->state.ari;
-    return strcmp(ari->cert_id, subject->info.ari_id) != 0 || ari->next_check_s <= clock_now_s();
+    return strcmp(ari->cert_id, subject->info.ari_id) != 0 ? INT64_MIN : ari->next_check_s;
+}
+
+static bool ari_is_to_be_asked(const struct ari_subject *subject)
+{
+    return ari_ask_at_s(subject) <= clock_now_s();
 }
 
 /* Which of the task's CAs has issued it; false when none of them. */
@@ -637,15 +643,15 @@ static bool issuer_index(const struct ari_subject *subject, size_t *ca)
     return false;
 }
 
-bool run_renewal_info_due(struct run *run, const struct cert_config *config)
+int64_t run_renewal_info_at_s(struct run *run, const struct cert_config *config)
 {
     struct task task = {.config = *config}; /* borrowed */
     struct ari_subject subject;
     size_t ca;
-    bool due =
-        ari_subject_init(run, &task, &subject) && ari_is_to_be_asked(&subject) && issuer_index(&subject, &ca);
+    bool asked = ari_subject_init(run, &task, &subject) && issuer_index(&subject, &ca);
+    int64_t at_s = asked ? ari_ask_at_s(&subject) : INT64_MAX;
     ari_subject_clear(&subject);
-    return due;
+    return at_s;
 }
 
 static void ask_one_ca(struct run *run, struct keeper *keeper, struct ari_subject **group, size_t n,

@@ -380,7 +380,8 @@ static bool read_certificates(struct parser *p, const struct command_info *info,
     if ((info->takes == TAKES_ONE_CERT || info->takes == TAKES_CERT_OR_FILE) && arguments->n > 1)
         return usage(p, err, "tlsup %s takes one certificate at a time; '%s' is one too many", info->name,
                      arguments->v[1]);
-    return true;
+    /* reconfigure: its names anew */
+    return p->names.n == 0 || name_normalize_list(&p->names, &p->request->names, err);
 }
 
 /* A file, which must be there, or a key on a token. */
@@ -414,7 +415,8 @@ static bool read_two(struct parser *p, const struct command_info *info, size_t r
     if (rest < p->words.n && !options_add_certificate(p, p->words.v[rest], err))
         return false;
     if (arguments->n == 0) {
-        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "which certificate? tlsup %s %s", info->name, info->synopsis);
+        err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, "", "which certificate? tlsup %s %s", info->name,
+                info->synopsis);
         return err_advise(err, "tlsup status lists them");
     }
     if (rest + 2 < p->words.n)
@@ -437,7 +439,8 @@ static bool read_directory(struct parser *p, const struct command_info *info, si
 {
     AUTO_FREE char *path = NULL;
     if (p->request->from == NULL)
-        return usage(p, err, "from which client? tlsup %s --from certbot|acme.sh|dehydrated|lego|uacme", info->name);
+        return usage(p, err, "from which client? tlsup %s --from certbot|acme.sh|dehydrated|lego|uacme",
+                     info->name);
     if (rest + 1 < p->words.n)
         return usage(p, err, "tlsup %s takes one directory; '%s' is one too many", info->name,
                      p->words.v[rest + 1]);
@@ -582,9 +585,9 @@ void request_clear(struct request *request)
                             &request->interface,
                             &request->cert_path,
                             &request->key_path};
-    struct strlist *const lists[] = {&request->words, &request->arguments,    &request->names,      &request->fallbacks,
-                                     &request->dns_servers,  &request->pre_hooks,  &request->deploy_hooks,
-                                     &request->post_hooks,   &request->verify};
+    struct strlist *const lists[] = {&request->words,        &request->arguments,   &request->names,
+                                     &request->fallbacks,    &request->dns_servers, &request->pre_hooks,
+                                     &request->deploy_hooks, &request->post_hooks,  &request->verify};
     if (request->eab_hmac_key != NULL)
         explicit_bzero(request->eab_hmac_key, strlen(request->eab_hmac_key));
     for (size_t i = 0; i < COUNT_OF(texts); i++) {

@@ -83,6 +83,45 @@ static const struct command_info commands[] = {
      "  sudo tlsup revoke example.org --reason superseded\n"
      "  sudo tlsup revoke example.org --reason keyCompromise\n"
      "  tlsup revoke --cert-path cert.pem --key-path privkey.pem --reason keyCompromise\n"},
+    {COMMAND_RECONFIGURE, "reconfigure", "CERT", TAKES_ONE_CERT,
+     "change a certificate's names, CA, key or way",
+     "Changes what a certificate is configured with: what stands on the command line takes the place of what "
+     "is stored; -d gives "
+     "all of its names anew. It is rehearsed with the CA's staging server first, where it has one, and "
+     "nothing is changed when that fails. Where the "
+     "certificate that is held does not fit any more, a new one is got at once and put in place.",
+     "  sudo tlsup reconfigure example.org -d example.org,www.example.org,shop.example.org\n"
+     "  sudo tlsup reconfigure example.org --key-type ecdsa-p256,rsa-2048\n"
+     "  sudo tlsup reconfigure example.org -w /var/www/html --deploy-hook /usr/local/sbin/reload-mail\n"},
+    {COMMAND_RENAME, "rename", "CERT NEW", TAKES_CERT_AND_NEW_NAME, "call a certificate by another name",
+     "Gives a certificate another name, and with it other paths. The web server is switched over to them as "
+     "one change that is proven; programs that "
+     "you pointed at its files yourself are not: their paths are shown.",
+     "  sudo tlsup rename example.org-0001 example.org\n"},
+    {COMMAND_RESTORE, "restore", "CERT [VERSION]", TAKES_CERT_AND_VERSION, "go back to a former version",
+     "Puts a former version of a certificate in place again, in the web server, too, and proves that it is "
+     "served. Without VERSION it lists those "
+     "that are kept.",
+     "  sudo tlsup restore example.org\n"
+     "  sudo tlsup restore example.org 3\n"},
+    {COMMAND_EXPORT, "export", "CERT", TAKES_ONE_CERT, "a copy in another form: PKCS#12, one PEM file, DER",
+     "Writes a certificate with its key as other programs want it, with the owner and the mode that they "
+     "need. With --standing "
+     "it is written again after each renewal.",
+     "  sudo tlsup export example.org --format p12 --to example.p12 --password-file pass\n"
+     "  sudo tlsup export example.org --format combined --to /etc/haproxy/example.org.pem --standing\n"
+     "  sudo tlsup export mail.example.org --format pem --to /etc/prosody/certs/mail --owner prosody \\\n    "
+     "  --standing\n"},
+    {COMMAND_IMPORT, "import", "--from CLIENT [DIR]", TAKES_DIRECTORY,
+     "take over what another ACME client holds",
+     "Takes over certificates, keys, accounts, settings and hooks of certbot, acme.sh, dehydrated, lego or "
+     "uacme, without a new order. What the other "
+     "client has is left as it is. With --switch-web-server the web server reads the certificates from "
+     "tlsup's directory from then on. What renews "
+     "for the old client is named, and switched off if you say yes.",
+     "  sudo tlsup import --from certbot --plan\n"
+     "  sudo tlsup import --from certbot --switch-web-server\n"
+     "  sudo tlsup import --from acme.sh /root/.acme.sh\n"},
     {COMMAND_ACCOUNT_REGISTER, "account register", "", TAKES_NOTHING, "make an account with the CA",
      "Makes an account with the CA, or finds the one that the account key has there, and sets its e-mail "
      "address. The other commands do this "
@@ -142,7 +181,7 @@ static const struct command_info commands[] = {
      "  tlsup timer status\n"
      "  tlsup timer status --json\n"},
     {COMMAND_TIMER_ON, "timer on", "", TAKES_NOTHING, "see to it that renewal runs by itself",
-     "Sets up what calls tlsup renew twice a day at a random time: a systemd timer where systemd runs, else "
+     "Sets up what calls tlsup renew each hour at a random minute: a systemd timer where systemd runs, else "
      "a cron "
      "file; never both. enable, issue and install do this by themselves.",
      "  sudo tlsup timer on\n"},
@@ -151,35 +190,6 @@ static const struct command_info commands[] = {
      "enable, "
      "issue or install switches it on again, but with --no-timer.",
      "  sudo tlsup timer off\n"},
-    {COMMAND_RECONFIGURE, "reconfigure", "CERT", TAKES_ONE_CERT, "change a certificate's names, CA, key or way",
-     "Changes what a certificate is configured with: what stands on the command line takes the place of what is stored; -d gives "
-     "all of its names anew. It is rehearsed with the CA's staging server first, where it has one, and nothing is changed when that fails. Where the "
-     "certificate that is held does not fit any more, a new one is got at once and put in place.",
-     "  sudo tlsup reconfigure example.org -d example.org,www.example.org,shop.example.org\n"
-     "  sudo tlsup reconfigure example.org --key-type ecdsa-p256,rsa-2048\n"
-     "  sudo tlsup reconfigure example.org -w /var/www/html --deploy-hook /usr/local/sbin/reload-mail\n"},
-    {COMMAND_RENAME, "rename", "CERT NEW", TAKES_CERT_AND_NEW_NAME, "call a certificate by another name",
-     "Gives a certificate another name, and with it other paths. The web server is switched over to them as one change that is proven; programs that "
-     "you pointed at its files yourself are not: their paths are shown.",
-     "  sudo tlsup rename example.org-0001 example.org\n"},
-    {COMMAND_RESTORE, "restore", "CERT [VERSION]", TAKES_CERT_AND_VERSION, "go back to a former version",
-     "Puts a former version of a certificate in place again, in the web server, too, and proves that it is served. Without VERSION it lists those "
-     "that are kept.",
-     "  sudo tlsup restore example.org\n"
-     "  sudo tlsup restore example.org 3\n"},
-    {COMMAND_EXPORT, "export", "CERT", TAKES_ONE_CERT, "a copy in another form: PKCS#12, one PEM file, DER",
-     "Writes a certificate with its key as other programs want it, with the owner and the mode that they need. With --standing "
-     "it is written again after each renewal.",
-     "  sudo tlsup export example.org --format p12 --to example.p12 --password-file pass\n"
-     "  sudo tlsup export example.org --format combined --to /etc/haproxy/example.org.pem --standing\n"
-     "  sudo tlsup export mail.example.org --format pem --to /etc/prosody/certs/mail --owner prosody \\\n      --standing\n"},
-    {COMMAND_IMPORT, "import", "--from CLIENT [DIR]", TAKES_DIRECTORY, "take over what another ACME client holds",
-     "Takes over certificates, keys, accounts, settings and hooks of certbot, acme.sh, dehydrated, lego or uacme, without a new order. What the other "
-     "client has is left as it is. With --switch-web-server the web server reads the certificates from tlsup's directory from then on. What renews "
-     "for the old client is named, and switched off if you say yes.",
-     "  sudo tlsup import --from certbot --plan\n"
-     "  sudo tlsup import --from certbot --switch-web-server\n"
-     "  sudo tlsup import --from acme.sh /root/.acme.sh\n"},
     {COMMAND_NOTIFY, "notify", "", TAKES_NOTHING, "send a test notification",
      "Sends a test by each way of notification that tlsup.conf has, and says what came of it.",
      "  sudo tlsup notify\n"},

@@ -90,8 +90,8 @@ typedef bool option_apply_fn(struct parser *parser, const struct option *option,
 
 struct option {
     const char *name;
-    char letter;       /* 0 = none */
-    const char *value; /* what the help calls its value; NULL = it takes none */
+    char letter;          /* 0 = none */
+    const char *value;    /* what the help calls its value; NULL = it takes none */
     command_set commands; /* ON() */
     enum group group;
     const char *help; /* NULL = accepted, not shown */
@@ -152,12 +152,13 @@ bool options_advise_help(const struct parser *p, struct err *err);
 
 /* -- values (options_values.c) -- */
 
-option_apply_fn apply_nothing, apply_flag, apply_choice, apply_path, apply_file, apply_from, apply_program, apply_programs, apply_words, apply_number, apply_text, apply_format, apply_from_client, apply_to,
+option_apply_fn apply_nothing, apply_flag, apply_choice, apply_path, apply_file, apply_from, apply_program,
+    apply_programs, apply_words, apply_number, apply_text, apply_format, apply_from_client, apply_to,
     apply_manual_hook, apply_setting, apply_seconds, apply_domains, apply_ip_address, apply_cert_name,
     apply_key_word, apply_server, apply_email, apply_account, apply_secret, apply_eab_kid, apply_eab_alg,
     apply_way, apply_challenge, apply_preferred, apply_webroot, apply_contract, apply_dns_servers,
-    apply_profile, apply_tls_profile, apply_hsts, apply_with, apply_valid_for, apply_instant, apply_proxy, apply_ip_version, apply_reason, apply_web,
-    apply_level;
+    apply_profile, apply_tls_profile, apply_hsts, apply_with, apply_valid_for, apply_instant, apply_proxy,
+    apply_ip_version, apply_reason, apply_web, apply_level;
 /* A certificate as a person names it. */
 MUST_CHECK bool options_add_certificate(struct parser *p, const char *typed, struct err *err);
 /* Another way to answer, each once. */

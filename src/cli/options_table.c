@@ -19,7 +19,7 @@
     (REGISTER | UPDATE | ON(COMMAND_ACCOUNT_SHOW) | ON(COMMAND_ACCOUNT_CHANGE_KEY) |                         \
      ON(COMMAND_ACCOUNT_DEACTIVATE) | ON(COMMAND_ACCOUNT_IMPORT))
 #define ON_CERTS                                                                                             \
-    (ON(COMMAND_INSTALL) | RENEW | ON(COMMAND_STATUS) | REVOKE | ON(COMMAND_DELETE) | ON(COMMAND_UNDO) |       \
+    (ON(COMMAND_INSTALL) | RENEW | ON(COMMAND_STATUS) | REVOKE | ON(COMMAND_DELETE) | ON(COMMAND_UNDO) |     \
      CHANGE | EXPORT | IMPORT | ON(COMMAND_RESTORE))
 #define ON_CA (ON_SET | ON_ACCOUNT | REVOKE)
 #define ON_CONNECTION (ON_CA | RENEW)
@@ -99,6 +99,10 @@ static const struct option options[] = {
     {"server", 0, "CA", ON_ACCOUNT, GROUP_CA,
      "letsencrypt (the default), zerossl, google, ... or the https URL of another CA's ACME directory",
      apply_server, MANY},
+    {"server", 0, "CA", IMPORT, GROUP_CA,
+     "the CA, where the old client does not say which: letsencrypt, zerossl, ... or the https URL of its "
+     "ACME directory",
+     apply_server, MANY},
     {"server", 0, "CA", REVOKE, GROUP_CA,
      "the CA that issued it, where tlsup does not know that by itself: zerossl, google, ... or the https URL "
      "of its ACME directory",
@@ -147,7 +151,7 @@ static const struct option options[] = {
     {"eab", 0, NULL, ON_SET | REGISTER, GROUP_ACCOUNT, NULL, apply_nothing, NONE},
     {"register-unsafely-without-email", 0, NULL, ON_SET | REGISTER, GROUP_ACCOUNT, NULL, apply_nothing, NONE},
 
-    {"ca-bundle", 0, "FILE", ON_CONNECTION, GROUP_CONNECTION,
+    {"ca-bundle", 0, "FILE", ON_CONNECTION | IMPORT, GROUP_CONNECTION,
      "trust these root certificates, instead of the system's", apply_file, MEMBER(ca_bundle)},
     {"proxy", 0, "PROXY", ON_CONNECTION, GROUP_CONNECTION,
      "http://[USER:PASSWORD@]HOST:PORT, or with https, socks5, socks5h; direct: none, not even that of "
@@ -270,42 +274,48 @@ static const struct option options[] = {
 
     {"force-renewal", 0, NULL, ON_NEW | RENEW, GROUP_RENEWAL, "get a new certificate even if none is due",
      apply_flag, MEMBER(force_renewal)},
+    {"force", 0, NULL, ON(COMMAND_DELETE), GROUP_WEB,
+     "even where a web server's configuration cannot be read, and may still use it", apply_flag,
+     MEMBER(force_renewal)},
     {"keep-until-expiring", 0, NULL, ON_NEW, GROUP_RENEWAL, NULL, apply_nothing, NONE},
     {"deploy-hook", 0, "PROGRAM", ON_SET, GROUP_RENEWAL,
      "run this program, without arguments and without a shell, for each new certificate; may be repeated",
      apply_programs, AT(deploy_hooks), 0, true},
     {"pre-hook", 0, "PROGRAM", ON_SET, GROUP_RENEWAL, "run this before certificates are asked for",
      apply_programs, AT(pre_hooks), 0, true},
-    {"post-hook", 0, "PROGRAM", ON_SET, GROUP_RENEWAL, "and this afterwards, whatever came of it", apply_programs,
-     AT(post_hooks), 0, true},
+    {"post-hook", 0, "PROGRAM", ON_SET, GROUP_RENEWAL, "and this afterwards, whatever came of it",
+     apply_programs, AT(post_hooks), 0, true},
     {"hook-user", 0, "USER", ON_SET, GROUP_RENEWAL, "run these as this user", apply_setting,
      MEMBER(hook_user)},
     {"deploy-timeout", 0, "SECONDS", ON_SET, GROUP_RENEWAL, "how long each of them may take (300)",
      apply_seconds, MEMBER(deploy_timeout_s)},
     {"verify", 0, "HOST:PORT[/PROTOCOL]", ON_SET, GROUP_RENEWAL,
-     "after the deploy hooks the new certificate must be served there: mail.example.org:25/smtp; may be repeated",
+     "after the deploy hooks the new certificate must be served there: mail.example.org:25/smtp; may be "
+     "repeated",
      apply_words, AT(verify), 0, true},
     {"keep-versions", 0, "NUMBER", ON_SET, GROUP_RENEWAL, "how many versions of a certificate are kept (5)",
      apply_number, MEMBER(keep)},
-    {"dry-run", 0, NULL, ON_NEW | RENEW, GROUP_RENEWAL,
+    {"dry-run", 0, NULL, ON_NEW | RENEW | CHANGE, GROUP_RENEWAL,
      "a rehearsal with the CA's staging server: all but the last steps, and nothing of it stays", apply_flag,
      MEMBER(dry_run)},
-    {"no-test", 0, NULL, CHANGE, GROUP_RENEWAL, "change it without the rehearsal with the CA's staging server",
-     apply_flag, MEMBER(no_test)},
+    {"no-test", 0, NULL, CHANGE, GROUP_RENEWAL,
+     "change it without the rehearsal with the CA's staging server", apply_flag, MEMBER(no_test)},
     {"no-random-sleep-on-renew", 0, NULL, RENEW, GROUP_RENEWAL, NULL, apply_nothing, NONE},
 
     {"format", 0, "FORMAT", EXPORT, GROUP_EXPORT,
      "combined (key and chain in one PEM file), fullchain, cert, chain, key, pem, der, p12 or jks",
      apply_format, MEMBER(format)},
-    {"to", 0, "PATH", EXPORT, GROUP_EXPORT, "the file (for pem and der a directory) to write; - is standard output",
-     apply_to, MEMBER(to)},
+    {"to", 0, "PATH", EXPORT, GROUP_EXPORT,
+     "the file (for pem and der a directory) to write; - is standard output", apply_to, MEMBER(to)},
     {"owner", 0, "USER[:GROUP]", EXPORT, GROUP_EXPORT, "whose file it is to be", apply_text, MEMBER(owner)},
     {"mode", 0, "MODE", EXPORT, GROUP_EXPORT, "its permissions (0600; certificates alone 0644)", apply_text,
      MEMBER(mode)},
-    {"password-file", 0, "FILE", EXPORT, GROUP_EXPORT, "p12, jks: the first line of this file is the password",
-     apply_file, MEMBER(password_file)},
+    {"password-file", 0, "FILE", EXPORT, GROUP_EXPORT,
+     "p12, jks: the first line of this file is the password", apply_file, MEMBER(password_file)},
     {"friendly-name", 0, "NAME", EXPORT, GROUP_EXPORT, "p12, jks: what it is called inside", apply_text,
      MEMBER(friendly_name)},
+    {"legacy", 0, NULL, EXPORT, GROUP_EXPORT, "p12, jks: 3DES and SHA-1, for programs of before 2021",
+     apply_flag, MEMBER(legacy)},
     {"standing", 0, NULL, EXPORT, GROUP_EXPORT, "write it again after each renewal", apply_flag,
      MEMBER(standing)},
 
@@ -450,12 +460,16 @@ bool option_exclusive_at(size_t index, const char **one, const char **other)
 const struct option *option_find(const char *name, size_t len, enum command command)
 {
     const struct option *found = NULL;
+    /* what is a name here comes before what is an alias elsewhere */
+    for (size_t i = 0; i < COUNT_OF(options); i++)
+        if (strlen(options[i].name) == len && strncmp(options[i].name, name, len) == 0 &&
+            (options[i].commands & ON(command)) != 0)
+            return &options[i];
     for (size_t i = 0; i < COUNT_OF(aliases); i++)
         if (strlen(aliases[i].alias) == len && strncmp(aliases[i].alias, name, len) == 0)
             return option_find(aliases[i].name, strlen(aliases[i].name), command);
     for (size_t i = 0; i < COUNT_OF(options); i++)
-        if (strlen(options[i].name) == len && strncmp(options[i].name, name, len) == 0 &&
-            (found == NULL || (options[i].commands & ON(command)) != 0))
+        if (strlen(options[i].name) == len && strncmp(options[i].name, name, len) == 0 && found == NULL)
             found = &options[i];
     return found;
 }

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "tlsup/clock.h"
-#include "tlsup/fs.h"
 #include "tlsup/export_spec.h"
+#include "tlsup/fs.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 
@@ -213,16 +213,52 @@ bool apply_program(struct parser *p, const struct option *option, const char *va
     return true;
 }
 
-/* certbot's hooks, which are called as certbot calls them. */
+#ifndef TLSUP_LIBEXEC_DIR
+#define TLSUP_LIBEXEC_DIR "/usr/libexec/tlsup"
+#endif
+
+static bool is_short_name(const struct option *option, const char *value)
+{
+    return strcmp(option->name, "deploy-hook") == 0 &&
+           value[strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
+}
+
+/* False, for it is an error. */
+static bool name_deployers(const char *value, struct err *err)
+{
+    err_clear(err);
+    err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, value,
+            "--deploy-hook: cannot find '%s': there is neither a program nor a deployer of that name", value);
+    return err_advise(
+        err,
+        "give the path of a program, or one of the deployers that come with tlsup: dovecot, exim, haproxy, "
+        "lighttpd, postfix, postgresql, prosody");
+}
+
+/* "postfix": the deployer of that name that comes with tlsup. NULL when there is none; a file in the working
+ * directory is "./postfix". */
+static char *shipped_deployer(const struct option *option, const char *value)
+{
+    if (!is_short_name(option, value) || strcmp(value, "common") == 0)
+        return NULL;
+    char *path = mem_fmt("%s/deploy-%s", TLSUP_LIBEXEC_DIR, value);
+    if (access(path, X_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
 /* Each once, in the order given. */
 bool apply_programs(struct parser *p, const struct option *option, const char *value, struct err *err)
 {
     char *path = NULL;
+    AUTO_FREE char *shipped = shipped_deployer(option, value);
     struct option one = *option;
     struct request scratch = {0}, *request = p->request;
     one.offset = offsetof(struct request, nginx_bin); /* any text */
     p->request = &scratch;
-    bool ok = apply_program(p, &one, value, err);
+    bool ok = apply_program(p, &one, shipped != NULL ? shipped : value, err) ||
+              (is_short_name(option, value) && !fs_exists(value) && name_deployers(value, err));
     p->request = request;
     path = scratch.nginx_bin;
     struct strlist *list = member(p, option);
@@ -232,6 +268,7 @@ bool apply_programs(struct parser *p, const struct option *option, const char *v
     return ok;
 }
 
+/* certbot's hooks, which are called as certbot calls them. */
 bool apply_manual_hook(struct parser *p, const struct option *option, const char *value, struct err *err)
 {
     struct request *request = p->request;
@@ -392,7 +429,7 @@ bool apply_server(struct parser *p, const struct option *option, const char *val
         if (!config_ca_url(words.v[i], &url, err) || !add_server(p->request, url, err))
             return err_context(err, "--server");
     }
-    if (p->request->fallbacks.n > 0 && (ON(p->command) & ON_NEW) == 0)
+    if (p->request->fallbacks.n > 0 && (ON(p->command) & (ON_NEW | ON(COMMAND_RECONFIGURE))) == 0)
         return usage(p, err, "tlsup %s is about one CA; --server was given %zu", command_name(p->command),
                      p->request->fallbacks.n + 1);
     return true;

@@ -17,6 +17,7 @@
 
 #include "tlsup/clock.h"
 #include "tlsup/log.h"
+#include "tlsup/mem.h"
 
 enum {
     FRAME_MS = 100,
@@ -44,6 +45,8 @@ static const char *const escapes[STYLE_COUNT] = {
 /* What is on the screen now, and how it may be drawn. */
 static struct {
     bool quiet;
+    bool document;     /* standard output is no place for lines */
+    bool told_before;  /* errors are known */
     bool terminal;     /* standard error can show a spinner */
     bool err_coloured; /* standard error */
     bool out_coloured; /* standard output */
@@ -93,10 +96,21 @@ static bool is_smart(int fd)
     return isatty(fd) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
 }
 
+static bool is_on(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
+}
+
+/* NO_COLOR (any value, no-color.org) comes before what asks for colours. */
 static bool takes_colour(int fd)
 {
-    const char *no_color = getenv("NO_COLOR");
-    return is_smart(fd) && (no_color == NULL || no_color[0] == '\0');
+    const char *no_color = getenv("NO_COLOR"), *colour = getenv("CLICOLOR");
+    if (no_color != NULL && no_color[0] != '\0')
+        return false;
+    if (is_on("CLICOLOR_FORCE"))
+        return true;
+    return is_smart(fd) && (colour == NULL || strcmp(colour, "0") != 0);
 }
 
 static size_t columns_of(int fd)
@@ -357,6 +371,7 @@ void output_step(const char *fmt, ...)
     va_start(args, fmt);
     format(screen.step, sizeof screen.step, fmt, args);
     va_end(args);
+    log_note(LOG_LEVEL_INFO, "%s", screen.step);
     screen.detail[0] = '\0';
     screen.running = true;
     screen.began_ms = clock_mono_ms();
@@ -375,6 +390,7 @@ void output_detail(const char *fmt, ...)
     va_start(args, fmt);
     format(screen.detail, sizeof screen.detail, fmt, args);
     va_end(args);
+    log_note(LOG_LEVEL_DEBUG, "%s", screen.detail);
     if (screen.running && screen.terminal && !screen.quiet)
         draw();
 }
@@ -398,6 +414,7 @@ void output_done(const char *fmt, ...)
         va_start(args, fmt);
         format(text, sizeof text, fmt, args);
         va_end(args);
+        log_note(LOG_LEVEL_INFO, "%s", text);
     } else {
         memcpy(text, screen.step, sizeof text);
     }
@@ -421,16 +438,31 @@ void output_failed(void)
 
 /* -- lines, warnings, errors ------------------------------------------------------------------------- */
 
+void output_document(bool is)
+{
+    screen.document = is;
+}
+
+void output_told_before(void)
+{
+    screen.told_before = true;
+}
+
 void output_line(const char *fmt, ...)
 {
     va_list args;
-    if (screen.quiet)
+    AUTO_FREE char *text = NULL;
+    va_start(args, fmt);
+    if (vasprintf(&text, fmt, args) < 0)
+        mem_exhausted();
+    va_end(args);
+    if (text[0] != '\0')
+        log_note(LOG_LEVEL_INFO, "%s", text);
+    if (screen.quiet || screen.document)
         return;
     if (screen.running)
         clear_line();
-    va_start(args, fmt);
-    vprintf(fmt, args);
-    va_end(args);
+    fputs(text, stdout);
     putchar('\n');
     fflush(stdout);
 }
@@ -439,14 +471,16 @@ void output_warning(const char *fmt, ...)
 {
     char text[2048];
     va_list args;
-    AUTO_BUF out = BUF_INIT;
-    if (screen.quiet)
-        return;
+    AUTO_BUF out = BUF_INIT, safe = BUF_INIT;
     va_start(args, fmt);
     format(text, sizeof text, fmt, args);
     va_end(args);
+    log_note(LOG_LEVEL_WARN, "%s", text);
+    if (screen.quiet)
+        return;
+    log_redact(text, &safe);
     buf_addf(&out, "tlsup: %swarning:%s ", err_style(STYLE_CAUTION), err_style(STYLE_PLAIN));
-    output_wrap(&out, text, strlen("tlsup: warning: "), strlen("tlsup: "), text_width());
+    output_wrap(&out, buf_str(&safe), strlen("tlsup: warning: "), strlen("tlsup: "), text_width());
     buf_addc(&out, '\n');
     if (screen.running)
         clear_line();
@@ -475,13 +509,24 @@ static void add_wait(struct buf *out, int64_t wait_s)
     add_advice(out, text);
 }
 
+static void log_the_error(const struct err *err, const char *text)
+{
+    char span[CLOCK_TEXT_BYTES];
+    bool wait = err->next == NEXT_RETRY_LATER && err->wait_s > 0;
+    log_note(LOG_LEVEL_ERROR, "%s%s%s%s%s", text, err->advice[0] != '\0' ? " -> " : "", err->advice,
+             wait ? " -> try again in " : "", wait ? clock_format_span(err->wait_s, span) : "");
+}
+
 void output_error(const struct err *err)
 {
     AUTO_BUF out = BUF_INIT, text = BUF_INIT;
     /* a text that names its subject need not be told twice */
     if (err->subject[0] != '\0' && strstr(err->text, err->subject) == NULL)
         buf_addf(&text, "%s: ", err->subject);
-    buf_adds(&text, err->text[0] != '\0' ? err->text : err_code_name(err->code));
+    log_redact(err->text[0] != '\0' ? err->text : err_code_name(err->code), &text);
+    log_the_error(err, buf_str(&text));
+    if (screen.quiet && screen.told_before)
+        return;
     if (err->type[0] != '\0' && log_enabled(LOG_LEVEL_INFO) && strstr(err->text, err->type) == NULL)
         buf_addf(&text, " (%s)", err->type);
 

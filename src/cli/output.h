@@ -1,8 +1,9 @@
 /*
  * output.h - what a person sees: steps with progress on a terminal, plain lines when piped; errors; tables.
  *
- * Results go to standard output, progress and errors to standard error. Colours only on a terminal, and never
- * with NO_COLOR set or TERM=dumb. -q shows errors only.
+ * Results go to standard output, progress and errors to standard error. Colours only on a terminal whose TERM
+ * is not dumb, and not with CLICOLOR=0; CLICOLOR_FORCE=1 wants them everywhere, NO_COLOR nowhere. -q shows
+ * errors only.
  */
 #ifndef TLSUP_CLI_OUTPUT_H
 #define TLSUP_CLI_OUTPUT_H
@@ -26,6 +27,10 @@ void output_tick(void);
 void output_done(const char *fmt, ...);
 /* The step ended badly; the error itself is printed by output_error(). */
 void output_failed(void);
+/* Standard output is one document's, for a program: output_line() shows nothing. */
+void output_document(bool is);
+/* What fails has been told by an earlier run: with -q, output_error() shows it no more. */
+void output_told_before(void);
 /* A line to standard output that belongs to the result (not shown with -q). */
 void output_line(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* A remark that needs attention, standard error. */

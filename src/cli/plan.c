@@ -11,6 +11,7 @@
 
 #include "output.h"
 #include "timer.h"
+#include "tlsup/hooks.h"
 #include "tlsup/mem.h"
 #include "tlsup/name.h"
 #include "tlsup/sandbox.h"
@@ -331,6 +332,31 @@ static void tell_renewal(struct run *run, struct plan *plan)
         add_step(plan, "switch renewals on: a timer of systemd, or cron");
 }
 
+/* Those of the directory, then the certificate's, each once. */
+static void tell_hooks(struct run *run, enum hook_when when, const struct strlist *own,
+                       const struct cert_config *config, struct plan *plan)
+{
+    AUTO_STRLIST programs = STRLIST_INIT;
+    struct err why = ERR_INIT;
+    if (!hooks_list(store_config_dir(run->store), when, &programs, &why))
+        output_warning("%s", why.text);
+    for (size_t i = 0; i < own->n; i++)
+        if (!strlist_has(&programs, own->v[i]))
+            strlist_add(&programs, own->v[i]);
+    for (size_t i = 0; i < programs.n; i++)
+        add_step(plan, "run %s%s%s", programs.v[i], config->hook_user != NULL ? " as " : "",
+                 config->hook_user != NULL ? config->hook_user : "");
+}
+
+static void tell_deployments(struct run *run, const struct cert_config *config, struct plan *plan)
+{
+    for (size_t i = 0; i < config->exports.n; i++)
+        add_step(plan, "write a copy: %s", config->exports.v[i]);
+    tell_hooks(run, HOOK_DEPLOY, &config->deploy_hooks, config, plan);
+    for (size_t i = 0; i < config->verify.n; i++)
+        add_step(plan, "see that %s serves it", config->verify.v[i]);
+}
+
 static void tell_certificate(struct run *run, const struct task *task, int live_version, bool answers,
                              struct plan *plan)
 {
@@ -345,6 +371,8 @@ static void tell_certificate(struct run *run, const struct task *task, int live_
     }
     output_line("# For %s, tlsup would do this:", task->config.name);
     if (task->needs_order)
+        tell_hooks(run, HOOK_PRE, &task->config.pre_hooks, &task->config, plan);
+    if (task->needs_order)
         tell_order(run, task, plan);
     else
         tell_stored(run, task, plan);
@@ -358,8 +386,10 @@ static void tell_certificate(struct run *run, const struct task *task, int live_
         add_commands(&plan->commands);
         add_step(plan, "prove by a TLS handshake over each address that the certificate is served");
     }
-    for (size_t i = 0; link != NULL && i < task->config.deploy_hooks.n; i++)
-        add_step(plan, "run %s", task->config.deploy_hooks.v[i]);
+    if (link != NULL)
+        tell_deployments(run, &task->config, plan);
+    if (task->needs_order)
+        tell_hooks(run, HOOK_POST, &task->config.post_hooks, &task->config, plan);
     tell_renewal(run, plan);
 }
 

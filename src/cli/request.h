@@ -138,6 +138,7 @@ struct request {
     char *owner, *mode;  /* NULL = not given */
     char *password_file; /* absolute */
     char *friendly_name;
+    bool legacy;         /* p12, jks: --legacy */
     bool standing;       /* --standing: again after each renewal */
     bool no_timer; /* --no-timer: leave systemd and cron alone */
     bool json;

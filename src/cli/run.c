@@ -9,6 +9,9 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "around.h"
+#include "deployments.h"
+#include "notices.h"
 #include "output.h"
 #include "timer.h"
 #include "tlsup/clock.h"
@@ -23,8 +26,8 @@
 
 enum {
     MAX_CSR_BYTES = 64 * 1024,
-    HOOK_TIMEOUT_MS = 5 * 60 * 1000,
-    NEXT_RUN_S = 12 * 3600 /* the timer's */
+    DAY_S = 86400,
+    NEXT_RUN_S = 2 * 3600 /* the timer's, at its latest */
 };
 
 /* -- opening and closing -------------------------------------------------------------------------------- */
@@ -38,12 +41,34 @@ bool run_open(const struct request *request, struct run *run, struct err *err)
     sandbox_keep_secrets();
     if (!store_open(request->config_dir, request->state_dir, STORE_WRITE, &run->store, err))
         return false;
-    bool ok = role_start_prober(err) && deploy_recover(run->store, &messages, err);
+    /* renew starts it when there is something to look at: most of its runs have nothing to do */
+    bool ok = (request->command == COMMAND_RENEW || role_start_prober(err)) &&
+              deploy_recover(run->store, &messages, err) &&
+              store_rename_finish(run->store, &run->renamed, err) &&
+              (request->dry_run ? store_rehearsal_open(run->store, &run->rehearsal, err)
+                                : store_rehearsal_remove(NULL, run->store, err));
     for (size_t i = 0; i < messages.n; i++)
         output_warning("%s", messages.v[i]);
     if (!ok)
         run_close(run);
     return ok;
+}
+
+static void close_rehearsal(struct run *run)
+{
+    struct err err = ERR_INIT;
+    if (run->store == NULL || !run->request->dry_run)
+        return;
+    if (!store_rehearsal_remove(run->rehearsal, run->store, &err))
+        log_warn("what the rehearsal has left goes with the next run: %s", err.text);
+    store_forget_layout(run->store);
+}
+
+static void forget_info(struct run *run)
+{
+    free(run->last_info.cert_name);
+    run->last_info.cert_name = NULL;
+    cert_info_clear(&run->last_info.info);
 }
 
 void run_close(struct run *run)
@@ -53,9 +78,13 @@ void run_close(struct run *run)
         free(run->deploys[i].key);
     }
     free(run->deploys);
+    around_close(run);
     run_close_network(run);
+    forget_info(run);
     role_stop_prober();
+    close_rehearsal(run);
     store_close(run->store);
+    strlist_clear(&run->renamed);
     *run = (struct run)RUN_INIT;
 }
 
@@ -187,7 +216,8 @@ static void overlay_web(const struct request *request, struct cert_config *confi
         config->tls_profile = request->tls_profile;
 }
 
-/* Programs are looked at now, not at a renewal months from now; one that is configured must not keep a renewal from being had. */
+/* Programs are looked at now, not at a renewal months from now; one that is configured must not keep a
+ * renewal from being had. */
 static bool overlay_programs(const struct strlist *given, struct strlist *list, struct err *err)
 {
     if (given->n == 0)
@@ -234,8 +264,7 @@ static bool overlay(const struct request *request, struct cert_config *config, s
            replace_path(&config->nginx_conf, request->nginx_conf, err) &&
            replace_path(&config->nginx_bin, request->nginx_bin, err) &&
            replace_path(&config->apache_conf, request->apache_conf, err) &&
-           replace_path(&config->apache_ctl, request->apache_ctl, err) &&
-           overlay_hooks(request, config, err);
+           replace_path(&config->apache_ctl, request->apache_ctl, err) && overlay_hooks(request, config, err);
 }
 
 /* With a request of the user's the names are those in it. */
@@ -328,12 +357,31 @@ bool run_deploy(struct run *run, enum web_kind kind, const struct cert_config *c
     return true;
 }
 
+static void copy_info(struct cert_info *to, const struct cert_info *from)
+{
+    cert_info_clear(to);
+    *to = *from;
+    to->names = (struct strlist)STRLIST_INIT;
+    strlist_copy(&to->names, &from->names);
+}
+
 bool run_version_info(struct run *run, const char *cert_name, int version, int part, struct cert_info *info)
 {
     AUTO_CHAIN *chain = NULL;
     struct err ignored = ERR_INIT;
-    return store_version_chain(run->store, cert_name, version, part, &chain, &ignored) &&
-           cert_chain_info(chain, info, &ignored);
+    bool known = run->last_info.cert_name != NULL && run->last_info.version == version &&
+                 run->last_info.part == part && strcmp(run->last_info.cert_name, cert_name) == 0;
+    if (!known) {
+        forget_info(run);
+        if (!store_version_chain(run->store, cert_name, version, part, &chain, &ignored) ||
+            !cert_chain_info(chain, &run->last_info.info, &ignored))
+            return false;
+        run->last_info.cert_name = mem_dup(cert_name);
+        run->last_info.version = version;
+        run->last_info.part = part;
+    }
+    copy_info(info, &run->last_info.info);
+    return true;
 }
 
 /* Nobody may look again before then; what lives for hours alone is looked at more often than the timer by
@@ -353,18 +401,29 @@ int64_t run_renewal_at_s(const struct cert_info *info)
                                    (uint32_t)strtoul(digits, NULL, 16));
 }
 
-/* Is it time for another? The CA's own word counts where there is one for this certificate. */
+static int64_t latest(int64_t x, int64_t y)
+{
+    return x > y ? x : y;
+}
+
+int64_t run_due_at_s(const struct cert_info *info, const struct cert_state *state)
+{
+    int64_t tenth_s = (info->not_after_s - info->not_before_s) / 10;
+    /* a window that reaches to the very end, or beyond it, is no reason to wait until then */
+    int64_t last_s = info->not_after_s - tenth_s;
+    if (state->revoked)
+        return INT64_MIN;
+    if (state->ari.chosen_s == 0 || info->ari_id[0] == '\0' || strcmp(state->ari.cert_id, info->ari_id) != 0)
+        return run_renewal_at_s(info);
+    int64_t at_s =
+        ari_due_at_s(state->ari.chosen_s < last_s ? state->ari.chosen_s : last_s, next_run_s(info));
+    /* and a CA that wants each new one back at once does not get one each hour */
+    return state->version > 1 ? latest(at_s, info->not_before_s + (tenth_s < DAY_S ? tenth_s : DAY_S)) : at_s;
+}
+
 static bool is_due(const struct cert_info *info, const struct cert_state *state)
 {
-    int64_t now_s = clock_now_s();
-    /* a window that reaches to the very end, or beyond it, is no reason to wait until then */
-    int64_t last_s = info->not_after_s - (info->not_after_s - info->not_before_s) / 10;
-    if (state->revoked || last_s <= now_s)
-        return true;
-    if (state->ari.chosen_s != 0 && info->ari_id[0] != '\0' && strcmp(state->ari.cert_id, info->ari_id) == 0)
-        return ari_due(state->ari.chosen_s < last_s ? state->ari.chosen_s : last_s, now_s,
-                       now_s + next_run_s(info));
-    return now_s >= run_renewal_at_s(info);
+    return clock_now_s() >= run_due_at_s(info, state);
 }
 
 /* All names are in it, but for those that are known to be missing and not to be tried again yet. */
@@ -440,6 +499,35 @@ int run_usable_version(struct run *run, const struct cert_config *config, const 
     return usable;
 }
 
+static void sooner(int64_t *at_s, int64_t when_s)
+{
+    if (when_s < *at_s)
+        *at_s = when_s;
+}
+
+int64_t run_next_look_s(struct run *run, const struct cert_config *config, const struct cert_state *state)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    struct err ignored = ERR_INIT;
+    int live;
+    /* what fails, each run tells of; a request of the user's is a file that may be another one at any time */
+    if (state->failures > 0 || deployments_wanted(state) || config->csr != NULL ||
+        !store_live_version(run->store, config->name, &live, &ignored))
+        return INT64_MIN;
+    int64_t at_s = run_renewal_info_at_s(run, config);
+    for (int part = 0; part < (config->dual ? 2 : 1); part++) {
+        bool known = run_version_info(run, config->name, live, part, &info);
+        sooner(&at_s, known ? run_due_at_s(&info, state) : INT64_MIN);
+        sooner(&at_s, known ? notices_next_s(state, &info, clock_now_s()) : INT64_MIN);
+    }
+    cert_info_clear(&info);
+    if (state->missing.n > 0)
+        sooner(&at_s, state->missing_try_s);
+    if (config->install != WEB_NONE) /* is it still what is served? */
+        sooner(&at_s, state->verified_s + DAY_S);
+    return at_s;
+}
+
 bool run_only_names_missing(struct run *run, const struct cert_config *config, const struct cert_state *state)
 {
     struct cert_state patient = *state; /* borrows the lists */
@@ -464,70 +552,71 @@ const char *run_validity(struct run *run, const char *cert_name, int version, ch
 
 /* -- installing ----------------------------------------------------------------------------------------- */
 
-/* certbot's variables, so that hooks written for it work unchanged. */
-static bool run_hook(struct run *run, const struct cert_config *config, struct err *err)
+/* Written down before the switch, with all that is to follow it: a run that is killed in between has lost
+ * nothing, for the next one finds a version that is not live yet, or deployments that are not done. */
+static bool announce(struct run *run, const struct task *task, struct cert_state *state, struct err *err)
 {
-    AUTO_FREE char *live = store_live_path(run->store, config->name);
-    AUTO_FREE char *names = strlist_join(&config->names, " ");
-    AUTO_FREE char *lineage_env = mem_fmt("RENEWED_LINEAGE=%s", live);
-    AUTO_FREE char *domains_env = mem_fmt("RENEWED_DOMAINS=%s", names);
-    const char *hook = config->deploy_hooks.n > 0 ? config->deploy_hooks.v[0] : NULL;
-    const char *const argv[] = {hook, NULL};
-    const char *const env[] = {lineage_env, domains_env, NULL};
-    struct spawn_options options = {.timeout_ms = HOOK_TIMEOUT_MS, .env = env};
-    struct spawn_result result;
-    if (hook == NULL)
-        return true;
-    output_detail("running %s", hook);
-    if (!spawn_check_program(hook, false, err))
-        return err_context(err, "the deploy hook");
-    if (!spawn_run(argv, &options, &result, err))
-        return err_context(err, "the deploy hook");
-    bool ok = result.status == 0 && !result.timed_out;
-    if (!ok) {
-        err_set(err, ERR_HOOK, NEXT_FIX_CONFIG, hook, "the deploy hook %s%s%s",
-                result.timed_out ? "did not end within five minutes" : "failed",
-                result.output.len > 0 ? ": " : "", buf_str(&result.output));
-        (void)err_advise(err,
-                         "the certificate itself is in place; mend the hook and run `tlsup renew --force %s`",
-                         config->name);
-    }
-    spawn_result_clear(&result);
-    return ok;
-}
-
-static bool switch_live(struct run *run, struct task *task, struct cert_state *state, struct err *err)
-{
-    if (!store_live_switch(run->store, task->config.name, task->version, err))
-        return false;
+    if (!run->request->dry_run)
+        deployments_want(run, &task->config, task->version, state);
     state->version = task->version;
     state->step = DEPLOY_ISSUED;
     return store_state_save(run->store, task->config.name, state, err);
+}
+
+static bool switch_over(struct run *run, struct task *task, struct cert_state *state, struct err *err)
+{
+    const struct cert_config *config = &task->config;
+    if (config->install ==
+        WEB_NONE) /* the standing answer to challenges stays, so that renewals need no edit */
+        return store_live_switch(run->store, config->name, task->version, err) &&
+               (task->deploy == NULL || deploy_keep(task->deploy, err));
+    return deploy_certificate(task->deploy, config, task->version, state, err);
 }
 
 bool run_install(struct run *run, struct task *task, struct err *err)
 {
     struct cert_state state = CERT_STATE_INIT;
     const struct cert_config *config = &task->config;
-    int before = 0;
-    bool ok = store_state_load(run->store, config->name, &state, err) &&
-              store_live_version(run->store, config->name, &before, err);
-    if (ok && config->install ==
-                  WEB_NONE) /* the standing answer to challenges stays, so that renewals need no edit */
-        ok = switch_live(run, task, &state, err) && (task->deploy == NULL || deploy_keep(task->deploy, err));
-    else if (ok)
-        ok = (task->deploy != NULL || run_deploy(run, config->install, config, &task->deploy, err)) &&
-             deploy_certificate(task->deploy, config, task->version, &state, err);
-    if (ok && before != task->version)
-        ok = run_hook(run, config, err);
+    bool opened = config->install == WEB_NONE || task->deploy != NULL ||
+                  run_deploy(run, config->install, config, &task->deploy, err);
+    bool ok = opened && store_state_load(run->store, config->name, &state, err) &&
+              announce(run, task, &state, err) && switch_over(run, task, &state, err);
     cert_state_clear(&state);
+    if (!ok)
+        return false;
     struct err ignored = ERR_INIT;
-    if (ok && !store_version_prune(run->store, config->name, config->keep, &ignored))
+    if (!run->request->dry_run && !deployments_carry_out(run, config, true, &task->undone))
+        log_info("%s is in place, but not deployed everywhere", config->name);
+    if (!store_version_prune(run->store, config->name, config->keep, &ignored))
         log_warn("old versions could not be removed: %s", ignored.text);
-    return ok;
+    return true;
+}
+
+bool run_deployed(const struct task *task, struct err *err)
+{
+    if (!err_isset(&task->undone))
+        return true;
+    *err = task->undone;
+    return err_advise(err,
+                      "the certificate itself is in place; `tlsup renew` tries this again by itself, and at "
+                      "once with `tlsup renew %s`",
+                      task->config.name);
 }
 
 /* -- keeping account of failures ------------------------------------------------------------------------ */
+
+/* Until the live certificate expires; INT64_MAX when there is none. */
+static int64_t left_s(struct run *run, const char *cert_name)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    struct err ignored = ERR_INIT;
+    int live = 0;
+    bool has = store_live_version(run->store, cert_name, &live, &ignored) && live > 0 &&
+               run_version_info(run, cert_name, live, 0, &info);
+    int64_t left = has ? info.not_after_s - clock_now_s() : INT64_MAX;
+    cert_info_clear(&info);
+    return left;
+}
 
 void run_record_failure(struct run *run, const char *cert_name, const struct err *why)
 {
@@ -538,7 +627,8 @@ void run_record_failure(struct run *run, const char *cert_name, const struct err
     if (store_state_load(run->store, cert_name, &state, &err)) {
         state.failures++;
         state.failed_s = clock_now_s();
-        state.next_try_s = state.failed_s + policy_backoff_s(state.failures, why->wait_s, random);
+        state.next_try_s = state.failed_s + policy_renewal_backoff_s(state.failures, why->wait_s,
+                                                                     left_s(run, cert_name), random);
         state.last_error = *why;
         (void)!store_state_save(run->store, cert_name, &state, &err);
     }

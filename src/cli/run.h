@@ -22,6 +22,8 @@ struct run_deploy {
 struct run {
     const struct request *request;
     struct store *store;
+    struct store *rehearsal; /* --dry-run: what comes of orders goes there, and is gone at the end; NULL = none */
+    struct strlist renamed;  /* a renaming of a killed run that run_open() has brought to its end: both names */
     struct role responder;
     struct responder_sockets sockets; /* listening, until the responder takes them over */
     struct resolver *resolver;
@@ -30,6 +32,14 @@ struct run {
     struct keeper **keepers;
     char **keeper_identities;
     size_t n_keepers;
+    /* the version that was last looked at: a decision asks several times, and a version never changes */
+    struct {
+        char *cert_name;
+        int version, part;
+        struct cert_info info;
+    } last_info;
+    struct around *around;   /* pre and post hooks (around.h); NULL = nothing of them yet */
+    struct notices *notices; /* borrowed; NULL but in `renew` */
 };
 #define RUN_INIT                                                                                             \
     {                                                                                                        \
@@ -49,8 +59,10 @@ struct task {
                          lost */
     size_t ca;        /* which of the CAs is tried: 0 = config.server, then the fallbacks */
     int version;      /* to be installed; 0 = none */
+    bool redeploy;    /* something is left to be deployed for the version that is live */
     struct deploy *deploy; /* borrowed: the web server that answers challenges or gets the certificate */
     struct err err;
+    struct err undone; /* of run_install(): it is in place, but a deployment has failed */
 };
 void task_clear(struct task *task);
 
@@ -75,6 +87,11 @@ void run_overlay_connection(const struct request *request, struct cert_config *c
 bool run_version_info(struct run *run, const char *cert_name, int version, int part, struct cert_info *info);
 /* When it is to be renewed, where the CA does not say. */
 int64_t run_renewal_at_s(const struct cert_info *info);
+/* From when on a run renews it: by the CA's word where there is one for this certificate, else by its life; INT64_MIN = at
+ * once. */
+int64_t run_due_at_s(const struct cert_info *info, const struct cert_state *state);
+/* A certificate that a run found nothing to do for: when that may change by time alone. INT64_MIN = it cannot be told. */
+int64_t run_next_look_s(struct run *run, const struct cert_config *config, const struct cert_state *state);
 /* Is there a stored version that can be used as it is: right names and key type, not due for renewal? 0 =
  * none. */
 int run_usable_version(struct run *run, const struct cert_config *config, const struct cert_state *state);
@@ -92,8 +109,8 @@ void run_close_network(struct run *run);
 /* Ask the CAs that have it when each live certificate should be renewed, where it is time to ask; the answers
  * go into their state. Before the first key is read. */
 void run_renewal_info(struct run *run, struct task *tasks, size_t n);
-/* Is it time to ask about this one's live certificate? */
-bool run_renewal_info_due(struct run *run, const struct cert_config *config);
+/* When it is time to ask about this one's live certificate; INT64_MAX = never. */
+int64_t run_renewal_info_at_s(struct run *run, const struct cert_config *config);
 
 /* How the challenges of a certificate can be answered here, into task->job: the web server is looked at, ports are taken.
  * Before any key is read. */
@@ -103,8 +120,12 @@ MUST_CHECK bool run_choose_ways(struct run *run, struct task *task, struct err *
  * order fails (renewals). False only when nothing could be done at all. */
 MUST_CHECK bool run_obtain(struct run *run, struct task *tasks, size_t n, bool keep_challenges,
                            struct err *err);
-/* Make task->version the live one, in the web server where config.install says so; then the deploy hook. */
+/* Make task->version the live one, in the web server where config.install says so; then what else is to be done for it
+ * (deployments.h), by hand: without regard to pauses. A deployment that fails undoes nothing and is tried again by `renew`: true, with the
+ * first failure in task->undone, which the command returns at its end (run_deployed()). */
 MUST_CHECK bool run_install(struct run *run, struct task *task, struct err *err);
+/* After all else has been said and done: false with task->undone, where that is set. */
+MUST_CHECK bool run_deployed(const struct task *task, struct err *err);
 /* Failures since the last success, and when to try again, into the state. */
 void run_record_failure(struct run *run, const char *cert_name, const struct err *why);
 void run_record_success(struct run *run, const char *cert_name);

@@ -191,25 +191,19 @@ static void add_command(struct buf *out, const char *program, const char *comman
     }
 }
 
-/* Twice a day, at a time of its own, so that not all machines of the world ask at once; never at the full
- * hour. */
-struct moment {
-    int minute, hour; /* and twelve hours later; -1 = unknown */
-};
-
-static struct moment random_moment(void)
+/* Each hour, at a minute of its own, so that not all machines of the world ask at once; never at the full
+ * hour. What fails for a moment is tried again soon, and a run with nothing due costs next to nothing. */
+static int random_minute(void)
 {
-    unsigned char dice[2];
-    if (getrandom(dice, sizeof dice, 0) != sizeof dice) {
-        dice[0] = (unsigned char)getpid();
-        dice[1] = (unsigned char)clock_mono_ms();
-    }
-    return (struct moment){1 + dice[0] % 59, dice[1] % 12};
+    unsigned char dice;
+    if (getrandom(&dice, sizeof dice, 0) != sizeof dice)
+        dice = (unsigned char)(getpid() ^ clock_mono_ms());
+    return 1 + dice % 59;
 }
 
-static void add_crontab_time(struct buf *out, struct moment when)
+static void add_crontab_time(struct buf *out, int minute)
 {
-    buf_addf(out, "%d %d,%d * * * ", when.minute, when.hour, when.hour + 12);
+    buf_addf(out, "%d * * * * ", minute);
 }
 
 /* An error leaves the person with a line to put into a crontab by hand. */
@@ -220,7 +214,7 @@ static bool advise_crontab(const struct job *job, struct err *err)
     AUTO_BUF line = BUF_INIT;
     if (!program_path(program, sizeof program, &ignored))
         snprintf(program, sizeof program, "%s", TLSUP_SBIN_DIR "/tlsup");
-    add_crontab_time(&line, random_moment());
+    add_crontab_time(&line, random_minute());
     add_command(&line, program, "renew", job, quote_cron);
     return err_advise(err, "to have certificates renewed, add this line with crontab -e:\n      %s",
                       buf_str(&line));
@@ -352,18 +346,27 @@ static void service_text(const char *program, const struct job *job, struct buf 
                          "[Unit]\n"
                          "Description=Renew TLS certificates that are due\n"
                          "Documentation=man:tlsup(1)\n"
+                         "After=network-online.target nss-lookup.target\n"
                          "Wants=network-online.target\n"
-                         "After=network-online.target\n"
                          "\n"
                          "[Service]\n"
                          "Type=oneshot\n"
                          "ExecStart=");
     add_command(out, program, "renew", job, quote_systemd);
-    /* 4: try again later, 5: another run is at it; the next run of the timer sees to both */
-    buf_adds(out, "\nSuccessExitStatus=4 5\n"
-                  "TimeoutStartSec=6h\n"
-                  "Nice=10\n"
-                  "IOSchedulingClass=idle\n");
+    /* 4: try again later, 5: another run is at it; the next run of the timer sees to both. The file
+     * systemd/tlsup.service.in has the same settings, and the reasons for them. */
+    buf_adds(out,
+             "\nSuccessExitStatus=4 5\n"
+             "TimeoutStartSec=6h\n"
+             "Nice=10\n"
+             "IOSchedulingClass=idle\n"
+             "KeyringMode=private\n"
+             "LockPersonality=yes\n"
+             "RestrictRealtime=yes\n"
+             "SystemCallArchitectures=native\n"
+             "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
+             "CapabilityBoundingSet=~CAP_SYS_BOOT CAP_SYS_MODULE CAP_SYS_PACCT CAP_SYS_RAWIO CAP_SYS_TIME "
+             "CAP_SYSLOG CAP_WAKE_ALARM\n");
 }
 
 /* After a power cut: before the web servers read what a killed run has left. */
@@ -375,7 +378,10 @@ static void recover_text(const char *program, const struct job *job, struct buf 
                          "Documentation=man:tlsup(1)\n"
                          "RequiresMountsFor=");
     quote_systemd(out, job->state_dir);
-    buf_adds(out, "\nBefore=nginx.service apache2.service httpd.service openresty.service\n"
+    buf_addc(out, ' ');
+    quote_systemd(out, job->config_dir);
+    buf_adds(out, "\nAfter=local-fs.target\n"
+                  "Before=nginx.service apache2.service httpd.service openresty.service\n"
                   "ConditionDirectoryNotEmpty=");
     /* a condition takes its value as it stands, but for specifiers */
     for (const char *c = job->state_dir; *c != '\0'; c++)
@@ -388,6 +394,8 @@ static void recover_text(const char *program, const struct job *job, struct buf 
     add_command(out, program, "recover", job, quote_systemd);
     buf_adds(out, "\nSuccessExitStatus=5\n"
                   "TimeoutStartSec=2min\n"
+                  "LockPersonality=yes\n"
+                  "RestrictRealtime=yes\n"
                   "\n"
                   "[Install]\n"
                   "WantedBy=multi-user.target\n");
@@ -397,12 +405,13 @@ static void timer_text(struct buf *out)
 {
     buf_adds(out, MARKER "it renews the certificates that are due.\n"
                          "[Unit]\n"
-                         "Description=Renew TLS certificates twice a day\n"
+                         "Description=Renew TLS certificates that are due, each hour at a random minute\n"
                          "Documentation=man:tlsup(1)\n"
                          "\n"
                          "[Timer]\n"
-                         "OnCalendar=*-*-* 00,12:00:00\n"
-                         "RandomizedDelaySec=12h\n"
+                         "OnCalendar=*-*-* *:07:00\n"
+                         "RandomizedDelaySec=45min\n"
+                         "AccuracySec=1min\n"
                          "Persistent=true\n"
                          "\n"
                          "[Install]\n"
@@ -433,6 +442,20 @@ static bool put_file(const char *path, const struct buf *text, bool *changed, st
     return fs_write(path, text->data, text->len, 0644, err);
 }
 
+/* One unit file: what others wrote is left alone; what we wrote ourselves is brought up to date. */
+static bool ensure_unit(const char *file, const struct buf *text, bool *changed, struct err *err)
+{
+    AUTO_FREE char *dir = at(UNIT_WRITE_DIR);
+    AUTO_FREE char *path = fs_join(dir, file);
+    return fs_mkdirs(dir, 0755, err) && put_file(path, text, changed, err);
+}
+
+static bool is_foreign(const char *file)
+{
+    AUTO_FREE char *found = find_unit(file);
+    return found != NULL && !is_ours(found);
+}
+
 /* The units lie where systemd finds them: those of the package, an administrator's, or ours. */
 static bool ensure_units(const struct job *job, bool *changed, struct err *err)
 {
@@ -440,23 +463,15 @@ static bool ensure_units(const struct job *job, bool *changed, struct err *err)
     AUTO_BUF service = BUF_INIT, timer = BUF_INIT;
     AUTO_FREE char *service_file = mem_fmt("%s.service", job->name);
     AUTO_FREE char *timer_file = mem_fmt("%s.timer", job->name);
-    AUTO_FREE char *found_service = find_unit(service_file);
-    AUTO_FREE char *found_timer = find_unit(timer_file);
-    /* what others wrote is left alone; what we wrote ourselves is brought up to date */
-    if (found_service != NULL && found_timer != NULL && !is_ours(found_service))
-        return true;
-    AUTO_FREE char *dir = at(UNIT_WRITE_DIR);
-    AUTO_FREE char *service_path = fs_join(dir, service_file);
-    AUTO_FREE char *timer_path = fs_join(dir, timer_file);
-    if (!program_path(program, sizeof program, err) || !fs_mkdirs(dir, 0755, err))
-        return false;
-    service_text(program, job, &service);
+    if (!is_foreign(service_file)) {
+        if (!program_path(program, sizeof program, err))
+            return false;
+        service_text(program, job, &service);
+        if (!ensure_unit(service_file, &service, changed, err))
+            return false;
+    }
     timer_text(&timer);
-    if ((found_service == NULL || is_ours(found_service)) && !put_file(service_path, &service, changed, err))
-        return false;
-    if ((found_timer == NULL || is_ours(found_timer)) && !put_file(timer_path, &timer, changed, err))
-        return false;
-    return true;
+    return is_foreign(timer_file) || ensure_unit(timer_file, &timer, changed, err);
 }
 
 static bool is_enabled(const char *unit)
@@ -550,22 +565,20 @@ static bool renews_with_program(const char *line)
     return program[0] != '/' || is_there(program) || access(program, X_OK) == 0;
 }
 
-/* A line of cron.d that renews. `when` gets its time where that is the usual one, "MINUTE HOUR,HOUR+12"; -1
+/* A line of cron.d that renews. `minute` gets when, where that is each hour and nothing waits before it; -1
  * otherwise. */
-static bool parse_cron_line(const char *line, struct moment *when)
+static bool parse_cron_line(const char *line, int *minute)
 {
-    int minute, hour, again;
+    int found, end = 0;
     line += strspn(line, " \t");
     if (*line == '#' || !renews_with_program(line))
         return false;
-    *when = (struct moment){-1, -1};
-    if (sscanf(line, "%d %d,%d * * * ", &minute, &hour, &again) == 3 && minute >= 0 && minute < 60 &&
-        hour >= 0 && hour < 12 && again == hour + 12)
-        *when = (struct moment){minute, hour};
+    bool hourly = sscanf(line, "%2d * * * * %n", &found, &end) == 1 && end > 0 && found >= 0 && found < 60;
+    *minute = hourly && strstr(line, "sleep ") == NULL ? found : -1;
     return true;
 }
 
-static bool read_cron_file(const char *path, struct moment *when)
+static bool read_cron_file(const char *path, int *minute)
 {
     struct err ignored = ERR_INIT;
     AUTO_BUF text = BUF_INIT;
@@ -574,35 +587,43 @@ static bool read_cron_file(const char *path, struct moment *when)
         return false;
     strlist_split(&lines, buf_str(&text), "\n");
     for (size_t i = 0; i < lines.n; i++)
-        if (parse_cron_line(lines.v[i], when))
+        if (parse_cron_line(lines.v[i], minute))
             return true;
     return false;
 }
 
-/* Cron works in local time. */
-static void say_next_cron(struct moment when, char out[64])
+/* Cron works in local time, whose offset need not be whole hours. */
+static void say_next_cron(int minute, char out[64])
 {
     struct tm local;
     time_t now = (time_t)clock_now_s();
-    if (when.minute < 0 || localtime_r(&now, &local) == NULL)
+    if (minute < 0 || localtime_r(&now, &local) == NULL)
         return;
-    int minute_now = local.tm_hour * 60 + local.tm_min;
-    int minutes = (when.hour * 60 + when.minute - minute_now) % (12 * 60);
-    say_when((int64_t)now - local.tm_sec + 60 * (minutes <= 0 ? minutes + 12 * 60 : minutes), out);
+    int minutes = (minute - local.tm_min + 60) % 60;
+    say_when((int64_t)now - local.tm_sec + 60 * (minutes == 0 ? 60 : minutes), out);
 }
 
 static bool look_cron(const struct job *job, struct timer *out)
 {
-    struct moment when;
+    int minute;
     AUTO_FREE char *name = fs_join(CRON_DIR, job->name);
     AUTO_FREE char *path = at(name);
-    if (!read_cron_file(path, &when))
+    if (!read_cron_file(path, &minute))
         return false;
     *out = (struct timer){.kind = TIMER_CRON, .active = cron_runs()};
     snprintf(out->where, sizeof out->where, "%s", name);
     if (out->active)
-        say_next_cron(when, out->next);
+        say_next_cron(minute, out->next);
     return true;
+}
+
+/* One that a former version wrote, which ran twice a day. */
+static bool is_outdated_cron(const struct job *job)
+{
+    int minute;
+    AUTO_FREE char *name = fs_join(CRON_DIR, job->name);
+    AUTO_FREE char *path = at(name);
+    return is_ours(path) && read_cron_file(path, &minute) && minute < 0;
 }
 
 static bool write_cron_file(const struct job *job, bool *changed, struct err *err)
@@ -613,10 +634,10 @@ static bool write_cron_file(const struct job *job, bool *changed, struct err *er
     AUTO_FREE char *path = at(name);
     if (!program_path(program, sizeof program, err))
         return false;
-    buf_adds(&text, MARKER "it renews the certificates that are due, twice a day.\n"
+    buf_adds(&text, MARKER "it renews the certificates that are due, each hour.\n"
                            "SHELL=/bin/sh\n"
                            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
-    add_crontab_time(&text, random_moment());
+    add_crontab_time(&text, random_minute());
     buf_adds(&text, "root ");
     add_command(&text, program, "renew", job, quote_cron);
     buf_addc(&text, '\n');
@@ -680,7 +701,7 @@ static bool ensure_systemd(const struct job *job, struct timer *out, bool *chang
 
 static bool ensure_cron(const struct job *job, struct timer *out, bool *changed, struct err *err)
 {
-    if (!look_cron(job, out) && !write_cron_file(job, changed, err))
+    if ((!look_cron(job, out) || is_outdated_cron(job)) && !write_cron_file(job, changed, err))
         return false;
     if (!look_cron(job, out))
         return err_set(err, ERR_INTERNAL, NEXT_NONE, job->name,

@@ -1,5 +1,5 @@
 /*
- * timer.h - who calls `tlsup renew` twice a day: a systemd timer, else a cron file. Never two of them.
+ * timer.h - who calls `tlsup renew` each hour: a systemd timer, else a cron file. Never two of them.
  */
 #ifndef TLSUP_CLI_TIMER_H
 #define TLSUP_CLI_TIMER_H
@@ -26,7 +26,7 @@ void timer_look_for(const char *config_dir, const char *state_dir, struct timer 
  * can be written below /etc/systemd/system; else /etc/cron.d/tlsup when a cron daemon is installed. As a user
  * other than root, or where neither is to be had: an error whose advice is the crontab line to add. `changed`
  * tells whether something was done. config_dir and state_dir go into the command line when they are not the
- * built-in ones. Success means that it is really active: a cron file without a running cron daemon, or a unit
+ * built-in ones. A unit or a cron file that an older version wrote is brought up to date; what others wrote is left as it is. Success means that it is really active: a cron file without a running cron daemon, or a unit
  * that systemd does not start, is an error. */
 MUST_CHECK bool timer_ensure(const char *config_dir, const char *state_dir, struct timer *out, bool *changed,
                              struct err *err);

@@ -169,6 +169,16 @@ static const struct site *owner_at(const struct sites *sites, const char *name, 
 
 static const char *const units[] = {"apache2", "httpd", NULL};
 
+static const char *file_at(const struct sites *sites, size_t n, const char **data, size_t *len)
+{
+    const struct apache_model *model = sites->priv;
+    if (n >= model->tree.n_files)
+        return NULL;
+    *data = model->tree.files[n]->data;
+    *len = model->tree.files[n]->len;
+    return model->tree.files[n]->path;
+}
+
 const struct web_driver apache_driver = {
     .kind = WEB_APACHE,
     .find = apache_find,
@@ -184,4 +194,5 @@ const struct web_driver apache_driver = {
     .read_disabled = apache_read_disabled,
     .enable_command = apache_enable_command,
     .test_command = apache_test_command,
+    .file_at = file_at,
 };

@@ -28,6 +28,8 @@ struct web_driver {
     char *(*enable_command)(const struct web *web, const struct site *site);
     /* What a person types to test it. Appends one. */
     void (*test_command)(const struct web *web, struct strlist *out);
+    /* All files that were read, as the server names them: the n-th, NULL past the last. */
+    const char *(*file_at)(const struct sites *sites, size_t n, const char **data, size_t *len);
 };
 
 extern const struct web_driver nginx_driver;

@@ -378,6 +378,16 @@ static bool read_sites(const struct web *web, struct sites *out, struct err *err
 
 static const char *const units[] = {"nginx", "openresty", NULL};
 
+static const char *file_at(const struct sites *sites, size_t n, const char **data, size_t *len)
+{
+    const struct nginx_config *config = &nginx_model_of(sites)->config;
+    if (n >= config->n_files)
+        return NULL;
+    *data = buf_str(&config->files[n]->text);
+    *len = config->files[n]->text.len;
+    return config->files[n]->path;
+}
+
 const struct web_driver nginx_driver = {
     .kind = WEB_NGINX,
     .find = find,
@@ -393,4 +403,5 @@ const struct web_driver nginx_driver = {
     .read_disabled = nginx_read_disabled,
     .enable_command = nginx_enable_command,
     .test_command = test_command,
+    .file_at = file_at,
 };

@@ -8,7 +8,7 @@
 #include "config.h"
 #endif
 
-#include "tlsup/probe.h"
+#include "probe_internal.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -35,23 +35,8 @@
 #define RECEIVED_LIMIT ((size_t)1 << 20)
 #define HEAD_LIMIT ((size_t)32 << 10)
 #define CHUNK_LINE_LIMIT ((size_t)1024)
-#define FIRST_BYTES 24
 #define HTTP_BAD_REQUEST 400
 #define PROXIED_MS 3000
-
-struct conn {
-    int fd;
-    SSL_CTX *ctx;
-    SSL *ssl; /* NULL on plain connections */
-    int64_t deadline_ms;
-    int timeout_ms;
-    const char *name;
-    char where[96]; /* "port 443 on 127.0.0.1" */
-    size_t received;
-    unsigned char first[FIRST_BYTES]; /* what came first, before OpenSSL saw it */
-    size_t n_first;
-    bool ended; /* the peer closed or reset */
-};
 
 /* One way to ask. The second is as a load balancer in front would: with a line of the PROXY protocol (version
  * 1) first, for ports that expect one and close on everything else. */
@@ -76,11 +61,20 @@ static void conn_close(struct conn *conn)
 
 /* -- the socket ----------------------------------------------------------------------------------------- */
 
+static const char *server_of(const struct conn *conn)
+{
+    return conn->service ? "service" : "web server";
+}
+
 static bool timed_out(const struct conn *conn, const char *silence, struct err *err)
 {
     err_set(err, ERR_TIMEOUT, NEXT_LOCAL_FAULT, conn->name, "%s %s within %d ms", conn->where, silence,
             conn->timeout_ms);
-    return err_advise(err, "See whether a firewall, or a stuck web server, holds it up.");
+    if (conn->waits_for_tls && conn->received == 0)
+        return err_advise(
+            err, "If it speaks TLS from the first byte, write HOST:PORT/tls; else see whether a firewall, or "
+                 "a service that is stuck, holds it up.");
+    return err_advise(err, "See whether a firewall, or a stuck %s, holds it up.", server_of(conn));
 }
 
 static bool conn_wait(const struct conn *conn, short events, const char *silence, struct err *err)
@@ -102,7 +96,7 @@ static bool connect_error(const struct conn *conn, int errnum, struct err *err)
 {
     if (errnum == ECONNREFUSED) {
         err_set(err, ERR_NETWORK, NEXT_LOCAL_FAULT, conn->name, "%s refuses connections", conn->where);
-        return err_advise(err, "See that the web server runs and listens there.");
+        return err_advise(err, "See that the %s runs and listens there.", server_of(conn));
     }
     return err_set(err, ERR_NETWORK, NEXT_LOCAL_FAULT, conn->name, "%s cannot be reached: %s", conn->where,
                    strerror(errnum));
@@ -136,29 +130,30 @@ static void bare_address(const char *address, char out[64])
 }
 
 static bool conn_open(struct conn *conn, const char *address, int port, const char *name, int timeout_ms,
-                      struct err *err)
+                      bool service, struct err *err)
 {
-    char host[64], service[16];
+    char host[64], digits[16];
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *to = NULL;
     bare_address(address, host);
-    snprintf(service, sizeof(service), "%d", port);
+    snprintf(digits, sizeof(digits), "%d", port);
     *conn = (struct conn){
         .fd = -1,
         .name = name == NULL ? "" : name,
         .timeout_ms = timeout_ms,
+        .service = service,
         .deadline_ms = clock_mono_ms() + timeout_ms,
     };
     snprintf(conn->where, sizeof(conn->where),
              strchr(host, ':') == NULL ? "port %d on %s" : "port %d on [%s]", port, host);
-    if (port < 1 || port > 65535 || getaddrinfo(host, service, &hints, &to) != 0)
+    if (port < 1 || port > 65535 || getaddrinfo(host, digits, &hints, &to) != 0)
         return err_set(err, ERR_INTERNAL, NEXT_NONE, conn->name, "%s is not an address", conn->where);
     bool ok = connect_to(conn, to, err);
     freeaddrinfo(to);
     return ok;
 }
 
-static bool raw_send(struct conn *conn, const char *data, size_t len, struct err *err)
+bool conn_send(struct conn *conn, const char *data, size_t len, struct err *err)
 {
     while (len > 0) {
         ssize_t n = send(conn->fd, data, len, MSG_NOSIGNAL);
@@ -183,13 +178,13 @@ static bool send_proxy_line(struct conn *conn, const char *address, int port, st
     bare_address(address, host);
     int len = snprintf(line, sizeof(line), "PROXY %s %s %s 50000 %d\r\n", strchr(host, ':') ? "TCP6" : "TCP4",
                        host, host, port);
-    return raw_send(conn, line, (size_t)len, err);
+    return conn_send(conn, line, (size_t)len, err);
 }
 
 static bool conn_open_by(enum way way, struct conn *conn, const char *address, int port, const char *name,
-                         int timeout_ms, struct err *err)
+                         int timeout_ms, bool service, struct err *err)
 {
-    return conn_open(conn, address, port, name, timeout_ms, err) &&
+    return conn_open(conn, address, port, name, timeout_ms, service, err) &&
            (way == WAY_PLAIN || send_proxy_line(conn, address, port, err));
 }
 
@@ -202,11 +197,10 @@ static int proxied_ms(int timeout_ms)
 /* It closed at once: perhaps it waited for a line of the PROXY protocol. */
 static bool was_shut_out(const struct conn *conn)
 {
-    return conn->fd >= 0 && conn->ended && conn->n_first == 0;
+    return conn->fd >= 0 && conn->ended && conn->n_first == 0 && !conn->talked;
 }
 
-/* *n is 0 when the peer closed. */
-static bool raw_recv(struct conn *conn, char *data, size_t size, size_t *n, struct err *err)
+bool conn_recv(struct conn *conn, char *data, size_t size, size_t *n, struct err *err)
 {
     *n = 0;
     while (!conn->ended) {
@@ -256,7 +250,7 @@ static const struct {
 static bool alert_error(const struct conn *conn, int alert, struct err *err)
 {
     char name[64];
-    const char *advice = "See the web server's error log.";
+    const char *advice = conn->service ? "See the service's log." : "See the web server's error log.";
     snprintf(name, sizeof(name), "%s", SSL_alert_desc_string_long(alert));
     for (size_t i = 0; i < COUNT_OF(alerts); i++) {
         if (alerts[i].alert != alert)
@@ -340,9 +334,20 @@ static bool tls_limit(struct conn *conn, enum probe_kind kind, struct err *err)
                    kind == PROBE_RSA ? "RSA" : "ECDSA");
 }
 
-static bool tls_new(struct conn *conn, bool http, struct err *err)
+/* What the protocols within are called: what a web browser offers, what we speak, nothing. */
+enum alpn { ALPN_BROWSER, ALPN_HTTP_1, ALPN_NONE };
+
+static bool tls_offer(SSL *ssl, enum alpn alpn)
 {
     static const unsigned char both[] = "\x02h2\x08http/1.1", one[] = "\x08http/1.1";
+    if (alpn == ALPN_NONE)
+        return true;
+    return alpn == ALPN_HTTP_1 ? SSL_set_alpn_protos(ssl, one, sizeof(one) - 1) == 0
+                               : SSL_set_alpn_protos(ssl, both, sizeof(both) - 1) == 0;
+}
+
+static bool tls_new(struct conn *conn, enum alpn alpn, struct err *err)
+{
     BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
     conn->ctx = SSL_CTX_new(TLS_client_method());
     conn->ssl = conn->ctx == NULL ? NULL : SSL_new(conn->ctx);
@@ -356,10 +361,7 @@ static bool tls_new(struct conn *conn, bool http, struct err *err)
     /* The question is which certificate is served, not whether it is good: that is the caller's to judge. */
     SSL_set_verify(conn->ssl, SSL_VERIFY_NONE, NULL);
     SSL_set_security_level(conn->ssl, 0);
-    const unsigned char *alpn = http ? one : both;
-    unsigned alpn_len = http ? sizeof(one) - 1 : sizeof(both) - 1;
-    bool ok = SSL_set_min_proto_version(conn->ssl, TLS1_2_VERSION) == 1 &&
-              SSL_set_alpn_protos(conn->ssl, alpn, alpn_len) == 0;
+    bool ok = SSL_set_min_proto_version(conn->ssl, TLS1_2_VERSION) == 1 && tls_offer(conn->ssl, alpn);
     if (ok && conn->name[0] != '\0' && !name_is_ip(conn->name))
         ok = SSL_set_tlsext_host_name(conn->ssl, conn->name) == 1;
     return ok ||
@@ -371,7 +373,7 @@ static bool tls_flush(struct conn *conn, struct err *err)
     char bytes[4096];
     int n;
     while ((n = BIO_read(SSL_get_wbio(conn->ssl), bytes, sizeof(bytes))) > 0)
-        if (!raw_send(conn, bytes, (size_t)n, err))
+        if (!conn_send(conn, bytes, (size_t)n, err))
             return false;
     return true;
 }
@@ -381,7 +383,7 @@ static bool tls_feed(struct conn *conn, bool *more, struct err *err)
 {
     char bytes[16384];
     size_t n;
-    if (!raw_recv(conn, bytes, sizeof(bytes), &n, err))
+    if (!conn_recv(conn, bytes, sizeof(bytes), &n, err))
         return false;
     *more = n > 0;
     return n == 0 || BIO_write(SSL_get_rbio(conn->ssl), bytes, (int)n) == (int)n ||
@@ -431,27 +433,57 @@ static bool tls_describe(const struct conn *conn, struct probe_tls *out, struct 
     return true;
 }
 
-static bool tls_by(enum way way, const char *address, int port, const char *name, enum probe_kind kind,
-                   int timeout_ms, struct probe_tls *out, bool *shut_out, struct err *err)
+struct tls_question {
+    const char *address, *name;
+    int port, timeout_ms;
+    enum probe_kind kind;
+    enum starttls protocol;
+    bool service; /* else the web server */
+};
+
+static bool tls_by(enum way way, const struct tls_question *ask, struct probe_tls *out, bool *shut_out,
+                   struct err *err)
 {
     CLEANUP(conn_close) struct conn conn;
-    bool ok = conn_open_by(way, &conn, address, port, name, timeout_ms, err) && tls_new(&conn, false, err) &&
-              tls_limit(&conn, kind, err) && tls_handshake(&conn, err) && tls_describe(&conn, out, err);
+    int timeout_ms = way == WAY_PROXIED ? proxied_ms(ask->timeout_ms) : ask->timeout_ms;
+    bool ok = conn_open_by(way, &conn, ask->address, ask->port, ask->name, timeout_ms, ask->service, err) &&
+              starttls_talk(&conn, ask->protocol, err) &&
+              tls_new(&conn, ask->service ? ALPN_NONE : ALPN_BROWSER, err) &&
+              tls_limit(&conn, ask->kind, err) && tls_handshake(&conn, err) && tls_describe(&conn, out, err);
     *shut_out = !ok && was_shut_out(&conn);
     return ok;
+}
+
+static bool tls_either_way(const struct tls_question *ask, struct probe_tls *out, struct err *err)
+{
+    struct err first = ERR_INIT, second = ERR_INIT;
+    bool shut_out;
+    if (tls_by(WAY_PLAIN, ask, out, &shut_out, &first) ||
+        (shut_out && tls_by(WAY_PROXIED, ask, out, &shut_out, &second)))
+        return true;
+    *err = first;
+    return false;
 }
 
 bool probe_tls_kind(const char *address, int port, const char *name, enum probe_kind kind, int timeout_ms,
                     struct probe_tls *out, struct err *err)
 {
-    struct err first = ERR_INIT, second = ERR_INIT;
-    bool shut_out;
-    if (tls_by(WAY_PLAIN, address, port, name, kind, timeout_ms, out, &shut_out, &first) ||
-        (shut_out &&
-         tls_by(WAY_PROXIED, address, port, name, kind, proxied_ms(timeout_ms), out, &shut_out, &second)))
-        return true;
-    *err = first;
-    return false;
+    struct tls_question ask = {
+        .address = address, .port = port, .name = name, .kind = kind, .timeout_ms = timeout_ms};
+    return tls_either_way(&ask, out, err);
+}
+
+bool probe_starttls(const char *address, int port, const char *name, enum starttls protocol,
+                    enum probe_kind kind, int timeout_ms, struct probe_tls *out, struct err *err)
+{
+    struct tls_question ask = {.address = address,
+                               .port = port,
+                               .name = name,
+                               .kind = kind,
+                               .protocol = protocol,
+                               .service = true,
+                               .timeout_ms = timeout_ms};
+    return tls_either_way(&ask, out, err);
 }
 
 bool probe_tls(const char *address, int port, const char *name, int timeout_ms, struct probe_tls *out,
@@ -509,7 +541,7 @@ static bool read_more(struct reader *reader, struct err *err)
         return tls_read_more(reader, err);
     char bytes[4096];
     size_t n;
-    if (!raw_recv(reader->conn, bytes, sizeof(bytes), &n, err))
+    if (!conn_recv(reader->conn, bytes, sizeof(bytes), &n, err))
         return false;
     buf_add(&reader->data, bytes, n);
     reader->ended = n == 0;
@@ -736,7 +768,7 @@ static bool send_request(struct conn *conn, int port, const char *path, struct e
         buf_addf(&request, ":%d", port);
     buf_adds(&request, "\r\nUser-Agent: tlsup\r\nAccept: */*\r\nConnection: close\r\n\r\n");
     if (conn->ssl == NULL)
-        return raw_send(conn, request.data, request.len, err);
+        return conn_send(conn, request.data, request.len, err);
     ERR_clear_error();
     if (SSL_write(conn->ssl, request.data, (int)request.len) != (int)request.len)
         return handshake_error(conn, err);
@@ -754,8 +786,8 @@ static bool http_by(enum way way, const struct http_question *ask, struct probe_
 {
     CLEANUP(conn_close) struct conn conn;
     CLEANUP(reader_clear) struct reader reader = {.conn = &conn};
-    bool ok = conn_open_by(way, &conn, ask->address, ask->port, ask->name, ask->timeout_ms, err) &&
-              (!ask->tls || (tls_new(&conn, true, err) && tls_handshake(&conn, err))) &&
+    bool ok = conn_open_by(way, &conn, ask->address, ask->port, ask->name, ask->timeout_ms, false, err) &&
+              (!ask->tls || (tls_new(&conn, ALPN_HTTP_1, err) && tls_handshake(&conn, err))) &&
               send_request(&conn, ask->port, ask->path, err) && read_answer(&reader, out, err);
     *shut_out = !ok && was_shut_out(&conn);
     return ok;

@@ -149,6 +149,22 @@ static bool check_stuck(const struct undo *undo, const struct op *op, struct err
     return true;
 }
 
+static const char *successor(const struct undo *undo)
+{
+    return undo->redo != NULL ? undo->redo->successor : NULL;
+}
+
+/* What cannot be told from a person's lines cannot be made anew either. */
+static bool check_own(const struct undo *undo, const struct op *op, struct err *err)
+{
+    if (successor(undo) == NULL || (op->old.thing != THING_FILE && op->new.thing != THING_FILE))
+        return true;
+    err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, op->path,
+            "%s was changed by hand just where tlsup has written for %s, and cannot be carried over",
+            op->path, undo->txn->owner);
+    return err_advise(err, "Undo %s first; afterwards install it again.", undo->txn->owner);
+}
+
 static bool take_back_own(struct undo *undo, struct txn *past, struct strlist *messages, struct err *err)
 {
     for (size_t n = past->n_ops; n-- > 0;) {
@@ -156,7 +172,8 @@ static bool take_back_own(struct undo *undo, struct txn *past, struct strlist *m
         enum taken taken;
         if (!take_back(undo->txn, past, n, &taken, &live, err))
             return false;
-        if (taken == TAKEN_NOT && !check_stuck(undo, &past->ops[n], err))
+        if (taken == TAKEN_NOT &&
+            (!check_stuck(undo, &past->ops[n], err) || !check_own(undo, &past->ops[n], err)))
             return false;
         if (taken == TAKEN_NOT)
             say_left(messages, past, n, &live);
@@ -209,6 +226,11 @@ static bool is_own(const struct undo *undo, const struct txn *past)
     return strcmp(past->owner, undo->txn->owner) == 0;
 }
 
+static bool is_successor(const struct undo *undo, const char *owner)
+{
+    return successor(undo) != NULL && strcmp(successor(undo), owner) == 0;
+}
+
 /* Does any edit of this owner lie in a place that the edits to be taken back lie in? */
 static bool shares_a_place(const struct undo *undo, const char *owner, const struct strlist *places)
 {
@@ -242,9 +264,21 @@ static void leave_strangers(const struct undo *undo, struct strlist *owners)
         for (size_t n = 0; is_own(undo, undo->past.v[i]) && n < undo->past.v[i]->n_ops; n++)
             strlist_add(&places, undo->past.v[i]->ops[n].real);
     for (size_t i = 0; i < owners->n; i++)
-        if (shares_a_place(undo, owners->v[i], &places))
+        if (is_successor(undo, owners->v[i]) || shares_a_place(undo, owners->v[i], &places))
             strlist_add(&near, owners->v[i]);
     strlist_copy(owners, &near);
+}
+
+/* Who makes the edits of `past` anew; NULL = nobody. */
+static const char *redoer_of(const struct undo *undo, const struct txn *past)
+{
+    if (undo->redo == NULL || only_switches(past))
+        return NULL;
+    if (is_own(undo, past))
+        return successor(undo);
+    return !strlist_has(&undo->left, past->owner) && undo->redo->concerns(undo->redo->ctx, past->owner)
+               ? past->owner
+               : NULL;
 }
 
 /* Who has edits that are taken back and made anew, in the order of their last ones: of two that want the same
@@ -252,11 +286,10 @@ static void leave_strangers(const struct undo *undo, struct strlist *owners)
 static void owners_to_redo(const struct undo *undo, struct strlist *out)
 {
     AUTO_STRLIST newest_first = STRLIST_INIT;
-    for (size_t i = undo->past.n; undo->redo != NULL && i-- > 0;) {
-        const struct txn *past = undo->past.v[i];
-        if (!is_own(undo, past) && !only_switches(past) && !strlist_has(&newest_first, past->owner) &&
-            !strlist_has(&undo->left, past->owner) && undo->redo->concerns(undo->redo->ctx, past->owner))
-            strlist_add(&newest_first, past->owner);
+    for (size_t i = undo->past.n; i-- > 0;) {
+        const char *owner = redoer_of(undo, undo->past.v[i]);
+        if (owner != NULL && !strlist_has(&newest_first, owner))
+            strlist_add(&newest_first, owner);
     }
     if (newest_first.n > MANY_OWNERS && !turned_a_module_on(undo))
         leave_strangers(undo, &newest_first);
@@ -311,9 +344,11 @@ static struct txn *record_new(const struct undo *undo, const char *owner)
 {
     for (size_t i = 0; i < undo->past.n; i++) {
         const struct txn *past = undo->past.v[i];
-        if (strcmp(past->owner, owner) != 0 || only_switches(past))
+        bool stands_for = is_successor(undo, owner) ? is_own(undo, past) : strcmp(past->owner, owner) == 0;
+        if (!stands_for || only_switches(past))
             continue;
-        struct txn *record = txn_alloc(undo->txn->journal_dir, owner, past->title);
+        struct txn *record = txn_alloc(undo->txn->journal_dir, owner,
+                                       is_successor(undo, owner) ? undo->txn->title : past->title);
         record->begun_s = past->begun_s;
         return record;
     }
@@ -356,21 +391,27 @@ static bool take_all_back(struct undo *undo, const struct strlist *others, bool 
     return true;
 }
 
-static void redo_all(struct undo *undo, const struct strlist *others, bool *again, struct strlist *messages)
+static bool redo_all(struct undo *undo, const struct strlist *others, bool *again, struct strlist *messages,
+                     struct err *err)
 {
     for (size_t i = 0; i < others->n && !*again; i++) {
-        struct err err = ERR_INIT;
-        if (make_anew(undo, others->v[i], &err))
+        struct err why = ERR_INIT;
+        if (make_anew(undo, others->v[i], &why))
             continue;
         *again = true;
         if (i + 1 < others->n && !strlist_has(&undo->last, others->v[i])) {
             strlist_add(&undo->last, others->v[i]);
-            return;
+            return true;
+        }
+        if (is_successor(undo, others->v[i])) {
+            *err = why;
+            return false;
         }
         strlist_add(&undo->stuck, others->v[i]);
-        strlist_add(&undo->why, err.text);
-        leave(undo, others->v[i], err.text, messages);
+        strlist_add(&undo->why, why.text);
+        leave(undo, others->v[i], why.text, messages);
     }
+    return true;
 }
 
 /* Stage it all, with the owners that are not left out now. */
@@ -383,7 +424,8 @@ static bool attempt(struct undo *undo, bool *again, struct strlist *messages, st
     owners_to_redo(undo, &others);
     if (!take_all_back(undo, &others, again, &own_messages, messages, err))
         return false;
-    redo_all(undo, &others, again, messages);
+    if (!redo_all(undo, &others, again, messages, err))
+        return false;
     if (*again)
         return true;
     for (size_t i = undo->past.n; i-- > 0;)
@@ -421,6 +463,12 @@ bool txn_undo(struct txn *txn, const struct txn_redo *redo, struct strlist *mess
         if (!attempt(&undo, &again, messages, err))
             return false;
     return true;
+}
+
+void txn_make_final(struct txn *txn)
+{
+    /* no transaction has this id: ids begin with 1 */
+    strlist_add(&txn->undoes, "0000000000");
 }
 
 void txn_redone(const struct txn *txn, struct strlist *owners)

@@ -477,6 +477,39 @@ char *web_enable_command(const struct web *web, const struct site *site)
     return driver_of(web->kind)->enable_command(web, site);
 }
 
+static void add_once(struct strlist *list, const char *text)
+{
+    if (list != NULL && !strlist_has(list, text))
+        strlist_add(list, text);
+}
+
+static void find_in_file(const char *path, const char *data, size_t len, const char *text,
+                         struct strlist *files, struct strlist *places)
+{
+    size_t line = 1;
+    for (const char *at = data, *end = data + len; at < end; line++) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        size_t line_len = newline != NULL ? (size_t)(newline - at) : (size_t)(end - at);
+        const char *first = at + strspn(at, " \t");
+        if (*first != '#' && memmem(at, line_len, text, strlen(text)) != NULL) {
+            AUTO_FREE char *place = mem_fmt("%s:%zu", path, line);
+            add_once(files, path);
+            add_once(places, place);
+        }
+        at += line_len + 1;
+    }
+}
+
+void web_mentions(const struct web *web, const struct sites *sites, const char *text, struct strlist *files,
+                  struct strlist *places)
+{
+    const char *path, *data;
+    size_t len;
+    for (size_t n = 0; (path = driver_of(web->kind)->file_at(sites, n, &data, &len)) != NULL; n++)
+        if (len > 0 && memmem(data, len, text, strlen(text)) != NULL)
+            find_in_file(path, data, len, text, files, places);
+}
+
 bool web_edit_challenge(const struct web *web, const struct sites *sites, const struct strlist *names,
                         const char *thumbprint, struct txn *txn, struct err *err)
 {

@@ -96,6 +96,8 @@ static void directory_ready(struct courier *courier, const struct buf *fetched)
 {
     struct msg msg = MSG_INIT(MSG_DIRECTORY);
     courier->directory_known = true;
+    log_info("the CA's directory is known: %s%s", courier->directory_url,
+             fetched != NULL ? "" : " (from an earlier run)");
     tell_what_it_has(courier);
     if (fetched != NULL && fetched->len < MSG_MAX_BYTES / 2)
         buf_add(&msg.body, fetched->data, fetched->len);
@@ -261,6 +263,7 @@ static void handle(struct courier *courier, const struct msg *msg)
         courier_cancel(courier, msg);
         break;
     case MSG_FETCHED:
+        log_info("the proof was fetched from %s", msg->text);
         for (struct order_run *run = courier->orders; run != NULL; run = run->next) {
             struct flow_event event = {.type = FLOW_FETCHED, .token = msg->token};
             courier_step(run, &event);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tlsup/clock.h"
+#include "tlsup/log.h"
 #include "tlsup/mem.h"
 
 static void carry_out(struct order_run *run, struct flow_actions *actions);
@@ -134,6 +135,22 @@ static void carry_out_one(struct order_run *run, const struct flow_action *actio
     }
 }
 
+/* -v: what the CA is asked, and what it says. */
+static void say(const struct order_run *run, const struct flow_action *action)
+{
+    const char *name = run->flow.names.n > 0 ? run->flow.names.v[0] : "";
+    if (action->type == FLOW_ORDER_URL && action->url[0] != '\0')
+        log_info("%s: the CA has taken the order: %s", name, action->url);
+    else if (action->type == FLOW_PRESENT)
+        log_info("%s: the CA wants proof that it is ours, and will look for it by %s", action->name,
+                 challenge_type_name(action->challenge));
+    else if (action->type == FLOW_CLEANUP)
+        log_info("%s: the CA has looked: %s", action->name[0] != '\0' ? action->name : name,
+                 action->failed ? "no proof" : "proven");
+    else if (action->type == FLOW_FINISHED)
+        log_info("%s: the certificate is here", name);
+}
+
 /* Plain words for what takes time. */
 static void tell_progress(struct order_run *run)
 {
@@ -150,6 +167,7 @@ static void tell_progress(struct order_run *run)
     if (state == run->told || (size_t)state >= COUNT_OF(words) || words[state] == NULL)
         return;
     run->told = state;
+    log_info("%s: %s", run->flow.names.n > 0 ? run->flow.names.v[0] : "", words[state]);
     msg.id = run->id;
     msg.number = state;
     snprintf(msg.text, sizeof msg.text, "%s", words[state]);
@@ -158,8 +176,10 @@ static void tell_progress(struct order_run *run)
 
 static void carry_out(struct order_run *run, struct flow_actions *actions)
 {
-    for (size_t i = 0; i < actions->n; i++)
+    for (size_t i = 0; i < actions->n; i++) {
+        say(run, &actions->v[i]);
         carry_out_one(run, &actions->v[i]);
+    }
     tell_held(run);
     tell_progress(run);
 }

@@ -214,13 +214,10 @@ void deploy_put_back(struct deploy *deploy, struct txn *txn, struct err *why)
 
 void deploy_close(struct deploy *deploy)
 {
-    struct err none = ERR_INIT;
     if (deploy == NULL)
         return;
-    if (deploy->challenge != NULL) {
-        deploy_put_back(deploy, deploy->challenge, &none);
-        txn_free(deploy->challenge);
-    }
+    deploy_put_answers_back(deploy, 0);
+    free(deploy->answers);
     sites_clear(&deploy->sites);
     free(deploy->token_dir);
     free(deploy);

@@ -103,16 +103,65 @@ static bool try_challenge(struct deploy *deploy, const struct strlist *names, co
     return ok;
 }
 
+/* -- those that are not committed yet ------------------------------------------------------------------- */
+
+static void answer_clear(struct answer *answer)
+{
+    free(answer->cert_name);
+    txn_free(answer->txn);
+    *answer = (struct answer){0};
+}
+
+static size_t find_answer(const struct deploy *deploy, const char *cert_name)
+{
+    size_t i = 0;
+    while (i < deploy->n_answers && strcmp(deploy->answers[i].cert_name, cert_name) != 0)
+        i++;
+    return i;
+}
+
+static void add_answer(struct deploy *deploy, const char *cert_name, struct txn *txn)
+{
+    deploy->answers = mem_resize(deploy->answers, deploy->n_answers + 1, sizeof *deploy->answers);
+    deploy->answers[deploy->n_answers++] = (struct answer){mem_dup(cert_name), txn};
+}
+
+/* Nothing of it is left then, not even in the journal. */
+static void put_back(struct deploy *deploy, const char *cert_name, struct txn *txn, struct err *why)
+{
+    struct err err = ERR_INIT;
+    deploy_put_back(deploy, txn, why);
+    if (!txn_prune(store_journal_dir(deploy->store), cert_name, SIZE_MAX, &err))
+        log_warn("%s", err.text);
+}
+
+/* Later ones may rest on earlier ones. */
+void deploy_put_answers_back(struct deploy *deploy, size_t first)
+{
+    while (deploy->n_answers > first) {
+        struct err none = ERR_INIT;
+        struct answer *last = &deploy->answers[--deploy->n_answers];
+        put_back(deploy, last->cert_name, last->txn, &none);
+        answer_clear(last);
+    }
+}
+
+bool deploy_note_answers(struct deploy *deploy, struct err *err)
+{
+    for (size_t i = 0; i < deploy->n_answers; i++)
+        if (!txn_note(deploy->answers[i].txn, TXN_VERIFIED, err))
+            return false;
+    return true;
+}
+
 bool deploy_challenge(struct deploy *deploy, const char *cert_name, const struct strlist *names,
                       const char *thumbprint, const char **token_dir, struct err *err)
 {
     struct txn *txn = NULL;
     AUTO_FREE char *title = mem_fmt("answer challenges for %s", cert_name);
-    if (deploy->challenge != NULL) { /* another CA's turn: what was made for the former goes first */
-        struct err none = ERR_INIT;
-        deploy_put_back(deploy, deploy->challenge, &none);
-        txn_free(deploy->challenge);
-        deploy->challenge = NULL;
+    size_t former = find_answer(deploy, cert_name);
+    if (former < deploy->n_answers) { /* another CA's turn: what was made for the former goes first */
+        deploy_put_answers_back(deploy, former);
         if (!deploy_reread(deploy, err))
             return false;
     }
@@ -125,23 +174,22 @@ bool deploy_challenge(struct deploy *deploy, const char *cert_name, const struct
     ok = ok && try_challenge(deploy, names, thumbprint, err) &&
          (!changes || web_alive(&deploy->web, false, err));
     if (changes && !ok)
-        deploy_put_back(deploy, txn, err);
-    if (changes && ok) {
-        deploy->challenge = txn;
-    } else {
+        put_back(deploy, cert_name, txn, err);
+    if (changes && ok)
+        add_answer(deploy, cert_name, txn);
+    else
         txn_free(txn);
-    }
     *token_dir = deploy->token_dir;
     return ok;
 }
 
 bool deploy_keep(struct deploy *deploy, struct err *err)
 {
-    struct txn *txn = deploy->challenge;
-    if (txn == NULL)
-        return true;
-    deploy->challenge = NULL;
-    bool ok = txn_note(txn, TXN_VERIFIED, err) && txn_commit(txn, err);
-    txn_free(txn);
+    bool ok = deploy_note_answers(deploy, err);
+    for (size_t i = 0; i < deploy->n_answers; i++) {
+        ok = ok && txn_commit(deploy->answers[i].txn, err);
+        answer_clear(&deploy->answers[i]);
+    }
+    deploy->n_answers = 0;
     return ok;
 }

@@ -7,6 +7,7 @@
 
 #include "deploy_internal.h"
 #include "tlsup/clock.h"
+#include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/roles.h"
@@ -149,6 +150,43 @@ bool deploy_stage(struct deploy *deploy, const struct cert_config *config, int v
     return stage(deploy, config, version, &leaves, txn, err);
 }
 
+/* Where each name would be served: its site's FILE:LINE, that on port 80 where there is none on 443 yet. */
+static void find_places(struct deploy *deploy, const struct strlist *names, struct strlist *places)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        const struct site *site = sites_owner(&deploy->web, &deploy->sites, names->v[i], 443, true);
+        if (site == NULL)
+            site = sites_owner(&deploy->web, &deploy->sites, names->v[i], 80, true);
+        AUTO_FREE char *place = site != NULL ? mem_fmt("%s:%zu", site->file, site->line) : NULL;
+        if (place != NULL && !strlist_has(places, place))
+            strlist_add(places, place);
+    }
+}
+
+static void find_new_files(const struct txn *txn, struct strlist *places)
+{
+    AUTO_STRLIST paths = STRLIST_INIT;
+    txn_paths(txn, &paths);
+    for (size_t i = 0; i < paths.n; i++)
+        if (!fs_exists(paths.v[i]) && txn_exists(txn, paths.v[i]))
+            strlist_add(places, paths.v[i]);
+}
+
+bool deploy_rehearse(struct deploy *deploy, const struct cert_config *config, struct strlist *places,
+                     struct err *err)
+{
+    struct txn *txn = NULL;
+    if (!txn_begin(store_journal_dir(deploy->store), config->name, "a rehearsal", &txn, err))
+        return false;
+    bool ok = stage_future(deploy, config, txn, err) && deploy_may_apply(deploy, txn, err);
+    if (ok) {
+        find_places(deploy, &config->names, places);
+        find_new_files(txn, places);
+    }
+    txn_free(txn);
+    return ok;
+}
+
 bool deploy_has_place(struct deploy *deploy, const struct cert_config *config, struct err *err)
 {
     struct txn *txn = NULL;
@@ -202,8 +240,7 @@ static bool change_over(struct deploy *deploy, const struct cert_config *config,
               deploy_prove_https(deploy, &config->names, leaves, err) &&
               deploy_prove_pages(deploy, &before, config->redirect, err) &&
               /* what it rests on first: a crash in between must not take that away from under it */
-              (deploy->challenge == NULL || txn_note(deploy->challenge, TXN_VERIFIED, err)) &&
-              txn_note(txn, TXN_VERIFIED, err);
+              deploy_note_answers(deploy, err) && txn_note(txn, TXN_VERIFIED, err);
     if (!ok) {
         struct err none = ERR_INIT;
         deploy_put_back(deploy, txn, err);
@@ -240,12 +277,23 @@ static void commit(struct deploy *deploy, const char *cert_name, struct txn *txn
                  err.advice[0] != '\0' ? "; " : "", err.advice);
 }
 
+/* Its files say what they should; a server that shows something else has not read them since. */
+static bool tell_again(struct deploy *deploy, const struct strlist *names, const struct leaves *leaves,
+                       struct err *err)
+{
+    if (deploy_shows(deploy, names, leaves))
+        return true;
+    deploy_tell(deploy, "reloading the web server");
+    return web_test(&deploy->web, err) && web_reload(&deploy->web, err);
+}
+
 static bool carry_out(struct deploy *deploy, const struct cert_config *config, const struct leaves *leaves,
                       struct txn *txn, struct cert_state *state, struct err *err)
 {
     struct err ignored = ERR_INIT;
     if (txn_count(txn) == 0) { /* all there already: only the proof is due */
-        if (!deploy_prove_https(deploy, &config->names, leaves, err))
+        if (!tell_again(deploy, &config->names, leaves, err) ||
+            !deploy_prove_https(deploy, &config->names, leaves, err))
             return false;
         note_places(deploy, &config->names, state);
         return reach(deploy, config->name, state, DEPLOY_VERIFIED, err);

@@ -6,6 +6,7 @@
  *   deploy_proof.c      what is asked of the running server: the leaf over TLS, the pages as before
  *   deploy_https.c      a certificate into the web server; what that would be
  *   deploy_undo.c       the taking back
+ *   deploy_rename.c     the same edits under another name
  */
 #ifndef TLSUP_PROCESS_DEPLOY_INTERNAL_H
 #define TLSUP_PROCESS_DEPLOY_INTERNAL_H
@@ -21,7 +22,11 @@ struct deploy {
     struct store *store;
     struct web web;
     struct sites sites;
-    struct txn *challenge; /* applied and proven, not yet committed; NULL = none */
+    struct answer {
+        char *cert_name;
+        struct txn *txn;
+    } * answers; /* to challenges, in the order in which they came: applied and proven, not yet committed */
+    size_t n_answers;
     char *token_dir;
     char proof[256];
     bool compared; /* the server has been seen to see what we see */
@@ -51,6 +56,19 @@ MUST_CHECK bool deploy_take_up(struct deploy *deploy, struct txn *txn, struct er
 /* Back to how it was, with the server told. What fails here is added to the error that led here. */
 void deploy_put_back(struct deploy *deploy, struct txn *txn, struct err *why);
 
+/* The answers from the `first` on, in reverse. */
+void deploy_put_answers_back(struct deploy *deploy, size_t first);
+/* They stand, as far as the journal is concerned: a crash must not take them away from under what rests on them. */
+MUST_CHECK bool deploy_note_answers(struct deploy *deploy, struct err *err);
+
+/* Another certificate's edits, or this one's under another name, anew on the tree as `txn` has it (deploy_undo.c): struct txn_redo. */
+bool deploy_concerns(void *ctx, const char *cert_name);
+MUST_CHECK bool deploy_redo(struct deploy *deploy, const struct cert_config *config, struct txn *txn, struct err *err);
+MUST_CHECK bool deploy_redo_other(void *ctx, const char *cert_name, struct txn *txn, struct err *err);
+/* Those whose edits were made anew are still served, and the server lives. */
+MUST_CHECK bool deploy_prove_redone(struct deploy *deploy, const struct strlist *others, bool had_443, struct err *err);
+bool deploy_listens(const struct sites *sites, int port);
+
 /* What a certificate's version and configuration bring: the `live` link and 443 (deploy_https.c). */
 MUST_CHECK bool deploy_stage(struct deploy *deploy, const struct cert_config *config, int version, struct txn *txn,
                              struct err *err);
@@ -74,6 +92,9 @@ const char *leaves_second(const struct leaves *leaves);
  * up; then the server is seen to live on. */
 MUST_CHECK bool deploy_prove_https(struct deploy *deploy, const struct strlist *names,
                                    const struct leaves *leaves, struct err *err);
+
+/* The same by a single look at each, without waiting, whatever keeps it from being seen. */
+bool deploy_shows(const struct deploy *deploy, const struct strlist *names, const struct leaves *leaves);
 
 /* How / of a name was answered on one address. */
 struct page {

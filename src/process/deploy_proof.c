@@ -144,6 +144,23 @@ bool deploy_prove_https(struct deploy *deploy, const struct strlist *names, cons
     return web_alive(&deploy->web, false, err);
 }
 
+bool deploy_shows(const struct deploy *deploy, const struct strlist *names, const struct leaves *leaves)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        AUTO_STRLIST addresses = STRLIST_INIT;
+        struct err unseen = ERR_INIT;
+        if (!web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 443, &addresses, &unseen) ||
+            addresses.n == 0)
+            return false;
+        for (size_t k = 0; k < addresses.n; k++) {
+            struct probe_tls seen;
+            if (!shake_hands(names->v[i], addresses.v[k], PROBE_ANY, leaves, &seen, &unseen))
+                return false;
+        }
+    }
+    return true;
+}
+
 /* -- the pages ------------------------------------------------------------------------------------------ */
 
 void pages_clear(struct pages *pages)

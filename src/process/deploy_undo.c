@@ -15,7 +15,7 @@ enum { LET_GO_MS = 5000 };
 
 /* One of which nothing is known any more keeps its edits; one that is not installed may still have its
  * challenges answered. */
-static bool concerns(void *ctx, const char *cert_name)
+bool deploy_concerns(void *ctx, const char *cert_name)
 {
     struct deploy *deploy = ctx;
     struct cert_config config;
@@ -28,7 +28,7 @@ static bool concerns(void *ctx, const char *cert_name)
     return ours;
 }
 
-static bool listens_on(const struct sites *sites, int port)
+bool deploy_listens(const struct sites *sites, int port)
 {
     for (size_t i = 0; i < sites->n; i++)
         for (size_t k = 0; k < sites->v[i].n_listens; k++)
@@ -43,7 +43,7 @@ static bool redo_challenge(struct deploy *deploy, const struct cert_config *conf
                            struct err *err)
 {
     struct account_record account;
-    if (!cert_config_has_challenge(config, CHALLENGE_VIA_WEB_SERVER) || !listens_on(&deploy->sites, 80))
+    if (!cert_config_has_challenge(config, CHALLENGE_VIA_WEB_SERVER) || !deploy_listens(&deploy->sites, 80))
         return true;
     if (!store_account_load(deploy->store, config->server, config->account, &account, err))
         return false;
@@ -68,13 +68,18 @@ static bool redo_https(struct deploy *deploy, const struct cert_config *config, 
     return version == 0 || deploy_stage(deploy, config, version, txn, err);
 }
 
-static bool redo(void *ctx, const char *cert_name, struct txn *txn, struct err *err)
+bool deploy_redo(struct deploy *deploy, const struct cert_config *config, struct txn *txn, struct err *err)
+{
+    return redo_challenge(deploy, config, txn, err) && redo_https(deploy, config, txn, err);
+}
+
+bool deploy_redo_other(void *ctx, const char *cert_name, struct txn *txn, struct err *err)
 {
     struct deploy *deploy = ctx;
     struct cert_config config;
     if (!store_cert_config(deploy->store, cert_name, &config, err))
         return false;
-    bool ok = redo_challenge(deploy, &config, txn, err) && redo_https(deploy, &config, txn, err);
+    bool ok = deploy_redo(deploy, &config, txn, err);
     cert_config_clear(&config);
     return ok;
 }
@@ -106,15 +111,14 @@ static void wait_until_let_go(struct deploy *deploy)
         ;
 }
 
-/* Those whose edits were made anew are still served, and the server lives. */
-static bool prove(struct deploy *deploy, const struct strlist *others, bool had_443, struct err *err)
+bool deploy_prove_redone(struct deploy *deploy, const struct strlist *others, bool had_443, struct err *err)
 {
     if (deploy->web.master_pid == 0)
         return true;
     for (size_t i = 0; i < others->n; i++)
         if (!prove_one(deploy, others->v[i], err))
             return err_context(err, "%s, which rests on the same configuration", others->v[i]);
-    if (had_443 && !listens_on(&deploy->sites, 443))
+    if (had_443 && !deploy_listens(&deploy->sites, 443))
         wait_until_let_go(deploy);
     return web_alive(&deploy->web, others->n == 0, err);
 }
@@ -124,7 +128,7 @@ static bool prove(struct deploy *deploy, const struct strlist *others, bool had_
 static bool stage_undo(struct deploy *deploy, const char *cert_name, struct txn **txn,
                        struct strlist *messages, struct err *err)
 {
-    const struct txn_redo others = {.concerns = concerns, .edit = redo, .ctx = deploy};
+    const struct txn_redo others = {.concerns = deploy_concerns, .edit = deploy_redo_other, .ctx = deploy};
     AUTO_FREE char *title = mem_fmt("undo %s", cert_name);
     return txn_begin(store_journal_dir(deploy->store), cert_name, title, txn, err) &&
            txn_undo(*txn, &others, messages, err) &&
@@ -134,10 +138,10 @@ static bool stage_undo(struct deploy *deploy, const char *cert_name, struct txn 
 static bool carry_out(struct deploy *deploy, struct txn *txn, struct err *err)
 {
     AUTO_STRLIST others = STRLIST_INIT;
-    bool had_443 = listens_on(&deploy->sites, 443);
+    bool had_443 = deploy_listens(&deploy->sites, 443);
     txn_redone(txn, &others);
     if (deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) &&
-        prove(deploy, &others, had_443, err) && txn_note(txn, TXN_VERIFIED, err))
+        deploy_prove_redone(deploy, &others, had_443, err) && txn_note(txn, TXN_VERIFIED, err))
         return true;
     deploy_put_back(deploy, txn, err);
     return false;

@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -113,6 +114,7 @@ void here_judge(const struct strlist *addresses, const struct strlist *own, stru
 {
     static const int families[] = {AF_INET, AF_INET6};
     *out = (struct here)HERE_INIT;
+    strlist_copy(&out->own, own);
     for (size_t f = 0; f < COUNT_OF(families); f++)
         for (size_t i = 0; i < addresses->n; i++)
             if (family_of(addresses->v[i]) == families[f] && !strlist_has(&out->addresses, addresses->v[i]))
@@ -133,8 +135,7 @@ void here_judge(const struct strlist *addresses, const struct strlist *own, stru
 
 /* -- looking -------------------------------------------------------------------------------------------- */
 
-/* Of the interfaces that are up. */
-static bool own_addresses(struct strlist *out, struct err *err)
+bool here_own_addresses(struct strlist *out, struct err *err)
 {
     struct ifaddrs *list = NULL;
     if (getifaddrs(&list) != 0)
@@ -176,18 +177,54 @@ static bool host_of(const char *name, char out[NAME_MAX_BYTES], struct err *err)
     return err_set(err, ERR_NAME, NEXT_FIX_CONFIG, name, "no name fits below the wildcard: it is too long");
 }
 
+void here_look_all(struct here_look *v, size_t n, int timeout_ms)
+{
+    AUTO_STRLIST own = STRLIST_INIT;
+    struct err own_err = ERR_INIT;
+    bool known = here_own_addresses(&own, &own_err);
+    struct role_lookup *lookups = mem_array(n + 1, sizeof *lookups);
+    char(*hosts)[NAME_MAX_BYTES] = mem_array(n + 1, sizeof *hosts);
+    size_t *index = mem_array(n + 1, sizeof *index), asked = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool is_ip = name_is_ip(v[i].name);
+        v[i].ok = known;
+        v[i].err = own_err;
+        if (!known || is_ip || !host_of(v[i].name, hosts[asked], &v[i].err)) {
+            v[i].ok = known && is_ip;
+            continue;
+        }
+        lookups[asked].name = hosts[asked];
+        index[asked++] = i;
+    }
+    role_probe_resolve_all(lookups, asked, timeout_ms);
+    for (size_t k = 0; k < asked; k++) {
+        struct here_look *look = &v[index[k]];
+        look->ok = lookups[k].ok;
+        look->err = lookups[k].err;
+        if (look->ok)
+            here_judge(&lookups[k].addresses, &own, &look->here);
+        strlist_clear(&lookups[k].addresses);
+    }
+    for (size_t i = 0; known && i < n; i++)
+        if (name_is_ip(v[i].name)) {
+            AUTO_STRLIST itself = STRLIST_INIT;
+            strlist_add(&itself, v[i].name);
+            here_judge(&itself, &own, &v[i].here);
+        }
+    free(lookups);
+    free(hosts);
+    free(index);
+}
+
 bool here_look(const char *name, struct here *out, struct err *err)
 {
-    AUTO_STRLIST addresses = STRLIST_INIT, own = STRLIST_INIT;
-    char host[NAME_MAX_BYTES];
-    if (!own_addresses(&own, err))
-        return false;
-    if (name_is_ip(name))
-        strlist_add(&addresses, name);
-    else if (!host_of(name, host, err) || !role_probe_resolve(host, RESOLVE_MS, &addresses, err))
-        return false;
-    here_judge(&addresses, &own, out);
-    return true;
+    struct here_look look = {.name = name};
+    here_look_all(&look, 1, RESOLVE_MS);
+    if (look.ok)
+        *out = look.here;
+    else
+        *err = look.err;
+    return look.ok;
 }
 
 void here_clear(struct here *here)
@@ -195,6 +232,7 @@ void here_clear(struct here *here)
     strlist_clear(&here->addresses);
     strlist_clear(&here->foreign);
     strlist_clear(&here->public);
+    strlist_clear(&here->own);
     *here = (struct here)HERE_INIT;
 }
 

@@ -55,6 +55,10 @@ static const struct {
     [MSG_DNS_ASK] = {"dns ask", MSG_FROM_KEEPER, {F_NUMBER, F_NUMBER2, F_NAME, F_TEXT, F_BODY}},
     [MSG_DNS_ANSWER] = {"dns answer", MSG_FROM_RESOLVER, {F_NUMBER, F_NAME, F_TEXT, F_BODY}},
     [MSG_DNS_FAILED] = {"dns failed", MSG_FROM_RESOLVER, {F_ERR}},
+    [MSG_NOTICE_PART] = {"notice part", MSG_FROM_KEEPER, {F_NUMBER, F_BODY}},
+    [MSG_NOTICE_GO] = {"notice go", MSG_FROM_KEEPER, {F_NUMBER, F_NUMBER2}},
+    [MSG_NOTICE_SENT] = {"notice sent", MSG_FROM_NOTIFIER, {F_END}},
+    [MSG_NOTICE_FAILED] = {"notice failed", MSG_FROM_NOTIFIER, {F_ERR}},
 };
 
 const char *msg_name(enum msg_type type)

@@ -101,6 +101,17 @@ bool role_start_resolver(struct role *out, struct err *err)
     return true;
 }
 
+bool role_start_notifier(const struct notifier_options *options, struct role *out, struct err *err)
+{
+    struct role role;
+    if (!fork_role("tlsup-notifier", &role, err))
+        return false;
+    if (role.pid == 0)
+        notifier_main(role.fd, options);
+    *out = role;
+    return true;
+}
+
 /* Wait for a child until the deadline, then end it. */
 static void reap(pid_t pid, int grace_ms)
 {
@@ -135,12 +146,13 @@ void role_stop(struct role *role)
 
 /* Question and answer cross the socket as they are: flat, of one size each, between two processes of one
  * program. */
-enum probe_what { PROBE_PAGE, PROBE_HANDSHAKE, PROBE_RESOLVE };
+enum probe_what { PROBE_PAGE, PROBE_HANDSHAKE, PROBE_SERVICE, PROBE_RESOLVE, PROBE_LOOKUP };
 
 struct probe_question {
     enum probe_what what;
-    enum probe_kind kind; /* of a handshake */
-    bool tls;             /* of a page */
+    enum probe_kind kind;   /* of a handshake */
+    enum starttls protocol; /* of a handshake with another service */
+    bool tls;               /* of a page */
     int port;
     int timeout_ms;
     char address[64];
@@ -224,42 +236,89 @@ static void resolve(const char *name, struct probe_answer *answer)
 }
 
 /* The system's resolver waits as long as it likes: in a process of its own, which is ended when the time is
- * up. */
-static void resolve_in_time(const struct probe_question *q, struct probe_answer *answer)
+ * up. Several run beside each other. */
+struct lookup {
+    pid_t pid; /* 0 = none */
+    int fd;
+    int timeout_ms;
+    int64_t deadline_ms;
+    char name[256];
+};
+
+static bool lookup_begin(const struct probe_question *q, struct lookup *out, struct err *err)
 {
     int pair[2] = {-1, -1};
     pid_t pid = -1;
+    struct probe_answer answer;
+    *out = (struct lookup){.timeout_ms = q->timeout_ms, .deadline_ms = clock_mono_ms() + q->timeout_ms};
+    snprintf(out->name, sizeof out->name, "%.*s", (int)sizeof out->name - 1, q->name);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 || (pid = fork()) < 0) {
-        err_errno(&answer->err, errno, q->name, "cannot start a process to look names up");
+        err_errno(err, errno, q->name, "cannot start a process to look names up");
         if (pair[0] >= 0) {
             close(pair[0]);
             close(pair[1]);
         }
-        return;
+        return false;
     }
     if (pid == 0) {
         close(pair[0]);
         alarm((unsigned)q->timeout_ms / 1000 + 1); /* should the prober be gone by then */
-        resolve(q->name, answer);
-        _exit(send(pair[1], answer, sizeof *answer, MSG_NOSIGNAL) < 0);
+        memset(&answer, 0, sizeof answer);
+        resolve(q->name, &answer);
+        _exit(send(pair[1], &answer, sizeof answer, MSG_NOSIGNAL) < 0);
     }
     close(pair[1]);
-    struct pollfd pfd = {.fd = pair[0], .events = POLLIN};
-    int ready = poll(&pfd, 1, q->timeout_ms);
-    if (ready > 0 && recv(pair[0], answer, sizeof *answer, 0) != (ssize_t)sizeof *answer) {
+    out->pid = pid;
+    out->fd = pair[0];
+    return true;
+}
+
+static void lookup_end(struct lookup *lookup, struct probe_answer *answer)
+{
+    int64_t left_ms = lookup->deadline_ms - clock_mono_ms();
+    struct pollfd pfd = {.fd = lookup->fd, .events = POLLIN};
+    int ready = poll(&pfd, 1, left_ms > 0 ? (int)left_ms : 0);
+    if (ready > 0 && recv(lookup->fd, answer, sizeof *answer, 0) != (ssize_t)sizeof *answer) {
         memset(answer, 0, sizeof *answer);
-        err_set(&answer->err, ERR_NETWORK, NEXT_RETRY_LATER, q->name,
-                "%s cannot be looked up: the system's resolver failed", q->name);
+        err_set(&answer->err, ERR_NETWORK, NEXT_RETRY_LATER, lookup->name,
+                "%s cannot be looked up: the system's resolver failed", lookup->name);
     } else if (ready <= 0) {
-        err_set(&answer->err, ERR_TIMEOUT, NEXT_RETRY_LATER, q->name,
+        err_set(&answer->err, ERR_TIMEOUT, NEXT_RETRY_LATER, lookup->name,
                 "%s could not be looked up within %d seconds: the name servers of this machine do not answer",
-                q->name, q->timeout_ms / 1000);
+                lookup->name, lookup->timeout_ms / 1000);
         err_advise(&answer->err, "see /etc/resolv.conf, and whether the name servers there can be reached");
     }
-    close(pair[0]);
-    kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    close(lookup->fd);
+    kill(lookup->pid, SIGKILL);
+    while (waitpid(lookup->pid, NULL, 0) < 0 && errno == EINTR)
         ;
+    lookup->pid = 0;
+}
+
+/* Those that have been begun, in the prober. */
+static struct lookup lookups[ROLE_LOOKUPS_MAX];
+
+static struct lookup *lookup_at(int index)
+{
+    return index >= 0 && index < ROLE_LOOKUPS_MAX ? &lookups[index] : NULL;
+}
+
+/* Answered when it is asked for: PROBE_RESOLVE with the same number. */
+static void begin(const struct probe_question *q)
+{
+    struct lookup *lookup = lookup_at(q->port);
+    struct err ignored = ERR_INIT; /* tried once more when the answer is wanted */
+    if (lookup != NULL && lookup->pid == 0 && !lookup_begin(q, lookup, &ignored))
+        lookup->pid = 0;
+}
+
+static void resolve_in_time(const struct probe_question *q, struct probe_answer *answer)
+{
+    struct lookup *lookup = lookup_at(q->port), now = {0};
+    bool begun = lookup != NULL && lookup->pid > 0 && strcmp(lookup->name, q->name) == 0;
+    if (!begun && !lookup_begin(q, &now, &answer->err))
+        return;
+    lookup_end(begun ? lookup : &now, answer);
 }
 
 static void ask(const struct probe_question *q, struct probe_answer *answer)
@@ -269,6 +328,9 @@ static void ask(const struct probe_question *q, struct probe_answer *answer)
     else if (q->what == PROBE_HANDSHAKE)
         answer->ok = probe_tls_kind(q->address, q->port, q->name, q->kind, q->timeout_ms, &answer->result.tls,
                                     &answer->err);
+    else if (q->what == PROBE_SERVICE)
+        answer->ok = probe_starttls(q->address, q->port, q->name, q->protocol, q->kind, q->timeout_ms,
+                                    &answer->result.tls, &answer->err);
     else
         answer->ok = probe_http(q->address, q->port, q->tls, q->name, q->path, q->timeout_ms,
                                 &answer->result.http, &answer->err);
@@ -287,6 +349,10 @@ static NORETURN void prober_main(int fd)
             continue;
         if (n != (ssize_t)sizeof question)
             _exit(0); /* the keeper has ended, and so do we */
+        if (question.what == PROBE_LOOKUP) {
+            begin(&question);
+            continue;
+        }
         memset(&answer, 0, sizeof answer);
         ask(&question, &answer);
         if (send(fd, &answer, sizeof answer, MSG_NOSIGNAL) != (ssize_t)sizeof answer)
@@ -324,7 +390,7 @@ static void terminate(struct probe_answer *answer, enum probe_what what)
             answer->result.addresses.n = ROLE_ADDRESSES_MAX;
         for (unsigned i = 0; i < answer->result.addresses.n; i++)
             answer->result.addresses.v[i][INET6_ADDRSTRLEN - 1] = '\0';
-    } else if (what == PROBE_HANDSHAKE) {
+    } else if (what == PROBE_HANDSHAKE || what == PROBE_SERVICE) {
         struct probe_tls *tls = &answer->result.tls;
         tls->sha256[sizeof tls->sha256 - 1] = tls->version[sizeof tls->version - 1] =
             tls->alpn[sizeof tls->alpn - 1] = '\0';
@@ -397,6 +463,22 @@ bool role_probe_tls(const char *address, int port, const char *name, enum probe_
     return true;
 }
 
+bool role_probe_starttls(const char *address, int port, const char *name, enum starttls protocol,
+                         enum probe_kind kind, int timeout_ms, struct probe_tls *out, struct err *err)
+{
+    struct probe_question question;
+    struct probe_answer answer;
+    if (!make_question(address, port, name, "", timeout_ms, &question, err))
+        return false;
+    question.what = PROBE_SERVICE;
+    question.kind = kind;
+    question.protocol = protocol;
+    if (!probe(&question, &answer, err))
+        return false;
+    *out = answer.result.tls;
+    return true;
+}
+
 bool role_probe_http(const char *address, int port, bool tls, const char *name, const char *path,
                      int timeout_ms, struct probe_http *out, struct err *err)
 {
@@ -425,11 +507,13 @@ static bool take_address(const char *text, struct strlist *to)
     return true;
 }
 
-bool role_probe_resolve(const char *name, int timeout_ms, struct strlist *addresses, struct err *err)
+/* `index`: the number that it was begun under. */
+static bool resolve_numbered(const char *name, int index, int timeout_ms, struct strlist *addresses,
+                             struct err *err)
 {
     struct probe_question question;
     struct probe_answer answer;
-    if (!make_question("", 0, name, "", timeout_ms, &question, err))
+    if (!make_question("", index, name, "", timeout_ms, &question, err))
         return false;
     question.what = PROBE_RESOLVE;
     if (!probe(&question, &answer, err))
@@ -439,4 +523,36 @@ bool role_probe_resolve(const char *name, int timeout_ms, struct strlist *addres
             return err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, name,
                            "the process that looks names up gave something that is no address");
     return true;
+}
+
+bool role_probe_resolve(const char *name, int timeout_ms, struct strlist *addresses, struct err *err)
+{
+    return resolve_numbered(name, -1, timeout_ms, addresses, err);
+}
+
+/* What cannot be begun is told when its answer is asked for. */
+static void begin_lookup(const char *name, int index, int timeout_ms)
+{
+    struct probe_question question;
+    struct err ignored = ERR_INIT;
+    if (prober.fd < 0 || !make_question("", index, name, "", timeout_ms, &question, &ignored))
+        return;
+    question.what = PROBE_LOOKUP;
+    (void)!send(prober.fd, &question, sizeof question, MSG_NOSIGNAL);
+}
+
+void role_probe_resolve_all(struct role_lookup *v, size_t n, int timeout_ms)
+{
+    size_t n_now = n < ROLE_LOOKUPS_MAX ? n : ROLE_LOOKUPS_MAX;
+    for (size_t i = 0; i < n_now; i++)
+        begin_lookup(v[i].name, (int)i, timeout_ms);
+    for (size_t i = 0; i < n_now; i++)
+        v[i].ok = resolve_numbered(v[i].name, (int)i, timeout_ms, &v[i].addresses, &v[i].err);
+    size_t silent = 0;
+    for (size_t i = 0; i < n_now; i++)
+        silent += !v[i].ok && v[i].err.code == ERR_TIMEOUT;
+    if (n > n_now && silent < n_now)
+        role_probe_resolve_all(v + n_now, n - n_now, timeout_ms);
+    for (size_t i = n_now; silent == n_now && i < n; i++)
+        v[i].err = v[0].err; /* name servers that say nothing are not asked for the rest */
 }

@@ -16,12 +16,15 @@
 #include <sys/prctl.h>
 #endif
 
+#include "tlsup/buf.h"
+#include "tlsup/log.h"
+
 static bool kept(int fd, const int *keep, size_t n_keep)
 {
     for (size_t i = 0; i < n_keep; i++)
         if (keep[i] == fd)
             return true;
-    return fd == STDERR_FILENO;
+    return fd == STDERR_FILENO || fd == log_descriptor();
 }
 
 static void close_others(const int *keep, size_t n_keep)
@@ -34,6 +37,7 @@ static void close_others(const int *keep, size_t n_keep)
             (void)dup2(null_fd, fd);
     for (size_t i = 0; i < n_keep; i++)
         highest = keep[i] > highest ? keep[i] : highest;
+    highest = log_descriptor() > highest ? log_descriptor() : highest;
     for (int fd = STDERR_FILENO + 1; fd <= highest; fd++)
         if (!kept(fd, keep, n_keep))
             close(fd);
@@ -111,20 +115,26 @@ bool sandbox_enter(const char *user, const int *keep, size_t n_keep, struct err 
 
 const char *sandbox_describe(char out[256])
 {
-    bool own = getpwnam(SANDBOX_COURIER_USER) != NULL && getpwnam(SANDBOX_RESPONDER_USER) != NULL &&
-               getpwnam(SANDBOX_PROBER_USER) != NULL && getpwnam(SANDBOX_RESOLVER_USER) != NULL;
+    static const char *const users[] = {SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER,
+                                        SANDBOX_RESOLVER_USER, SANDBOX_NOTIFIER_USER};
+    bool own = true;
+    AUTO_BUF list = BUF_INIT;
+    for (size_t i = 0; i < COUNT_OF(users); i++) {
+        own = own && getpwnam(users[i]) != NULL;
+        buf_addf(&list, "%s%s", i == 0 ? "" : i + 1 < COUNT_OF(users) ? ", " : " and ", users[i]);
+    }
     if (geteuid() != 0)
         snprintf(
             out, 256,
             "the network is left to child processes without keys; not root, so they run as the calling user, "
             "with closed descriptors and without new privileges");
     else if (own)
-        snprintf(out, 256, "the network is left to child processes without keys, run as %s, %s, %s and %s",
-                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER, SANDBOX_RESOLVER_USER);
+        snprintf(out, 256, "the network is left to child processes without keys, run as %s", buf_str(&list));
     else
-        snprintf(out, 256,
-                 "the network is left to child processes without keys, run as nobody (make the users %s, %s, "
-                 "%s and %s to tell them apart)",
-                 SANDBOX_COURIER_USER, SANDBOX_RESPONDER_USER, SANDBOX_PROBER_USER, SANDBOX_RESOLVER_USER);
+        snprintf(
+            out, 256,
+            "the network is left to child processes without keys, run as nobody (make the users %s to tell "
+            "them apart)",
+            buf_str(&list));
     return out;
 }

@@ -283,9 +283,10 @@ static bool apply_machine(struct parser *parser, const char *key, const char *va
     struct err why = ERR_INIT;
     struct machine_config scratch;
     if (parser->is_cert)
-        return fault(parser, parser->line,
-                     "'%s' is about the whole machine: it belongs into tlsup.conf, not into a certificate's file",
-                     key);
+        return fault(
+            parser, parser->line,
+            "'%s' is about the whole machine: it belongs into tlsup.conf, not into a certificate's file",
+            key);
     if (strlist_has(&parser->seen_machine, key))
         return fault(parser, parser->line, "'%s' is given a second time; keep one of them", key);
     strlist_add(&parser->seen_machine, key);

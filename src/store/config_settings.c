@@ -235,7 +235,8 @@ static char *get_keep(const struct setting *setting, const struct cert_config *c
 
 static bool check_user(const char *value, struct err *why)
 {
-    return is_token(value, USER_MAX, "._-") || refuse(why, value, "the name of a user of this machine, or none");
+    return is_token(value, USER_MAX, "._-") ||
+           refuse(why, value, "the name of a user of this machine, or none");
 }
 
 /* An address that goes into a mailto URL as it is (RFC 8555 7.3: one address, no header fields). */

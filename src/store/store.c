@@ -84,7 +84,15 @@ bool store_ensure_dir(const char *path, mode_t mode, bool only_we_write, struct 
     return trusted(path, only_we_write, err);
 }
 
-static bool ensure_layout(const struct store *store, struct err *err)
+static bool layout_dir(struct store *store, const char *path, mode_t mode, bool only_we_write,
+                       struct err *err)
+{
+    if (!fs_exists(path))
+        strlist_add(&store->made, path);
+    return store_ensure_dir(path, mode, only_we_write, err);
+}
+
+static bool ensure_layout(struct store *store, struct err *err)
 {
     static const struct {
         const char *name;
@@ -96,13 +104,20 @@ static bool ensure_layout(const struct store *store, struct err *err)
     AUTO_FREE char *certs_d = fs_join(store->config_dir, "certs.d");
     for (size_t i = 0; i < COUNT_OF(state_dirs); i++) {
         AUTO_FREE char *path = fs_join(store->state_dir, state_dirs[i].name);
-        if (!store_ensure_dir(path, state_dirs[i].mode, true, err))
+        if (!layout_dir(store, path, state_dirs[i].mode, true, err))
             return false;
     }
     store_label(store);
     /* configuration managers bring modes of their own: each file is checked when it is read */
-    return store_ensure_dir(store->config_dir, 0755, false, err) &&
-           store_ensure_dir(certs_d, 0755, false, err);
+    return layout_dir(store, store->config_dir, 0755, false, err) &&
+           layout_dir(store, certs_d, 0755, false, err);
+}
+
+void store_forget_layout(struct store *store)
+{
+    for (size_t i = store->made.n; i-- > 0;)
+        (void)rmdir(store->made.v[i]);
+    strlist_clear(&store->made);
 }
 
 static bool open_for_writing(struct store *store, struct err *err)
@@ -117,6 +132,7 @@ bool store_open(const char *config_dir, const char *state_dir, enum store_mode m
 {
     struct store *store = mem_alloc(sizeof *store);
     store->lock = (struct fs_lock)FS_LOCK_INIT;
+    store->made = (struct strlist)STRLIST_INIT;
     store->mode = mode;
     store->config_dir = absolute(config_dir != NULL ? config_dir : STORE_DEFAULT_CONFIG_DIR, err);
     store->state_dir = absolute(state_dir != NULL ? state_dir : STORE_DEFAULT_STATE_DIR, err);
@@ -135,6 +151,7 @@ void store_close(struct store *store)
     if (store == NULL)
         return;
     fs_unlock(&store->lock);
+    strlist_clear(&store->made);
     free(store->config_dir);
     free(store->state_dir);
     free(store->journal_dir);
@@ -203,7 +220,7 @@ bool store_is_there(const char *path, bool *there, struct err *err)
 
 /* -- configuration ------------------------------------------------------------------------------------ */
 
-static char *cert_config_path(const struct store *store, const char *name)
+char *store_config_path(const struct store *store, const char *name)
 {
     AUTO_FREE char *file = mem_fmt("%s.conf", name);
     return store_below(store->config_dir, "certs.d", file);
@@ -216,6 +233,19 @@ bool store_defaults(struct store *store, struct cert_config *out, struct err *er
     cert_config_init(&config);
     if (!config_read_file(path, false, &config, err)) {
         cert_config_clear(&config);
+        return false;
+    }
+    *out = config;
+    return true;
+}
+
+bool store_machine_config(struct store *store, struct machine_config *out, struct err *err)
+{
+    AUTO_FREE char *path = fs_join(store->config_dir, "tlsup.conf");
+    struct machine_config config;
+    machine_config_init(&config);
+    if (!config_read_machine(path, &config, err)) {
+        machine_config_clear(&config);
         return false;
     }
     *out = config;
@@ -271,7 +301,7 @@ bool store_cert_config(struct store *store, const char *name, struct cert_config
 {
     if (!store_check_name(name, err))
         return false;
-    AUTO_FREE char *path = cert_config_path(store, name);
+    AUTO_FREE char *path = store_config_path(store, name);
     struct cert_config config = {0};
     if (!store_defaults(store, &config, err))
         return false;
@@ -331,7 +361,7 @@ bool store_cert_config_save(struct store *store, const struct cert_config *confi
     struct cert_config defaults = {0};
     if (!store_check_change(store, config->name, err) || !store_defaults(store, &defaults, err))
         return false;
-    AUTO_FREE char *path = cert_config_path(store, config->name);
+    AUTO_FREE char *path = store_config_path(store, config->name);
     config_write_text(config, &defaults, &text);
     bool ok = reads_back(path, &defaults, config, &text, err) &&
               (says_the_same(path, &defaults, config) ||
@@ -340,9 +370,28 @@ bool store_cert_config_save(struct store *store, const struct cert_config *confi
     return ok;
 }
 
+bool store_cert_config_text(struct store *store, const char *name, struct buf *out, struct err *err)
+{
+    if (!store_check_name(name, err))
+        return false;
+    AUTO_FREE char *path = store_config_path(store, name);
+    return fs_read(path, CONFIG_FILE_BYTES, out, err);
+}
+
+bool store_cert_config_put_back(struct store *store, const char *name, const struct buf *text,
+                                struct err *err)
+{
+    struct stat st;
+    if (!store_check_change(store, name, err))
+        return false;
+    AUTO_FREE char *path = store_config_path(store, name);
+    mode_t mode = stat(path, &st) == 0 ? st.st_mode & 0777 : 0600;
+    return fs_write(path, buf_str(text), text->len, mode, err);
+}
+
 /* -- state -------------------------------------------------------------------------------------------- */
 
-static char *state_path(const struct store *store, const char *name)
+char *store_state_path(const struct store *store, const char *name)
 {
     return mem_fmt("%s/state/%s.json", store->state_dir, name);
 }
@@ -352,7 +401,7 @@ bool store_state_load(struct store *store, const char *name, struct cert_state *
     AUTO_BUF json = BUF_INIT;
     if (!store_check_name(name, err))
         return false;
-    AUTO_FREE char *path = state_path(store, name);
+    AUTO_FREE char *path = store_state_path(store, name);
     if (fs_read(path, STATE_FILE_BYTES, &json, err))
         return state_decode(buf_str(&json), json.len, path, out, err);
     if (!store_forgive_missing(err))
@@ -375,17 +424,44 @@ bool store_state_save(struct store *store, const char *name, const struct cert_s
     AUTO_BUF json = BUF_INIT;
     if (!store_check_change(store, name, err))
         return false;
-    AUTO_FREE char *path = state_path(store, name);
+    AUTO_FREE char *path = store_state_path(store, name);
     state_encode(state, &json);
     return is_written(path, &json) || fs_write(path, json.data, json.len, 0644, err);
+}
+
+static char *run_state_path(const struct store *store)
+{
+    return fs_join(store->state_dir, "run.json");
+}
+
+bool store_run_state_load(struct store *store, struct run_state *out, struct err *err)
+{
+    AUTO_BUF json = BUF_INIT;
+    AUTO_FREE char *path = run_state_path(store);
+    if (fs_read(path, STATE_FILE_BYTES, &json, err))
+        return run_state_decode(buf_str(&json), json.len, path, out, err);
+    if (!store_forgive_missing(err))
+        return false;
+    run_state_clear(out);
+    return true;
+}
+
+bool store_run_state_save(struct store *store, const struct run_state *state, struct err *err)
+{
+    AUTO_BUF json = BUF_INIT;
+    AUTO_FREE char *path = run_state_path(store);
+    if (!store_check_writing(store, err))
+        return false;
+    run_state_encode(state, &json);
+    return is_written(path, &json) || fs_write(path, json.data, json.len, 0600, err);
 }
 
 bool store_cert_delete(struct store *store, const char *name, struct err *err)
 {
     if (!store_check_change(store, name, err))
         return false;
-    AUTO_FREE char *config = cert_config_path(store, name);
-    AUTO_FREE char *state = state_path(store, name);
+    AUTO_FREE char *config = store_config_path(store, name);
+    AUTO_FREE char *state = store_state_path(store, name);
     AUTO_FREE char *live = store_live_link(store, name);
     AUTO_FREE char *certs = store_cert_dir(store, name);
     if (!fs_exists(config) && !fs_exists(state) && !fs_exists(live) && !fs_exists(certs))

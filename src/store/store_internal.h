@@ -17,6 +17,7 @@ struct store {
     char *journal_dir;
     enum store_mode mode;
     struct fs_lock lock;
+    struct strlist made; /* directories that were not there before */
 };
 
 /* -- checks and small tools (store.c) -- */
@@ -28,6 +29,8 @@ bool store_forgive_missing(struct err *err);
 /* An existing directory must be one that only we can redirect. */
 MUST_CHECK bool store_ensure_dir(const char *path, mode_t mode, bool only_we_write, struct err *err);
 char *store_below(const char *dir, const char *sub, const char *name); /* the caller frees */
+char *store_config_path(const struct store *store, const char *name);
+char *store_state_path(const struct store *store, const char *name);
 /* Is it there? A directory that may not be looked into is an error, not a no. */
 MUST_CHECK bool store_is_there(const char *path, bool *there, struct err *err);
 
@@ -45,6 +48,12 @@ bool store_in_file(const char *path, struct err *err);
 void store_label(const struct store *store);
 /* Tests: SELinux is on when this path exists. Not copied. */
 void store_label_set_switch(const char *path);
+
+/* -- trees (store_tree.c) -- */
+/* Make a directory like `from`, with all that is in it: files by hard links, or as copies where `copies` says so or links cannot be had. A missing `from` is fine. */
+MUST_CHECK bool store_tree_copy(const char *from, const char *to, bool copies, struct err *err);
+/* One file, with its mode and owner; a missing one is fine. */
+MUST_CHECK bool store_file_copy(const char *from, const char *to, struct err *err);
 
 /* -- certificates (store_version.c) -- */
 char *store_cert_dir(const struct store *store, const char *name);

@@ -336,6 +336,18 @@ bool store_version_drop(struct store *store, const char *name, int version, stru
     return remove_version(store, name, version, err);
 }
 
+/* What comes of an order in flight may rest on what is there. */
+static bool is_in_flight(struct store *store, const char *name)
+{
+    struct cert_state state = CERT_STATE_INIT;
+    struct err err = ERR_INIT;
+    bool in_flight = !store_state_load(store, name, &state, &err);
+    for (size_t i = 0; i < COUNT_OF(state.orders); i++)
+        in_flight |= state.orders[i].url[0] != '\0';
+    cert_state_clear(&state);
+    return in_flight;
+}
+
 bool store_version_prune(struct store *store, const char *name, int keep, struct err *err)
 {
     AUTO_VERSIONS versions = {0};
@@ -344,10 +356,46 @@ bool store_version_prune(struct store *store, const char *name, int keep, struct
     if (!store_check_change(store, name, err) || !store_live_version(store, name, &live, err) ||
         !list_versions(store, name, &versions, err))
         return false;
-    for (size_t i = 0; i + kept < versions.n; i++)
-        if (versions.v[i] != live && !remove_version(store, name, versions.v[i], err))
+    if (versions.n <= kept || is_in_flight(store, name))
+        return true;
+    for (size_t i = 0; i + kept < versions.n; i++) {
+        bool before_live = i + 1 < versions.n && versions.v[i + 1] == live;
+        if (versions.v[i] != live && !before_live && !remove_version(store, name, versions.v[i], err))
             return false;
+    }
     return true;
+}
+
+bool store_versions(struct store *store, const char *name, int **out, size_t *n, struct err *err)
+{
+    AUTO_VERSIONS versions = {0};
+    if (!store_check_name(name, err) || !list_versions(store, name, &versions, err))
+        return false;
+    *out = versions.v;
+    *n = versions.n;
+    versions.v = NULL;
+    return true;
+}
+
+static char *revoked_path(const struct store *store, const char *name, int version)
+{
+    return mem_fmt("%s/certs/%s/%04d/revoked", store->state_dir, name, version);
+}
+
+bool store_version_revoke(struct store *store, const char *name, int version, struct err *err)
+{
+    if (!store_check_change(store, name, err))
+        return false;
+    AUTO_FREE char *path = revoked_path(store, name, version);
+    return fs_write(path, "", 0, 0644, err);
+}
+
+bool store_version_revoked(const struct store *store, const char *name, int version)
+{
+    if (!config_cert_name_valid(name))
+        return false;
+    AUTO_FREE char *path = revoked_path(store, name, version);
+    return fs_exists(path);
 }
 
 /* -- live --------------------------------------------------------------------------------------------- */

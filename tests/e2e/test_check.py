@@ -297,3 +297,120 @@ def test_many_names(tlsup, nginx, name):
     nginx.start()
     found = look(tlsup, *names, status=0)
     assert all(severity(found, "place", each) == "ok" for each in names)
+
+
+# -- DNS that is wrong, and `enable`, which looks first ---------------------------------------------------------------------------------------------
+
+
+LETS_ENCRYPT = ["--server", "letsencrypt", "-n", "--agree-tos", "--no-timer"]  # no packet gets there from here
+
+
+def test_dns_that_is_broken(tlsup, nginx, make_named, new_name):
+    """SERVFAIL, as of signatures that do not fit: no CA issues then."""
+    well, ill = new_name(), new_name()
+    make_named(zones=[Zone(well, ["www A 203.0.113.5"], catch_all=None), Zone(ill, broken=True)])
+    nginx.start()
+    with own_address("203.0.113.5/32"):
+        found = look(tlsup, f"www.{well}", f"www.{ill}")
+    assert severity(found, "address", f"www.{well}") == "ok"
+    assert severity(found, "address", f"www.{ill}") == "warning"
+    broken, = found["dns", f"www.{ill}"]
+    assert "SERVFAIL" in broken["what"] and "DNSSEC" in broken["why"] and f"dig +cd www.{ill}" in broken["todo"]
+
+
+def test_private_records(tlsup, nginx, new_name):
+    ours, others = new_name(), new_name()
+    nginx.start()
+    say(ours, "10.7.7.7")
+    say(others, "10.7.7.8")
+    with own_address("10.7.7.7/32"):
+        found = look(tlsup, ours, others)
+    assert severity(found, "address", ours) == "note" and "public CA cannot reach" in found["address", ours][0]["why"]
+    assert severity(found, "address", others) == "warning" and "10.7.7.7" in found["address", others][0]["what"]
+
+
+def test_listener_of_our_own(tlsup, name):
+    """Nothing listens on port 80: a token is served and fetched, and the port is free again."""
+    with own_address("203.0.113.5/32"):
+        found = look(tlsup, "--nginx", name)
+    answered, = found["challenge", None]
+    assert answered["severity"] == "ok" and "each of the" in answered["what"], answered
+    assert not net.port_open(80)
+
+
+def test_what_is_left_of_the_limits(tlsup, nginx, name):
+    nginx.start()
+    finding, = look(tlsup, name)["limits", name]
+    assert "0 of 5 certificates for exactly these names, 0 of 50" in finding["what"]
+
+
+def test_keys_that_others_can_read(tlsup, ca, nginx, name):
+    nginx.site(name)
+    nginx.start()
+    tlsup.ok("enable", name, *ca.arguments)
+    assert ("permissions", None) not in look(tlsup)
+    key = pathlib.Path(tlsup.state, "live", name, "privkey.pem")
+    key.chmod(0o644)
+    finding, = look(tlsup)["permissions", None]
+    assert str(key) in finding["what"] and finding["severity"] == "warning" and "chmod" in finding["todo"]
+
+
+def test_enable_is_stopped_by_the_dns(tlsup, nginx, make_named, new_name):
+    """Each name that cannot work, in one answer; nothing was asked, nothing changed."""
+    zone = new_name()
+    make_named(zones=[Zone(zone, ["www A 203.0.113.5", 'www CAA 0 issue "other.test"'], catch_all=None)])
+    nginx.site(f"www.{zone}")
+    nginx.start()
+    before = nginx.configuration()
+    with own_address("203.0.113.5/32"):
+        result = tlsup("enable", f"www.{zone}", f"missing.{zone}", *LETS_ENCRYPT)
+    assert result.status == 3 and "2 problems stand in the way" in result.err, result
+    assert f"missing.{zone} has no address" in result.err and "other.test" in result.err and "--no-check" in result.err, result
+    assert not snapshot.difference(before, nginx.configuration()) and not list(tlsup.state.glob("certs/*"))
+
+
+def test_enable_is_stopped_by_one_thing(tlsup, nginx, make_named, new_name):
+    zone = new_name()
+    make_named(zones=[Zone(zone, catch_all=None)])
+    nginx.start()
+    result = tlsup("enable", f"missing.{zone}", *LETS_ENCRYPT)
+    assert result.status == 3 and f"missing.{zone} has no address" in result.err and "make an A record" in result.err, result
+    planned = tlsup.ok("enable", f"missing.{zone}", "--plan", *LETS_ENCRYPT)
+    assert f"# in the way: missing.{zone} has no address" in planned.out
+
+
+@pytest.mark.parametrize("words", [["--no-check"], []])
+def test_enable_with_a_ca_of_ones_own(tlsup, ca, nginx, make_named, new_name, words):
+    """It may see another DNS than we do: a warning, and on it goes; with --no-check not even that."""
+    zone = new_name()
+    nginx.start()
+    make_named(zones=[Zone(zone, catch_all=None)])
+    result = tlsup.ok("enable", f"missing.{zone}", *ca.arguments, *words)
+    assert ("has no address" in result.err) == (not words), result
+    assert net.leaf(f"missing.{zone}")[0] == tlsup.sha256(f"missing.{zone}")
+
+
+def test_enable_all_leaves_out_what_cannot_work(tlsup, ca, nginx, make_named, new_name):
+    """One site's trouble is not the others'."""
+    zone = new_name()
+    make_named(zones=[Zone(zone, ["a A 203.0.113.5", 'a CAA 0 issue "other.test"', "b A 203.0.113.5"], catch_all=None)])
+    for each in ("a", "b"):
+        nginx.site(f"{each}.{zone}")
+    (tlsup.config / "certs.d").mkdir(parents=True, exist_ok=True)
+    options = dict(zip(ca.arguments[::2], ca.arguments[1::2]))
+    (tlsup.config / "certs.d" / f"b.{zone}.conf").write_text(
+        f"names = b.{zone}\nserver = {options['--server']}\nca-bundle = {options['--ca-bundle']}\nagree-tos = yes\n")
+    nginx.start()
+    with own_address("203.0.113.5/32"):
+        result = tlsup("enable", "--all", *LETS_ENCRYPT[2:])
+        assert net.leaf(f"b.{zone}")[0] == tlsup.sha256(f"b.{zone}"), result
+    assert result.status != 0 and "other.test" in result.err and not list(tlsup.state.glob(f"certs/a.{zone}")), result
+
+
+def test_enable_with_name_servers_that_are_silent(tlsup, ca, nginx, name):
+    """They are not waited for long, and the order is not stopped by them."""
+    nginx.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 53))
+        result = tlsup.ok("enable", name, *ca.arguments, timeout=60)
+    assert "could not be looked up" in result.err, result

@@ -67,9 +67,10 @@ def test_names_are_normalised_and_told_apart(tlsup, ca, name):
 def test_internationalised_name_is_shown_both_ways(tlsup, ca):
     result = issue(tlsup, ca, "bücher.test", *STANDALONE)
     check_store(tlsup, "xn--bcher-kva.test", ["xn--bcher-kva.test"], ca.roots)
-    status = tlsup.ok("status").text
-    for text in (result.text, status):
+    on_terminal = ANSI.sub("", tlsup.on_terminal("status")[1])
+    for text in (result.text, on_terminal, tlsup.ok("status", "xn--bcher-kva.test").out):
         assert "xn--bcher-kva.test" in text and "bücher.test" in text, text
+    assert "bücher" not in tlsup.ok("status").out, "what other programs read has the name that is in the certificate"
 
 
 def test_certificate_name_of_ones_own(tlsup, ca, name):

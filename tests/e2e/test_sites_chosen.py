@@ -192,7 +192,7 @@ def test_where_it_is_installed(tlsup, fake_ca, server, name):
     places = tlsup.status_of(name)["places"]
     assert len(places) == 1 and re.fullmatch(r"/etc/.*:\d+", places[0]), places
     assert f"installed in  {places[0]}" in tlsup.ok("status", name).out
-    assert f"({places[0].rsplit('/', 1)[1]})" in tlsup.ok("status").out
+    assert f"({places[0].rsplit('/', 1)[1]})" in tlsup.ok("status", name).out
     tlsup.ok("renew", "--force-renewal", name)
     assert tlsup.status_of(name)["places"] == places
     tlsup.ok("undo", name)

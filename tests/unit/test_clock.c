@@ -1,6 +1,9 @@
 /*
  * test_clock.c - dates as CAs write them, spans as people read them.
  */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -201,12 +205,27 @@ static void test_freeze(void **state)
     assert_true(clock_mono_ms() >= before_ms);
 }
 
+/* A test may move the wall clock of a whole run, in test builds and nowhere else; deadlines stay real. */
+static void test_offset(void **state)
+{
+    (void)state;
+    int64_t moved_s = clock_now_s() - (int64_t)time(NULL);
+#ifdef TEST_HOOKS
+    assert_in_range(moved_s, 1000000 - 5, 1000000 + 5);
+#else
+    assert_in_range(moved_s + 5, 0, 10);
+#endif
+    int64_t before_ms = clock_mono_ms();
+    assert_true(clock_mono_ms() - before_ms < 100000);
+}
+
 int main(void)
 {
+    setenv("TLSUP_TEST_CLOCK_OFFSET", "1000000", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rfc3339),         cmocka_unit_test(test_http_date),
         cmocka_unit_test(test_format_and_back), cmocka_unit_test(test_span),
-        cmocka_unit_test(test_freeze),
+        cmocka_unit_test(test_freeze),          cmocka_unit_test(test_offset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

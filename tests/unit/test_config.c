@@ -253,6 +253,12 @@ static const struct {
     {"email = a@\n", "is not one address"},
     {"webroot = www/html\n", "F:1: webroot: 'www/html' is not an absolute path"},
     {"ca-bundle = ~/ca.pem\n", "F:1: ca-bundle: '~/ca.pem' is not an absolute path"},
+    {"keep = 0\n", "F:1: keep: '0' is not a number of versions"},
+    {"keep = many\n", "F:1: keep: 'many' is not"},
+    {"hook-user = a b\n", "F:1: hook-user: 'a b' is not the name of a user"},
+    {"deploy-hook = /bin/a\ndeploy-hook = /bin/a\n", "F:2: deploy-hook: '/bin/a' is there twice"},
+    {"export = nonsense\n", "F:1: export: "},
+    {"verify = nonsense\n", "F:1: verify: "},
     {"deploy-hook = systemctl reload postfix\n",
      "F:1: deploy-hook: 'systemctl reload postfix' is not the absolute path"},
     {"deploy-hook = /bin/systemctl reload postfix\n",
@@ -406,6 +412,44 @@ static void a_certificate_overrides_defaults(void **state)
     assert_string_equal(config.webroot, "/srv/www");
     assert_int_equal(config.challenges[0], CHALLENGE_VIA_WEB_SERVER);
     cert_config_clear(&config);
+}
+
+static void several_of_a_kind(void **state)
+{
+    static const char defaults_text[] = "deploy-hook = /bin/a\ndeploy-hook = /bin/b\npost-hook = /bin/c\n";
+    static const char cert_text[] = "names = example.org\ndeploy-hook = /bin/d\npost-hook = none\n"
+                                    "export = fullchain /srv/x.pem\nexport = key /srv/y.pem owner=root\n"
+                                    "verify = example.org:465, example.org:25/smtp\nkeep = 12\n";
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    assert_true(parse(defaults_text, sizeof defaults_text - 1, false, &config, &err));
+    assert_list(&config.deploy_hooks, "/bin/a /bin/b");
+    assert_int_equal(config.keep, CONFIG_KEEP);
+    assert_true(config_read_text(cert_text, sizeof cert_text - 1, "F", true, &config, &err));
+    assert_list(&config.deploy_hooks, "/bin/d"); /* its own replace the defaults' */
+    assert_int_equal(config.post_hooks.n, 0);
+    assert_int_equal(config.exports.n, 2);
+    assert_list(&config.verify, "example.org:465 example.org:25/smtp");
+    assert_int_equal(config.keep, 12);
+    cert_config_clear(&config);
+}
+
+static void what_is_about_the_machine(void **state)
+{
+    static const char text[] = "email = a@example.org\nheartbeat = https://example.org/ping\n";
+    struct err err = ERR_INIT;
+    struct cert_config config;
+    (void)state;
+    assert_true(parse(text, sizeof text - 1, false, &config, &err));
+    cert_config_clear(&config);
+    static const char in_cert[] = "names = example.org\nheartbeat = https://example.org/ping\n";
+    assert_false(parse(in_cert, sizeof in_cert - 1, true, &config, &err));
+    assert_non_null(strstr(err.text, "F:2: 'heartbeat' is about the whole machine"));
+    err_clear(&err);
+    static const char twice[] = "heartbeat = https://a.example/\nheartbeat = https://b.example/\n";
+    assert_false(parse(twice, sizeof twice - 1, false, &config, &err));
+    assert_non_null(strstr(err.text, "F:2: 'heartbeat' is given a second time"));
 }
 
 static void assert_implied(const char *text, const char *expected)
@@ -789,7 +833,13 @@ static void assert_same_config(const struct cert_config *a, const struct cert_co
     assert_same_text(a->nginx_bin, b->nginx_bin);
     assert_same_text(a->apache_conf, b->apache_conf);
     assert_same_text(a->apache_ctl, b->apache_ctl);
-    assert_int_equal(a->deploy_hooks.n, b->deploy_hooks.n);
+    assert_same_list(&a->pre_hooks, &b->pre_hooks);
+    assert_same_list(&a->deploy_hooks, &b->deploy_hooks);
+    assert_same_list(&a->exports, &b->exports);
+    assert_same_list(&a->verify, &b->verify);
+    assert_same_text(a->hook_user, b->hook_user);
+    assert_int_equal(a->deploy_timeout_s, b->deploy_timeout_s);
+    assert_int_equal(a->keep, b->keep);
     assert_same_list(&a->fallbacks, &b->fallbacks);
     assert_same_list(&a->dns_servers, &b->dns_servers);
     assert_same_text(a->account, b->account);
@@ -886,6 +936,14 @@ static void build_config(unsigned bits, struct cert_config *config)
         config->webroot != NULL ? CHALLENGE_VIA_WEBROOT : CHALLENGE_VIA_STANDALONE;
     if (bits & 128)
         strlist_add(&config->deploy_hooks, "/usr/local/bin/hook");
+    if (bits & 64)
+        strlist_add(&config->deploy_hooks, "/usr/local/bin/second");
+    if (bits & 2)
+        strlist_add(&config->exports, "combined /etc/haproxy/x.pem owner=root mode=0640");
+    if (bits & 1)
+        strlist_add(&config->verify, "mail.example.org:465");
+    config->hook_user = bits & 16 ? mem_dup("nobody") : NULL;
+    config->keep = bits & 32 ? 9 : CONFIG_KEEP;
     build_rest(bits, config);
 }
 
@@ -1107,6 +1165,8 @@ int main(void)
         cmocka_unit_test(nul_bytes_and_sizes_are_bounded),
         cmocka_unit_test(failure_leaves_the_configuration_as_it_was),
         cmocka_unit_test(a_certificate_overrides_defaults),
+        cmocka_unit_test(several_of_a_kind),
+        cmocka_unit_test(what_is_about_the_machine),
         cmocka_unit_test(a_key_that_one_way_needs_asks_for_it),
         cmocka_unit_test(a_request_made_elsewhere_brings_its_names),
         cmocka_unit_test(contradictions_are_told_with_a_way_out),

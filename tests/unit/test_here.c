@@ -20,14 +20,20 @@
 static const char *answer; /* addresses, or NULL = the resolver cannot be asked */
 static char asked[300];
 
-bool role_probe_resolve(const char *name, int timeout_ms, struct strlist *addresses, struct err *err)
+static size_t together; /* how many were asked for at once */
+
+void role_probe_resolve_all(struct role_lookup *v, size_t n, int timeout_ms)
 {
     assert_true(timeout_ms > 0 && timeout_ms <= 30000);
-    snprintf(asked, sizeof asked, "%s", name);
-    if (answer == NULL)
-        return err_set(err, ERR_NETWORK, NEXT_RETRY_LATER, name, "no");
-    strlist_split(addresses, answer, " ");
-    return true;
+    together = n;
+    for (size_t i = 0; i < n; i++) {
+        snprintf(asked, sizeof asked, "%s", v[i].name);
+        v[i].ok = answer != NULL;
+        if (answer == NULL)
+            (void)!err_set(&v[i].err, ERR_NETWORK, NEXT_RETRY_LATER, v[i].name, "no");
+        else
+            strlist_split(&v[i].addresses, answer, " ");
+    }
 }
 
 static void judge(const char *addresses, const char *own, struct here *out)

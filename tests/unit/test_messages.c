@@ -21,7 +21,7 @@
 #include "tlsup/messages.h"
 
 enum { NUMBER = 1, NUMBER2 = 2, URL = 4, NONCE = 8, NAME = 16, TOKEN = 32, TEXT = 64, BODY = 128, ERR = 256 };
-enum { K = MSG_FROM_KEEPER, C = MSG_FROM_COURIER, R = MSG_FROM_RESPONDER, D = MSG_FROM_RESOLVER };
+enum { K = MSG_FROM_KEEPER, C = MSG_FROM_COURIER, R = MSG_FROM_RESPONDER, D = MSG_FROM_RESOLVER, N = MSG_FROM_NOTIFIER };
 
 static const struct {
     enum msg_type type;
@@ -59,6 +59,10 @@ static const struct {
     {MSG_DNS_ASK, K, NUMBER | NUMBER2 | NAME | TEXT | BODY},
     {MSG_DNS_ANSWER, D, NUMBER | NAME | TEXT | BODY},
     {MSG_DNS_FAILED, D, ERR},
+    {MSG_NOTICE_PART, K, NUMBER | BODY},
+    {MSG_NOTICE_GO, K, NUMBER | NUMBER2},
+    {MSG_NOTICE_SENT, N, 0},
+    {MSG_NOTICE_FAILED, N, ERR},
 };
 
 /* A message with every field of every type full to the brim, or small. */

@@ -432,7 +432,8 @@ static void test_external_account_binding(void **state)
     assert_refused("account register --eab-kid k --eab-hmac-key @nowhere", "--eab-hmac-key: cannot", "");
     assert_refused("account register --eab-kid k --eab-hmac-key @spaces", "without spaces", "");
     assert_refused("account register --eab-kid k --eab-hmac-key @nothing", "without spaces", "");
-    assert_refused("account show --eab-kid k", "belongs to enable, issue and account register", "");
+    assert_refused("account show --eab-kid k", "belongs to enable, issue, reconfigure and account register",
+                   "");
     /* a secret is not repeated on the screen */
     struct err err = ERR_INIT;
     assert_false(
@@ -766,6 +767,112 @@ static void test_hooks_and_bundles_must_be_there(void **state)
     assert_refused("issue example.org --ca-bundle nowhere", "cannot read", "");
 }
 
+static void test_changes(void **state)
+{
+    struct request request;
+    (void)state;
+    assert_parses("reconfigure example.org -d Example.org,www.example.org --key-type rsa-2048 --no-test",
+                  &request);
+    assert_int_equal(request.command, COMMAND_RECONFIGURE);
+    assert_words(&request.arguments, "example.org");
+    assert_words(&request.names, "example.org www.example.org");
+    assert_true(request.no_test && request.has_key_type);
+    request_clear(&request);
+    assert_refused("reconfigure", "which certificate", "tlsup status");
+    assert_refused("reconfigure a b", "one certificate at a time", "");
+    assert_refused("reconfigure a -d not..good", "not..good", "");
+    assert_parses("rename example.org-0001 example.org", &request);
+    assert_words(&request.arguments, "example.org-0001 example.org");
+    request_clear(&request);
+    assert_refused("rename example.org", "what is it to be called", "rename --help");
+    assert_refused("rename example.org ../up", "'../up'", "");
+    assert_refused("rename a b c", "'c' is one too many", "");
+    assert_parses("restore example.org 3", &request);
+    assert_words(&request.arguments, "example.org 3");
+    request_clear(&request);
+    assert_parses("restore example.org --json", &request);
+    assert_words(&request.arguments, "example.org");
+    request_clear(&request);
+    assert_refused("restore example.org 0", "'0' is not a version", "");
+    assert_refused("restore example.org latest", "'latest' is not a version", "");
+    assert_refused("restore", "which certificate", "tlsup status");
+}
+
+static void test_export_and_import(void **state)
+{
+    struct request request;
+    (void)state;
+    AUTO_FREE char *out = fs_join(root, "out.p12"), *text = fs_join(root, "text");
+    write_file("text", 0600);
+    assert_parses("export example.org --format p12 --to out.p12 --owner www-data:adm --mode 0640 "
+                  "--password-file text --friendly-name web --standing",
+                  &request);
+    assert_string_equal(request.format, "p12");
+    assert_string_equal(request.to, out);
+    assert_string_equal(request.owner, "www-data:adm");
+    assert_string_equal(request.mode, "0640");
+    assert_string_equal(request.password_file, text);
+    assert_string_equal(request.friendly_name, "web");
+    assert_true(request.standing);
+    request_clear(&request);
+    assert_parses("export example.org --to -", &request);
+    assert_string_equal(request.to, "-");
+    request_clear(&request);
+    assert_refused("export example.org --format docx --to x", "docx", "");
+    assert_refused("export", "which certificate", "");
+    assert_parses("import --from ACMESH .", &request);
+    assert_string_equal(request.from, "acme.sh");
+    assert_int_equal(request.words.n, 1);
+    assert_int_equal(request.words.v[0][0], '/');
+    request_clear(&request);
+    assert_parses("import --from lego --switch-web-server --disable-old-timer --plan", &request);
+    assert_true(request.switch_web_server && request.plan);
+    assert_int_equal(request.disable_old, CHOICE_YES);
+    request_clear(&request);
+    assert_refused("import", "from which client", "import --help");
+    assert_refused("import --from snap", "not 'snap'", "");
+    assert_refused("import --from lego nowhere", "is not a directory", "");
+    assert_refused("import --from lego --disable-old-timer --keep-old-timer", "exclude each other", "");
+}
+
+static void test_hooks_and_watching(void **state)
+{
+    struct request request;
+    (void)state;
+    write_file("hook", 0755);
+    write_file("second", 0755);
+    assert_parses(
+        "issue example.org --deploy-hook hook --deploy-hook second --deploy-hook hook --pre-hook hook "
+        "--post-hook second --hook-user nobody --deploy-timeout 60 --keep-versions 9 "
+        "--verify example.org:465 --verify example.org:25/smtp",
+        &request);
+    assert_int_equal(request.deploy_hooks.n, 2);
+    assert_int_equal(request.pre_hooks.n, 1);
+    assert_int_equal(request.post_hooks.n, 1);
+    assert_string_equal(request.hook_user, "nobody");
+    assert_int_equal(request.deploy_timeout_s, 60);
+    assert_int_equal(request.keep, 9);
+    assert_words(&request.verify, "example.org:465 example.org:25/smtp");
+    request_clear(&request);
+    assert_refused("issue example.org --keep-versions none", "versions", "");
+    assert_refused("issue example.org --keep-versions 0", "versions", "");
+    assert_refused("issue example.org --verify nonsense", "", "");
+    assert_parses("renew --dry-run --json", &request);
+    assert_true(request.dry_run && request.json);
+    request_clear(&request);
+    assert_refused("enable example.org --dry-run --plan", "exclude each other", "");
+    assert_parses("status --metrics", &request);
+    assert_true(request.metrics);
+    request_clear(&request);
+    assert_parses("enable example.org --open-firewall --no-check", &request);
+    assert_true(request.open_firewall && request.no_check);
+    request_clear(&request);
+    assert_parses("completion fish", &request);
+    assert_words(&request.arguments, "fish");
+    request_clear(&request);
+    assert_refused("completion tcsh", "for which shell", "");
+}
+
 static void test_certificates(void **state)
 {
     struct request request;
@@ -913,7 +1020,7 @@ static void test_mistakes_are_answered_with_the_way_out(void **state)
         {"enable example.org -m a@example.org -m b@example.org", "given twice", "enable --help"},
         {"enable example.org --nginx --apache", "exclude", "enable --help"},
         {"enable example.org --redirect --no-redirect", "exclude", "enable --help"},
-        {"status --standalone", "belongs to enable and issue", "status --help"},
+        {"status --standalone", "belongs to enable, issue and reconfigure", "status --help"},
         {"renew --server letsencrypt", "no option --server", "renew --help"},
         {"enable example.org --hsts --no-hsts", "exclude", "enable --help"},
         {"enable example.org --hsts-max-age soon", "'soon'", "enable --help"},
@@ -926,10 +1033,9 @@ static void test_mistakes_are_answered_with_the_way_out(void **state)
         {"issue --all", "no option --all", "issue --help"},
         {"sites example.org", "takes no 'example.org'", "sites --help"},
         {"recover now", "takes no 'now'", "recover --help"},
-        {"renew --redirect", "belongs to enable and install", "renew --help"},
+        {"renew --redirect", "belongs to enable, install and reconfigure", "renew --help"},
         {"issue example.org --redirect", "no option --redirect", "issue --help"},
-        {"enable example.org --json", "belongs to sites, check, status, account show, account list and timer status",
-         "enable --help"},
+        {"revoke example.org --json", "belongs to enable, issue,", "revoke --help"},
         {"enable https://example.org/", "URL", "example.org"},
     };
     (void)state;
@@ -991,6 +1097,9 @@ int main(void)
         cmocka_unit_test(test_revoking),
         cmocka_unit_test(test_account_commands),
         cmocka_unit_test(test_hooks_and_bundles_must_be_there),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_export_and_import),
+        cmocka_unit_test(test_hooks_and_watching),
         cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_asking_for_help),
         cmocka_unit_test(test_help_pages_are_whole),

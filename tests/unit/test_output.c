@@ -241,6 +241,29 @@ static void test_colours_only_where_wanted(void **state)
     assert_non_null(strstr(buf_str(&coloured), "\033[32m✓"));
 }
 
+static void scene_style(void)
+{
+    printf("%sred", output_style(STYLE_BAD));
+}
+
+/* What is asked for by CLICOLOR_FORCE, and what NO_COLOR forbids all the same. */
+static void test_colours_by_force(void **state)
+{
+    static const struct {
+        const char *force, *no_color, *seen;
+    } rows[] = {{"1", "", "\033[31mred"}, {"1", "1", "red"}, {"0", "", "red"}, {"", "", "red"}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        AUTO_BUF err = BUF_INIT, out = BUF_INIT;
+        struct view view = piped;
+        view.no_color = rows[i].no_color;
+        setenv("CLICOLOR_FORCE", rows[i].force, 1);
+        watch(&view, scene_style, &err, &out);
+        assert_string_equal(buf_str(&out), rows[i].seen);
+    }
+    unsetenv("CLICOLOR_FORCE");
+}
+
 /* -- errors ------------------------------------------------------------------------------------------ */
 
 static void scene_error(void)
@@ -426,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_spinner_stays_on_one_line),
         cmocka_unit_test(test_other_lines_do_not_tear_the_spinner),
         cmocka_unit_test(test_colours_only_where_wanted),
+        cmocka_unit_test(test_colours_by_force),
         cmocka_unit_test(test_quiet_shows_errors_only),
         cmocka_unit_test(test_error_tells_what_where_and_what_next),
         cmocka_unit_test(test_subject_is_not_told_twice),

@@ -161,10 +161,41 @@ static void test_backoff(void **state)
     assert_int_equal(policy_backoff_s(1, 7200, 0), 7200);
     assert_int_equal(policy_backoff_s(4, 7200, 0), DAY);
     assert_int_equal(policy_backoff_s(1, INT64_MIN, 0), 60);
+    assert_int_equal(policy_backoff_s(1, 7 * DAY, 0), 7 * DAY);
+    assert_int_equal(policy_backoff_s(1, INT64_MAX, 0), 7 * DAY); /* nobody waits for ever because a CA says so */
 }
 
 /* The fourth failure never comes sooner after the third than the third after the second, however the dice
  * fall. */
+/* What lives for six days cannot wait for one of them. */
+static void test_backoff_of_what_expires_soon(void **state)
+{
+    static const struct {
+        int failures;
+        int64_t retry_after_s, left_s, wait_s;
+    } rows[] = {
+        {1, -1, 3 * DAY, 60},
+        {3, -1, 3 * DAY, 6000},
+        {4, -1, 3 * DAY, 3 * DAY / 10},
+        {4, -1, 30 * DAY, DAY},
+        {4, -1, INT64_MAX, DAY},
+        {9, -1, 3600, 3600},
+        {9, -1, 0, 3600},
+        {3, -1, 0, 3600},
+        {2, -1, 0, 600},
+        {9, -1, -DAY, DAY / 10},
+        {9, -1, -30 * DAY, DAY},
+        {9, -1, INT64_MIN, DAY},
+        {9, 2 * DAY, 3600, 2 * DAY}, /* a CA's limit is not lifted by haste */
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        assert_int_equal(
+            policy_renewal_backoff_s(rows[i].failures, rows[i].retry_after_s, rows[i].left_s, 0),
+            rows[i].wait_s);
+    assert_in_range(policy_renewal_backoff_s(4, -1, 3 * DAY, UINT32_MAX), 3 * DAY / 10, 33 * DAY / 100);
+}
+
 static void test_backoff_never_shrinks(void **state)
 {
     (void)state;
@@ -240,6 +271,7 @@ int main(void)
         CASE("case 27: 429 and 503 with Retry-After", test_slowed_not_failed),
         CASE("case 19: Retry-After 0, negative, 86400 in polls", test_poll),
         cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_backoff_of_what_expires_soon),
         cmocka_unit_test(test_backoff_never_shrinks),
         CASE("case 28: due without ARI; an expired certificate", test_renewal),
     };

@@ -37,6 +37,21 @@
 
 /* -- servers, one connection at a time, in a thread ----------------------------------------------------- */
 
+/* What a server says and hears, in turn. */
+struct line {
+    bool heard;
+    const char *text;
+    size_t len;
+};
+#define SAYS(literal)                                                                                        \
+    {                                                                                                        \
+        false, literal, sizeof(literal) - 1                                                                  \
+    }
+#define HEARS(literal)                                                                                       \
+    {                                                                                                        \
+        true, literal, sizeof(literal) - 1                                                                   \
+    }
+
 struct server {
     int listener;
     int port;
@@ -44,6 +59,8 @@ struct server {
     void (*serve)(struct server *server, int fd);
     const char *answer;
     SSL_CTX *tls;
+    const struct line *lines;
+    size_t heard;       /* lines that came as they should */
     char request[4096]; /* what the probe sent, after server_stop() */
     char sni[256];
 };
@@ -843,6 +860,427 @@ static void nothing_is_smuggled_into_the_request(void **state)
     }
 }
 
+/* -- other services ------------------------------------------------------------------------------------- */
+
+#define LINES 10
+
+static bool hear(const struct line *line, int fd)
+{
+    char bytes[512];
+    size_t len = 0;
+    while (len < line->len && len < sizeof(bytes)) {
+        ssize_t n = recv(fd, bytes + len, line->len - len, 0);
+        if (n <= 0)
+            return false;
+        len += (size_t)n;
+    }
+    return memcmp(bytes, line->text, len) == 0;
+}
+
+static bool talk(struct server *server, int fd)
+{
+    for (const struct line *line = server->lines; line->text != NULL; line++) {
+        if (!line->heard)
+            write_all(fd, line->text, line->len);
+        else if (hear(line, fd))
+            server->heard++;
+        else
+            return false;
+    }
+    return true;
+}
+
+static void talk_then_tls(struct server *server, int fd)
+{
+    if (talk(server, fd))
+        serve_tls(server, fd);
+}
+
+static void talk_then_wait(struct server *server, int fd)
+{
+    if (talk(server, fd))
+        drain(fd);
+}
+
+static void talk_then_close(struct server *server, int fd)
+{
+    if (talk(server, fd)) {
+        shutdown(fd, SHUT_WR);
+        drain(fd);
+    }
+}
+
+/* The last line for ever. */
+static void talk_without_end(struct server *server, int fd)
+{
+    const struct line *line = server->lines;
+    while (line[1].text != NULL) {
+        if (line->heard ? !hear(line, fd) : false)
+            return;
+        if (!line->heard)
+            write_all(fd, line->text, line->len);
+        line++;
+    }
+    while (send(fd, line->text, line->len, MSG_NOSIGNAL) > 0)
+        ;
+}
+
+#define XMPP_HEADER(kind)                                                                                    \
+    "<?xml version='1.0'?><stream:stream xmlns='jabber:" kind                                                \
+    "' xmlns:stream='http://etherx.jabber.org/streams' to='example.org' version='1.0'>"
+#define XMPP_STREAM                                                                                          \
+    "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' id='1' "            \
+    "version='1.0'>"
+#define XMPP_STARTTLS "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+#define XMPP_OFFER                                                                                           \
+    "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"              \
+    "</stream:features>"
+#define LDAP_REQUEST                                                                                         \
+    "\x30\x1d\x02\x01\x01\x77\x18\x80\x16"                                                                   \
+    "1.3.6.1.4.1.1466.20037"
+#define POSTGRES_REQUEST "\0\0\0\x08\x04\xd2\x16\x2f"
+#define MYSQL_GREETING(flags)                                                                                \
+    "\x4a\0\0\0\x0a"                                                                                         \
+    "8.0.36\0"                                                                                               \
+    "\x01\0\0\0"                                                                                             \
+    "saltsalt\0" flags "\xff\x02\0\xff\xdf\x15"                                                              \
+    "\0\0\0\0\0\0\0\0\0\0"                                                                                   \
+    "saltsaltsalt\0"                                                                                         \
+    "caching_sha2_password\0"
+#define MYSQL_REQUEST "\x20\0\0\x01\0\x8a\0\0\0\0\0\x01\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define SMTP_UNTIL_EHLO SAYS("220 mail ESMTP\r\n"), HEARS("EHLO localhost\r\n")
+
+static void services_begin_tls(void **state)
+{
+    (void)state;
+    static const struct {
+        enum starttls protocol;
+        struct line lines[LINES];
+    } cases[] = {
+        {STARTTLS_NONE, {{0}}},
+        {STARTTLS_SMTP,
+         {SMTP_UNTIL_EHLO, SAYS("250-mail\r\n250-SIZE 1\r\n250-StartTLS\r\n250 HELP\r\n"),
+          HEARS("STARTTLS\r\n"), SAYS("220 2.0.0 go\r\n")}},
+        {STARTTLS_SMTP,
+         {SAYS("220-first\r\n220-second\r\n220 \r\n"), HEARS("EHLO localhost\r\n"), SAYS("250 STARTTLS\n"),
+          HEARS("STARTTLS\r\n"), SAYS("220\r\n")}},
+        {STARTTLS_IMAP,
+         {SAYS("* OK [CAPABILITY IMAP4rev1] ready\r\n"), HEARS("a1 STARTTLS\r\n"),
+          SAYS("* CAPABILITY x\r\na1 OK begin\r\n")}},
+        {STARTTLS_POP3, {SAYS("+OK <1@x>\r\n"), HEARS("STLS\r\n"), SAYS("+OK\r\n")}},
+        {STARTTLS_SIEVE,
+         {SAYS("\"IMPLEMENTATION\" \"x\"\r\n\"STARTTLS\"\r\nOK \"ready\"\r\n"), HEARS("STARTTLS\r\n"),
+          SAYS("OK \"begin\"\r\n")}},
+        {STARTTLS_LDAP,
+         {HEARS(LDAP_REQUEST), SAYS("\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00")}},
+        {STARTTLS_LDAP, /* as Active Directory writes lengths */
+         {HEARS(LDAP_REQUEST),
+          SAYS("\x30\x84\0\0\0\x10\x02\x01\x01\x78\x84\0\0\0\x07\x0a\x01\0\x04\0\x04\0")}},
+        {STARTTLS_LDAP,
+         {HEARS(LDAP_REQUEST), SAYS("\x30\x81\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00")}},
+        {STARTTLS_POSTGRES, {HEARS(POSTGRES_REQUEST), SAYS("S")}},
+        {STARTTLS_MYSQL, {SAYS(MYSQL_GREETING("\xff\xff")), HEARS(MYSQL_REQUEST)}},
+        {STARTTLS_XMPP,
+         {HEARS(XMPP_HEADER("client")), SAYS(XMPP_STREAM XMPP_OFFER), HEARS(XMPP_STARTTLS),
+          SAYS("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")}},
+        {STARTTLS_XMPP_SERVER,
+         {HEARS(XMPP_HEADER("server")), SAYS(XMPP_STREAM), SAYS(XMPP_OFFER), HEARS(XMPP_STARTTLS),
+          SAYS("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'"), SAYS("/>")}},
+        {STARTTLS_FTP,
+         {SAYS("220-Welcome\r\n 220 not yet\r\n220 now\r\n"), HEARS("AUTH TLS\r\n"), SAYS("234 go\r\n")}},
+        {STARTTLS_NNTP, {SAYS("201 read only\r\n"), HEARS("STARTTLS\r\n"), SAYS("382 go\r\n")}},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char sha256[65];
+        struct server server = {.serve = talk_then_tls, .tls = new_tls(sha256), .lines = cases[i].lines};
+        SSL_CTX_set_alpn_select_cb(server.tls, choose_alpn, (void *)(uintptr_t) "\7unknown");
+        server_start(&server);
+        struct probe_tls out = {0};
+        struct err err = ERR_INIT;
+        bool ok = probe_starttls("127.0.0.1", server.port, NAME, cases[i].protocol, PROBE_ANY, PATIENT_MS,
+                                 &out, &err);
+        server_stop(&server);
+        if (!ok)
+            fail_msg("%zu, %s: %s", i, starttls_name(cases[i].protocol), err.text);
+        assert_string_equal(out.sha256, sha256);
+        assert_string_equal(out.alpn, "");
+        assert_string_equal(server.sni, NAME);
+    }
+}
+
+static void services_that_refuse(void **state)
+{
+    (void)state;
+    static const struct {
+        enum starttls protocol;
+        void (*serve)(struct server *server, int fd);
+        enum err_code code;
+        const char *text;
+        struct line lines[LINES];
+    } cases[] = {
+        /* in words */
+        {STARTTLS_SMTP, talk_then_wait, ERR_TLS, "it says \"554 go away\"", {SAYS("554 go away\r\n")}},
+        {STARTTLS_SMTP, talk_then_wait, ERR_TLS, "502 what?", {SMTP_UNTIL_EHLO, SAYS("502 what?\r\n")}},
+        {STARTTLS_SMTP,
+         talk_then_wait,
+         ERR_TLS,
+         "does not offer TLS",
+         {SMTP_UNTIL_EHLO, SAYS("250-mail\r\n250-XSTARTTLS\r\n250 STARTTLSX\r\n")}},
+        {STARTTLS_SMTP,
+         talk_then_wait,
+         ERR_TLS,
+         "454 TLS not available due to local problem",
+         {SMTP_UNTIL_EHLO, SAYS("250 STARTTLS\r\n"), HEARS("STARTTLS\r\n"),
+          SAYS("454 TLS not available due to local problem\r\n")}},
+        {STARTTLS_IMAP,
+         talk_then_wait,
+         ERR_TLS,
+         "a1 BAD TLS is off",
+         {SAYS("* OK\r\n"), HEARS("a1 STARTTLS\r\n"), SAYS("a1 BAD TLS is off\r\n")}},
+        {STARTTLS_IMAP, talk_then_wait, ERR_TLS, "* BYE too many", {SAYS("* BYE too many\r\n")}},
+        {STARTTLS_POP3,
+         talk_then_wait,
+         ERR_TLS,
+         "-ERR no",
+         {SAYS("+OK\r\n"), HEARS("STLS\r\n"), SAYS("-ERR no\r\n")}},
+        {STARTTLS_SIEVE, talk_then_wait, ERR_TLS, "does not offer", {SAYS("\"SIEVE\" \"x\"\r\nOK\r\n")}},
+        {STARTTLS_LDAP,
+         talk_then_wait,
+         ERR_TLS,
+         "result 52, no certificate",
+         {HEARS(LDAP_REQUEST), SAYS("\x30\x1a\x02\x01\x01\x78\x15\x0a\x01\x34\x04\x00\x04\x0e"
+                                    "no certificate")}},
+        {STARTTLS_POSTGRES,
+         talk_then_wait,
+         ERR_TLS,
+         "does not offer TLS",
+         {HEARS(POSTGRES_REQUEST), SAYS("N")}},
+        {STARTTLS_MYSQL, talk_then_wait, ERR_TLS, "does not offer TLS", {SAYS(MYSQL_GREETING("\xff\xf7"))}},
+        {STARTTLS_MYSQL,
+         talk_then_wait,
+         ERR_TLS,
+         "#08004Too many connections",
+         {SAYS("\x1d\0\0\0\xff\x10\x04#08004Too many connections")}},
+        {STARTTLS_XMPP,
+         talk_then_wait,
+         ERR_TLS,
+         "does not offer TLS",
+         {HEARS(XMPP_HEADER("client")), SAYS(XMPP_STREAM "<stream:features/>")}},
+        {STARTTLS_XMPP,
+         talk_then_wait,
+         ERR_TLS,
+         "host-unknown",
+         {HEARS(XMPP_HEADER("client")),
+          SAYS(XMPP_STREAM "<stream:error><host-unknown xmlns='x'/></stream:error></stream:stream>")}},
+        {STARTTLS_XMPP,
+         talk_then_wait,
+         ERR_TLS,
+         "<failure",
+         {HEARS(XMPP_HEADER("client")), SAYS(XMPP_STREAM XMPP_OFFER), HEARS(XMPP_STARTTLS),
+          SAYS("<failure xmlns='x'/></stream:stream>")}},
+        {STARTTLS_FTP,
+         talk_then_wait,
+         ERR_TLS,
+         "530 log in first",
+         {SAYS("220 x\r\n"), HEARS("AUTH TLS\r\n"), SAYS("530 log in first\r\n")}},
+        {STARTTLS_NNTP,
+         talk_then_wait,
+         ERR_TLS,
+         "580 no",
+         {SAYS("200 x\r\n"), HEARS("STARTTLS\r\n"), SAYS("580 no\r\n")}},
+        /* escapes and NULs of a server reach no terminal */
+        {STARTTLS_SMTP, talk_then_wait, ERR_TLS, "554 ?[2J?x", {SAYS("554 \x1b[2J\x07x\r\n")}},
+        {STARTTLS_POP3, talk_then_wait, ERR_PROTOCOL, "is not POP3", {SAYS("\0\0\0\r\n")}},
+        /* another service */
+        {STARTTLS_SMTP,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not SMTP: it says \"SSH-2.0-x\"",
+         {SAYS("SSH-2.0-x\r\n")}},
+        {STARTTLS_IMAP, talk_then_wait, ERR_PROTOCOL, "is not IMAP", {SAYS("220 mail ESMTP\r\n")}},
+        {STARTTLS_NNTP, talk_then_wait, ERR_PROTOCOL, "is not NNTP", {SAYS("hello\r\n")}},
+        {STARTTLS_SIEVE, talk_then_wait, ERR_PROTOCOL, "is not ManageSieve", {SAYS("220 hello\r\n")}},
+        {STARTTLS_LDAP,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not LDAP",
+         {HEARS(LDAP_REQUEST), SAYS("HTTP/1.1 400\r\n")}},
+        {STARTTLS_LDAP,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not LDAP",
+         {HEARS(LDAP_REQUEST), SAYS("\x30\x84\xff\xff\xff\xff")}},
+        {STARTTLS_LDAP,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not LDAP",
+         {HEARS(LDAP_REQUEST), SAYS("\x30\x03\x02\x7f\x01")}},
+        {STARTTLS_POSTGRES,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not PostgreSQL",
+         {HEARS(POSTGRES_REQUEST), SAYS("E\0\0\0\x08x")}},
+        {STARTTLS_MYSQL,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not MySQL",
+         {SAYS("220 hello, this is another one\r\n")}},
+        {STARTTLS_MYSQL,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not MySQL",
+         {SAYS("\x03\0\0\0\x0a"
+               "88")}},
+        {STARTTLS_MYSQL,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not MySQL",
+         {SAYS("\x03\0\0\0\x0a"
+               "8\0")}},
+        {STARTTLS_XMPP,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not XMPP",
+         {HEARS(XMPP_HEADER("client")), SAYS("hello <b>")}},
+        {STARTTLS_XMPP,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "is not XMPP",
+         {HEARS(XMPP_HEADER("client")), SAYS(XMPP_STREAM "\0")}},
+        {STARTTLS_LDAP,
+         talk_then_wait,
+         ERR_PROTOCOL,
+         "TLS from the first byte",
+         {HEARS(LDAP_REQUEST), SAYS("\x15\x03\x03\0\x02\x02\x32")}},
+        /* it goes away, or never comes to an end */
+        {STARTTLS_SMTP, talk_then_close, ERR_NETWORK, "closed the connection before TLS", {SAYS("220 x")}},
+        {STARTTLS_IMAP, talk_then_close, ERR_NETWORK, "closed", {SAYS("* OK\r\n"), HEARS("a1 STARTTLS\r\n")}},
+        {STARTTLS_POSTGRES, talk_then_close, ERR_NETWORK, "closed", {HEARS(POSTGRES_REQUEST)}},
+        {STARTTLS_MYSQL,
+         talk_then_close,
+         ERR_NETWORK,
+         "closed",
+         {SAYS("\x4a\0\0\0\x0a"
+               "8")}},
+        {STARTTLS_XMPP,
+         talk_then_close,
+         ERR_NETWORK,
+         "closed",
+         {HEARS(XMPP_HEADER("client")), SAYS("<?xml")}},
+        {STARTTLS_SMTP, talk_without_end, ERR_PROTOCOL, "talks without end", {SAYS("220-and more\r\n")}},
+        {STARTTLS_SMTP, talk_without_end, ERR_PROTOCOL, "is not SMTP", {SAYS("220 no end of the line ")}},
+        {STARTTLS_IMAP,
+         talk_without_end,
+         ERR_PROTOCOL,
+         "talks without end",
+         {SAYS("* OK\r\n"), HEARS("a1 STARTTLS\r\n"), SAYS("* more\r\n")}},
+        {STARTTLS_SIEVE, talk_without_end, ERR_PROTOCOL, "talks without end", {SAYS("\"MORE\"\r\n")}},
+        {STARTTLS_FTP,
+         talk_without_end,
+         ERR_PROTOCOL,
+         "talks without end",
+         {SAYS("220-x\r\n"), SAYS("more\r\n")}},
+        {STARTTLS_XMPP,
+         talk_without_end,
+         ERR_PROTOCOL,
+         "talks without end",
+         {HEARS(XMPP_HEADER("client")), SAYS("<more>")}},
+        /* bytes that somebody could have put there */
+        {STARTTLS_SMTP,
+         talk_then_wait,
+         ERR_TLS,
+         "sent 8 bytes behind its answer",
+         {SMTP_UNTIL_EHLO, SAYS("250 STARTTLS\r\n"), HEARS("STARTTLS\r\n"), SAYS("220 go\r\n250 ok\r\n")}},
+        {STARTTLS_IMAP,
+         talk_then_wait,
+         ERR_TLS,
+         "behind its answer",
+         {SAYS("* OK\r\n"), HEARS("a1 STARTTLS\r\n"), SAYS("a1 OK\r\n* OK injected\r\n")}},
+        {STARTTLS_POSTGRES,
+         talk_then_wait,
+         ERR_TLS,
+         "behind its answer",
+         {HEARS(POSTGRES_REQUEST), SAYS("Sx")}},
+        {STARTTLS_LDAP,
+         talk_then_wait,
+         ERR_TLS,
+         "behind its answer",
+         {HEARS(LDAP_REQUEST), SAYS("\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00\x30\x00")}},
+        {STARTTLS_MYSQL,
+         talk_then_wait,
+         ERR_TLS,
+         "behind its answer",
+         {SAYS(MYSQL_GREETING("\xff\xff") "x")}},
+        {STARTTLS_XMPP,
+         talk_then_wait,
+         ERR_TLS,
+         "behind its answer",
+         {HEARS(XMPP_HEADER("client")), SAYS(XMPP_STREAM XMPP_OFFER), HEARS(XMPP_STARTTLS),
+          SAYS("<proceed xmlns='x'/><message/>")}},
+        /* TLS that does not come about */
+        {STARTTLS_POP3,
+         talk_then_close,
+         ERR_TLS,
+         "closed the connection instead of a TLS handshake",
+         {SAYS("+OK\r\n"), HEARS("STLS\r\n"), SAYS("+OK\r\n")}},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct server server = {.serve = cases[i].serve, .lines = cases[i].lines};
+        server_start(&server);
+        struct probe_tls out;
+        struct err err = ERR_INIT;
+        bool ok = probe_starttls("127.0.0.1", server.port, NAME, cases[i].protocol, PROBE_ANY, PATIENT_MS,
+                                 &out, &err);
+        server_stop(&server);
+        if (ok || err.code != cases[i].code || strstr(err.text, cases[i].text) == NULL)
+            fail_msg("%zu, %s: %s: \"%s\"", i, starttls_name(cases[i].protocol), err_code_name(err.code),
+                     err.text);
+        for (const char *c = err.text; *c != '\0'; c++)
+            assert_true(*c >= ' ');
+    }
+}
+
+static void silent_services(void **state)
+{
+    (void)state;
+    static const struct {
+        enum starttls protocol;
+        const char *advice;
+        struct line lines[LINES];
+    } cases[] = {
+        {STARTTLS_SMTP, "HOST:PORT/tls", {{0}}}, {STARTTLS_MYSQL, "HOST:PORT/tls", {{0}}},
+        {STARTTLS_NONE, "stuck service", {{0}}}, {STARTTLS_POSTGRES, "stuck service", {{0}}},
+        {STARTTLS_LDAP, "stuck service", {{0}}}, {STARTTLS_XMPP, "stuck service", {{0}}},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct server server = {.serve = talk_then_wait, .lines = cases[i].lines};
+        server_start(&server);
+        struct probe_tls out;
+        struct err err = ERR_INIT;
+        bool ok = probe_starttls("127.0.0.1", server.port, NAME, cases[i].protocol, PROBE_ANY, SHORT_MS, &out,
+                                 &err);
+        server_stop(&server);
+        assert_false(ok);
+        says(&err, ERR_TIMEOUT, "said nothing");
+        if (strstr(err.advice, cases[i].advice) == NULL)
+            fail_msg("%zu: %s", i, err.advice);
+    }
+}
+
+static void nothing_is_smuggled_into_xmpp(void **state)
+{
+    (void)state;
+    struct server server = {.serve = say_nothing};
+    server_start(&server);
+    struct probe_tls out;
+    struct err err = ERR_INIT;
+    bool ok =
+        probe_starttls("127.0.0.1", server.port, "x' to='y", STARTTLS_XMPP, PROBE_ANY, SHORT_MS, &out, &err);
+    server_stop(&server);
+    assert_false(ok);
+    assert_int_equal(err.code, ERR_INTERNAL);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -867,6 +1305,10 @@ int main(void)
         cmocka_unit_test(http_inside_tls),
         cmocka_unit_test(http_inside_tls_refused),
         cmocka_unit_test(nothing_is_smuggled_into_the_request),
+        cmocka_unit_test(services_begin_tls),
+        cmocka_unit_test(services_that_refuse),
+        cmocka_unit_test(silent_services),
+        cmocka_unit_test(nothing_is_smuggled_into_xmpp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

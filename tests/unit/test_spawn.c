@@ -534,6 +534,65 @@ static void test_nothing_is_left(void **state)
     assert_int_equal(errno, ECHILD);
 }
 
+static void test_input(void **state)
+{
+    AUTO_BUF big = BUF_INIT;
+    (void)state;
+    for (int i = 0; i < 100000; i++)
+        buf_addf(&big, "line %d\n", i);
+    struct spawn_options options = {.timeout_ms = LONG_MS, .input = buf_str(&big), .input_len = big.len};
+    assert_true(shell_with("wc -c", &options));
+    assert_non_null(strstr(buf_str(&result.output), "1088890"));
+    assert_true(shell_with("exit 7", &options)); /* nobody waits for a reader */
+    assert_int_equal(result.status, 7);
+    options = (struct spawn_options){.timeout_ms = LONG_MS, .input = "", .input_len = 0};
+    assert_true(shell_with("wc -c", &options));
+    assert_string_equal(buf_str(&result.output), "0\n");
+}
+
+static void test_user(void **state)
+{
+    struct spawn_options options = {.timeout_ms = LONG_MS, .user = "nobody"};
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_true(
+        shell_with("id -un; id -G; echo $USER $LOGNAME $HOME; setpriv --clear-groups true 2>/dev/null && "
+                   "echo can",
+                   &options));
+    assert_int_equal(strncmp(buf_str(&result.output), "nobody\n65534\nnobody nobody /", 28), 0);
+    assert_null(strstr(buf_str(&result.output), "can"));
+    options.env = (const char *const[]){"HOME=/elsewhere", NULL};
+    assert_true(shell_with("echo $HOME", &options));
+    assert_string_equal(buf_str(&result.output), "/elsewhere\n");
+    options.user = "no-such-user-here";
+    assert_false(shell_with("true", &options));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+}
+
+static void test_last_lines(void **state)
+{
+    char out[16];
+    (void)state;
+    struct spawn_result one = {0};
+    static const struct {
+        const char *text, *expected;
+        size_t most;
+    } cases[] = {{"", "", 3},
+                 {"\n\n \n", "", 3},
+                 {"a\nb\nc\n", "b\nc", 2},
+                 {"a\n\nb", "a\nb", 9},
+                 {"0123456789abcdefghij", "56789abcdefghij", 9},
+                 {"0123456789\nabcdefghij", "abcdefghij", 9},
+                 {"x", "", 0}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        buf_reset(&one.output);
+        buf_adds(&one.output, cases[i].text);
+        assert_string_equal(spawn_last_lines(&one, cases[i].most, out, sizeof out), cases[i].expected);
+    }
+    spawn_result_clear(&one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -559,6 +618,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reaped_by_somebody_else, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inherited_sigchld, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupted_calls, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_input, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_user, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_last_lines, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nothing_is_left, setup, teardown),
     };
     struct err ignored = ERR_INIT;

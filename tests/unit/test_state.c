@@ -56,6 +56,25 @@ static void fill(struct cert_state *state)
     err_advise(&state->last_error, "wait");
     state->last_error.wait_s = 3600;
     strcpy(state->last_error.type, "rateLimited");
+    state->deployments = mem_array(2, sizeof *state->deployments);
+    state->n_deployments = 2;
+    state->deployments[0] = (struct deployment){.kind = DEPLOYMENT_EXPORT,
+                                                .what = mem_dup("combined /etc/h\xc3\xa4/x.pem mode=0640"),
+                                                .wanted = 12,
+                                                .version = 12,
+                                                .done_s = 1795000012};
+    state->deployments[1] = (struct deployment){.kind = DEPLOYMENT_HOOK,
+                                                .what = mem_dup("/etc/tlsup/hooks/deploy/mail"),
+                                                .wanted = 12,
+                                                .version = 11,
+                                                .done_s = 1795000013,
+                                                .failures = 2,
+                                                .failed_s = 1795000014,
+                                                .next_try_s = 1795000015};
+    err_set(&state->deployments[1].last_error, ERR_HOOK, NEXT_RETRY_LATER, "/etc/tlsup/hooks/deploy/mail",
+            "it failed");
+    state->told = ALARM_URGENT;
+    state->told_s = 1795000016;
 }
 
 static void decode_ok(const char *json, size_t len, struct cert_state *out)
@@ -106,6 +125,17 @@ static void all_of_it_comes_back(void **unused)
     assert_int_equal(after.failed_s, before.failed_s);
     assert_int_equal(after.next_try_s, before.next_try_s);
     assert_memory_equal(&after.last_error, &before.last_error, sizeof after.last_error);
+    assert_int_equal(after.n_deployments, 2);
+    for (size_t i = 0; i < 2; i++) {
+        const struct deployment *a = &after.deployments[i], *b = &before.deployments[i];
+        assert_string_equal(a->what, b->what);
+        assert_true(a->kind == b->kind && a->wanted == b->wanted && a->version == b->version &&
+                    a->done_s == b->done_s && a->failures == b->failures && a->failed_s == b->failed_s &&
+                    a->next_try_s == b->next_try_s);
+        assert_memory_equal(&a->last_error, &b->last_error, sizeof a->last_error);
+    }
+    assert_int_equal(after.told, ALARM_URGENT);
+    assert_int_equal(after.told_s, 1795000016);
     cert_state_clear(&before);
     cert_state_clear(&after);
 }
@@ -239,6 +269,17 @@ static const struct {
     {"{\"ari\": \"x\"}", "F: 'ari' is not an object"},
     {"{\"ari\": {\"end_s\": 1.5}}", "F: 'ari.end_s' is not a whole number"},
     {"{\"ari\": {\"explanation_url\": \"javascript:\\u0007\"}}", "F: 'ari.explanation_url' is not visible"},
+    {"{\"deployments\": {}}", "F: 'deployments' is not a list"},
+    {"{\"deployments\": [1]}", "F: 'deployments' is not a list of objects"},
+    {"{\"deployments\": [{\"kind\": \"hook\", \"what\": \"/a\"}, {\"kind\": 1}]}",
+     "F: 'deployments.kind' is not a string"},
+    {"{\"deployments\": [{\"kind\": \"hook\", \"what\": \"/a\\nb\"}]}",
+     "F: 'deployments.what' is not a line"},
+    {"{\"deployments\": [{\"wanted\": -1}]}", "F: 'deployments.wanted' is not a whole number"},
+    {"{\"deployments\": [{\"failures\": {\"error\": {\"code\": 1}}}]}",
+     "F: 'deployments.failures.error.code' is not a string"},
+    {"{\"told\": []}", "F: 'told' is not an object"},
+    {"{\"told\": {\"at_s\": \"x\"}}", "F: 'told.at_s' is not a whole number"},
     {"{\"failures\": {\"error\": []}}", "F: 'failures.error' is not an object"},
     {"{\"failures\": {\"error\": {\"code\": 1}}}", "F: 'failures.error.code' is not a string"},
     {"{\"failures\": {\"error\": {\"text\": {}}}}", "F: 'failures.error.text' is not a string"},
@@ -395,6 +436,35 @@ static void accounts_come_back(void **unused)
     }
 }
 
+/* What only a newer version knows how to do is its own affair. */
+static void deployments_of_an_unknown_kind_are_left_out(void **unused)
+{
+    static const char json[] =
+        "{\"deployments\": [{\"kind\": \"mirror\", \"what\": \"x\", \"wanted\": 2}, {\"kind\": \"verify\"},"
+        "{\"kind\": \"verify\", \"what\": \"mail:25\", \"wanted\": 2}], \"told\": {\"alarm\": \"doomed\"}}";
+    struct cert_state after;
+    (void)unused;
+    decode_ok(json, sizeof json - 1, &after);
+    assert_int_equal(after.n_deployments, 1);
+    assert_int_equal(after.deployments[0].kind, DEPLOYMENT_VERIFY);
+    assert_string_equal(after.deployments[0].what, "mail:25");
+    assert_int_equal(after.told, ALARM_FAILING);
+    cert_state_clear(&after);
+}
+
+static void too_many_deployments_are_refused(void **unused)
+{
+    struct cert_state after = CERT_STATE_INIT;
+    struct err err = ERR_INIT;
+    AUTO_BUF json = BUF_INIT;
+    (void)unused;
+    buf_adds(&json, "{\"deployments\": [{}");
+    for (int i = 0; i < 1000; i++)
+        buf_adds(&json, ",{}");
+    buf_adds(&json, "]}");
+    assert_false(state_decode(json.data, json.len, "F", &after, &err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +481,8 @@ int main(void)
         cmocka_unit_test(whatever_is_in_memory_can_be_read_again),
         cmocka_unit_test(odd_names_do_not_lock_the_state),
         cmocka_unit_test(accounts_come_back),
+        cmocka_unit_test(deployments_of_an_unknown_kind_are_left_out),
+        cmocka_unit_test(too_many_deployments_are_refused),
     };
     return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }

@@ -20,6 +20,7 @@
 
 #include "../../src/cli/commands.h"
 #include "../../src/cli/output.h"
+#include "../../src/cli/status.h"
 #include "../../src/cli/timer.h"
 #include "tlsup/clock.h"
 #include "tlsup/fs.h"
@@ -339,8 +340,8 @@ static void test_problems_come_first(void **state)
     }
     assert_has(&out, "the last attempt, 2 hours ago, failed (3 in a row): www.example.org: the CA could not "
                      "reach port 80");
-    assert_has(&out, "-> open port 80 in the firewall");
-    assert_has(&out, "2026-09-18, 3 days ago");
+    assert_has(&out, " -> open port 80 in the firewall\n");
+    assert_has(&out, "-3    2026-09-18T14:13:20Z");
     assert_null(strstr(buf_str(&out), "\033"));
 }
 
@@ -366,7 +367,8 @@ static void test_table_fits_every_terminal(void **state)
         if (widest_line(buf_str(&out)) > widths[i] && widths[i] >= 80)
             fail_msg("wider than %d:\n%s", widths[i], buf_str(&out));
         assert_has(&out, "good.example.org");
-        assert_has(&out, "nginx, proven"); /* in its column, or below */
+        assert_has(&out, "nginx,"); /* in its column, or below */
+        assert_has(&out, "verified");
         assert_has(&out, "ecdsa-p256");
     }
 }
@@ -426,6 +428,188 @@ static void test_damage_is_told_and_hides_nothing(void **state)
     json_decref(all);
 }
 
+/* -- what else than the web server gets a certificate ------------------------------------------------- */
+
+static void deploy(struct fixture *f, const char *name, enum deployment_kind kind, const char *what, int done,
+                   int failures)
+{
+    struct err err = ERR_INIT;
+    struct cert_state state = {0};
+    ok(store_state_load(f->store, name, &state, &err), &err);
+    state.deployments = mem_resize(state.deployments, state.n_deployments + 1, sizeof *state.deployments);
+    struct deployment *one = &state.deployments[state.n_deployments++];
+    *one = (struct deployment){
+        .kind = kind, .what = mem_dup(what), .wanted = 1, .version = done, .failures = failures};
+    if (done > 0)
+        one->done_s = NOW_S - 2 * DAY_S;
+    if (failures > 0) {
+        one->failed_s = NOW_S - 3600;
+        one->next_try_s = NOW_S + 600;
+        err_set(&one->last_error, ERR_HOOK, NEXT_RETRY_LATER, what, "exit status 7");
+    }
+    ok(store_state_save(f->store, name, &state, &err), &err);
+    cert_state_clear(&state);
+}
+
+static void test_a_deployment_that_failed_is_a_failure(void **state)
+{
+    struct fixture *f = *state;
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    AUTO_BUF out = BUF_INIT;
+    static const char *const names[] = {"done.example.org", "failed.example.org", "waiting.example.org"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        hold(f, names[i], names[i], NOW_S - DAY_S, NOW_S + 89 * DAY_S, WEB_NONE);
+    deploy(f, names[0], DEPLOYMENT_VERIFY, "mail.example.org:25/smtp", 1, 0);
+    deploy(f, names[1], DEPLOYMENT_HOOK, "/usr/local/sbin/reload", 0, 2);
+    deploy(f, names[1], DEPLOYMENT_EXPORT, "p12 /etc/x.p12", 1, 0);
+    deploy(f, names[2], DEPLOYMENT_HOOK, "/usr/local/sbin/other", 0, 0);
+    json_t *all = run_json(f, NULL), *one;
+    assert_state(all, names[0], "valid");
+    assert_state(all, names[1], "failing");
+    assert_state(all, names[2], "unfinished");
+    one = json_array_get(json_object_get(certificate(all, names[1]), "deployments"), 0);
+    assert_string_equal(json_string_value(json_object_get(one, "kind")), "hook");
+    assert_string_equal(json_string_value(json_object_get(one, "state")), "failing");
+    assert_string_equal(json_string_value(json_object_get(one, "next_try")), "2026-09-21T14:23:20Z");
+    json_decref(all);
+    run_piped(f, &request, &out);
+    assert_has(&out, "stored,deployed:1/2");
+    assert_has(&out, "hook /usr/local/sbin/reload, 1 hour ago, failed (2 in a row): exit status 7; "
+                     "next try in 10 minutes -> try it now: sudo tlsup renew failed.example.org");
+    assert_has(&out, "hook /usr/local/sbin/other is still to be done");
+    buf_reset(&out);
+    strlist_add(&request.arguments, names[0]);
+    run_piped(f, &request, &out);
+    assert_has(&out, "mail.example.org:25, verified 2 days ago; 1 deployed");
+    strlist_clear(&request.arguments);
+}
+
+/* -- renewals in general ------------------------------------------------------------------------------ */
+
+static void say_run(struct fixture *f, int64_t began_s, int64_t ended_s, int64_t good_s, struct buf *out)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    struct err err = ERR_INIT;
+    struct run_state run = {.began_s = began_s, .ended_s = ended_s, .good_s = good_s};
+    ok(store_run_state_save(f->store, &run, &err), &err);
+    buf_reset(out);
+    run_piped(f, &request, out);
+}
+
+static void test_how_the_last_run_ended(void **state)
+{
+    AUTO_BUF out = BUF_INIT;
+    hold(*state, "a.example.org", "a.example.org", NOW_S - 9 * DAY_S, NOW_S + 81 * DAY_S, WEB_NONE);
+    say_run(*state, NOW_S - 1800, NOW_S - 1790, NOW_S - 1790, &out);
+    assert_has(&out, "The last run was 30 minutes ago, without a failure.");
+    say_run(*state, NOW_S - 1800, NOW_S - 1790, NOW_S - 6 * 3600, &out);
+    assert_has(&out, "The last run was 30 minutes ago, and something failed in it; the last without a "
+                     "failure ended 6 hours ago.");
+    say_run(*state, NOW_S - 1800, NOW_S - 5400, NOW_S - 5400, &out);
+    assert_has(&out, "and it has not ended");
+    say_run(*state, NOW_S - 5 * DAY_S, NOW_S - 5 * DAY_S, NOW_S - 5 * DAY_S, &out);
+    assert_has(&out, "5 days ago, without a failure; there should be one every hour.");
+    say_run(*state, 0, 0, 0, &out); /* issued nine days ago, and never a run */
+    assert_has(&out, "There has been no run of tlsup renew yet");
+}
+
+/* -- for other programs ------------------------------------------------------------------------------- */
+
+/* One line each, whose fields but for the last have no blanks in them. */
+static void test_lines_for_awk(void **state)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    AUTO_BUF out = BUF_INIT;
+    AUTO_STRLIST lines = STRLIST_INIT;
+    one_of_each(*state);
+    deploy(*state, "good.example.org", DEPLOYMENT_HOOK, "/a program", 1, 0);
+    run_piped(*state, &request, &out);
+    strlist_split(&lines, buf_str(&out), "\n");
+    for (size_t i = 0; i < 7; i++) {
+        AUTO_STRLIST words = STRLIST_INIT;
+        strlist_split(&words, lines.v[i], " ");
+        assert_true(words.n >= 10);
+        assert_true(i == 0 || strstr(words.v[8], ".example.org") != NULL);
+    }
+    assert_int_equal(strncmp(lines.v[7], "6 certificates", 14), 0);
+}
+
+static void test_a_fleet_is_cut_on_a_terminal_alone(void **state)
+{
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    AUTO_BUF out = BUF_INIT;
+    one_of_each(*state);
+    for (int i = 0; i < 40; i++) {
+        AUTO_FREE char *name = mem_fmt("n%02d.example.org", i);
+        hold(*state, name, name, NOW_S - DAY_S, NOW_S + (89 + 9 * i) * DAY_S, WEB_NONE);
+    }
+    run_terminal(*state, 100, &out);
+    assert_has(&out,
+               "46 certificates: 4 need attention (1 expired, 1 failing, 1 overdue, 1 unfinished), 1 not");
+    assert_has(&out, "old.example.org");
+    assert_has(&out, "good.example.org");
+    assert_has(&out, "n08.example.org"); /* with good.example.org the ten that are due next */
+    assert_null(strstr(buf_str(&out), "n09.example.org"));
+    assert_has(&out, "and 31 more, all well: tlsup status | less");
+    buf_reset(&out);
+    run_piped(*state, &request, &out);
+    assert_has(&out, "n39.example.org");
+}
+
+static void test_metrics(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct request request = {.metrics = true};
+    AUTO_BUF out = BUF_INIT, file = BUF_INIT;
+    struct stat status;
+    AUTO_FREE char *path = mem_fmt("%s/tlsup.prom", f->root);
+    one_of_each(f);
+    run_piped(f, &request, &out);
+    assert_has(&out, "tlsup_certificates 6\n");
+    assert_has(&out, "tlsup_certificate_not_after_seconds{name=\"good.example.org\"} 1795184000\n");
+    assert_has(&out, "tlsup_certificate_state{name=\"old.example.org\",state=\"expired\"} 1\n");
+    assert_has(&out, "tlsup_certificate_state{name=\"old.example.org\",state=\"valid\"} 0\n");
+    assert_has(&out, "tlsup_certificate_failures{name=\"failing.example.org\"} 3\n");
+    assert_has(&out, "tlsup_certificate_names{name=\"good.example.org\"} 2\n");
+    assert_string_equal(buf_str(&out) + out.len - 6, "# EOF\n");
+    ok(status_write_metrics(f->store, path, &err), &err);
+    ok(fs_read(path, 1 << 20, &file, &err), &err);
+    assert_string_equal(buf_str(&file), buf_str(&out));
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0644);
+    AUTO_FREE char *nowhere = mem_fmt("%s/no/tlsup.prom", f->root);
+    assert_false(status_write_metrics(f->store, nowhere, &err));
+    assert_non_null(strstr(err.text, "metrics"));
+    assert_non_null(strstr(err.advice, "metrics-file"));
+}
+
+static void test_secrets_of_settings_are_masked(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    struct cert_config config;
+    AUTO_BUF out = BUF_INIT;
+    cert_config_init(&config);
+    config.name = mem_dup("a.example.org");
+    strlist_add(&config.names, "a.example.org");
+    config.proxy = mem_dup("http://user:hush@proxy.example:3128");
+    config.key = mem_dup("pkcs11:token=t;object=k?pin-value=123456");
+    ok(store_cert_config_save(f->store, &config, &err), &err);
+    cert_config_clear(&config);
+    strlist_add(&request.arguments, "a.example.org");
+    run_piped(f, &request, &out);
+    assert_has(&out, "proxy = http://*********@proxy.example:3128");
+    assert_has(&out, "object=k?pin-value=******");
+    buf_reset(&out);
+    request.json = true;
+    run_piped(f, &request, &out);
+    assert_null(strstr(buf_str(&out), "hush"));
+    assert_null(strstr(buf_str(&out), "123456"));
+    strlist_clear(&request.arguments);
+}
+
 static void test_full_output_is_an_error(void **state)
 {
     struct request request = {.log_level = LOG_LEVEL_WARN};
@@ -447,18 +631,29 @@ static void test_says_that_nothing_renews(void **state)
     AUTO_BUF out = BUF_INIT;
     one_of_each(*state);
     run_piped(*state, &request, &out);
-    assert_has(&out, "No timer runs tlsup renew here");
+    assert_has(&out, "Nothing runs tlsup renew here");
 }
 
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_empty_store_says_what_to_type), TEST(test_directories_that_are_not_there),
-        TEST(test_json_tells_every_state),        TEST(test_json_tells_all_about_one),
-        TEST(test_problems_come_first),           TEST(test_table_fits_every_terminal),
-        TEST(test_one_by_any_of_its_names),       TEST(test_damage_is_told_and_hides_nothing),
-        TEST(test_full_output_is_an_error),       TEST(test_says_that_nothing_renews),
+        TEST(test_empty_store_says_what_to_type),
+        TEST(test_directories_that_are_not_there),
+        TEST(test_json_tells_every_state),
+        TEST(test_json_tells_all_about_one),
+        TEST(test_problems_come_first),
+        TEST(test_table_fits_every_terminal),
+        TEST(test_one_by_any_of_its_names),
+        TEST(test_damage_is_told_and_hides_nothing),
+        TEST(test_full_output_is_an_error),
+        TEST(test_says_that_nothing_renews),
+        TEST(test_a_deployment_that_failed_is_a_failure),
+        TEST(test_how_the_last_run_ended),
+        TEST(test_lines_for_awk),
+        TEST(test_a_fleet_is_cut_on_a_terminal_alone),
+        TEST(test_metrics),
+        TEST(test_secrets_of_settings_are_masked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

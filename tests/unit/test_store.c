@@ -1191,7 +1191,7 @@ static void assert_list(const char *dir_in_state, const char *expected)
     assert_string_equal(found, expected);
 }
 
-static void pruning_keeps_the_newest_and_the_live_one(void **state)
+static void pruning_keeps_the_newest_the_live_one_and_the_one_before(void **state)
 {
     struct store *store = open_store(STORE_WRITE);
     (void)state;
@@ -1202,9 +1202,9 @@ static void pruning_keeps_the_newest_and_the_live_one(void **state)
     MUST(store_version_prune(store, NAME, 10, &err));
     assert_list("certs/" NAME, "0001 0002 0003 0004 0005 0006");
     MUST(store_version_prune(store, NAME, 2, &err));
-    assert_list("certs/" NAME, "0002 0005 0006");
+    assert_list("certs/" NAME, "0001 0002 0005 0006"); /* the one before the live one stays as well */
     MUST(store_version_prune(store, NAME, -1, &err));
-    assert_list("certs/" NAME, "0002");
+    assert_list("certs/" NAME, "0001 0002");
     MUST_FAIL(store_version_drop(store, NAME, 2, &err), ERR_MISMATCH, "is the live one");
     MUST(store_version_drop(store, NAME, 1, &err));
     assert_matching("live/" NAME);
@@ -2015,7 +2015,7 @@ int main(void)
         TEST(two_certificates_are_one_version),
         TEST(a_certificate_may_come_without_its_key),
         TEST(numbers_are_never_used_again),
-        TEST(pruning_keeps_the_newest_and_the_live_one),
+        TEST(pruning_keeps_the_newest_the_live_one_and_the_one_before),
         TEST(live_goes_to_whole_versions_only),
         TEST(strange_live_links_are_told),
         TEST(pending_keys_wait_and_go),

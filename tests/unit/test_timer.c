@@ -325,6 +325,92 @@ static void test_never_two_timers(void **state)
     assert_true(has("/etc/cron.d/tlsup"));
 }
 
+/* A timer that an older version wrote ran twice a day, beside a service of the package's, too. */
+static void test_an_older_timer_becomes_hourly(void **state)
+{
+    static const char old[] = "# Written by tlsup: it renews the certificates that are due.\n"
+                              "[Timer]\nOnCalendar=*-*-* 00,12:00:00\nRandomizedDelaySec=12h\n";
+    static const char *const services[] = {"/usr/lib/systemd/system/tlsup.service",
+                                           "/etc/systemd/system/tlsup.service"};
+    (void)state;
+    with_systemd();
+    for (size_t i = 0; i < COUNT_OF(services); i++) {
+        struct timer timer;
+        bool changed;
+        AUTO_BUF text = BUF_INIT;
+        put(services[i], i == 0 ? "[Service]\n" : "# Written by tlsup: old\n", 0644);
+        put("/etc/systemd/system/tlsup.timer", old, 0644);
+        put("/enabled-tlsup.timer", "", 0644);
+        drop("/log");
+        ensure(&timer, &changed);
+        assert_true(changed && timer.active);
+        read_text("/etc/systemd/system/tlsup.timer", &text);
+        assert_has(&text, "\nOnCalendar=*-*-* *:07:00\n");
+        read_text("/log", &text);
+        assert_has(&text, "daemon-reload\n"); /* or systemd goes by the old one */
+        ensure(&timer, &changed);
+        assert_false(changed);
+        drop(services[i]);
+    }
+}
+
+/* The lines that count, in order: without comments, and without what names this build's paths. */
+static void settings_of(const char *text, struct buf *out)
+{
+    AUTO_STRLIST lines = STRLIST_INIT;
+    strlist_split(&lines, text, "\n");
+    for (size_t i = 0; i < lines.n; i++)
+        if (lines.v[i][0] != '#' && strncmp(lines.v[i], "ExecStart=", 10) != 0 &&
+            strncmp(lines.v[i], "RequiresMountsFor=", 18) != 0 &&
+            strncmp(lines.v[i], "ConditionDirectoryNotEmpty=", 27) != 0)
+            buf_addf(out, "%s\n", lines.v[i]);
+}
+
+/* The units of the package, and those that are written where there is none, are two texts of one thing. */
+static void test_units_are_those_of_the_package(void **state)
+{
+    static const char *const units[][2] = {{"tlsup.timer", "tlsup.timer"},
+                                           {"tlsup.service", "tlsup.service.in"},
+                                           {"tlsup-recover.service", "tlsup-recover.service.in"}};
+    const char *srcdir = getenv("srcdir");
+    struct timer timer;
+    bool changed;
+    (void)state;
+    with_systemd();
+    ensure(&timer, &changed);
+    for (size_t i = 0; i < COUNT_OF(units); i++) {
+        struct err err = ERR_INIT;
+        AUTO_BUF written = BUF_INIT, packaged = BUF_INIT, ours = BUF_INIT, theirs = BUF_INIT;
+        AUTO_FREE char *ours_path = mem_fmt("/etc/systemd/system/%s", units[i][0]);
+        AUTO_FREE char *path = mem_fmt("%s/systemd/%s", srcdir != NULL ? srcdir : ".", units[i][1]);
+        read_text(ours_path, &written);
+        if (!fs_read(path, 65536, &packaged, &err))
+            fail_msg("%s", err.text);
+        settings_of(buf_str(&written), &ours);
+        settings_of(buf_str(&packaged), &theirs);
+        assert_string_equal(buf_str(&ours), buf_str(&theirs));
+    }
+}
+
+/* systemd's own judgment of what is written. */
+static void test_systemd_accepts_the_units(void **state)
+{
+    static const char verify[] =
+        "out=$(systemd-analyze --man=no verify \"$0\"/etc/systemd/system/tlsup* 2>&1) && [ -z \"$out\" ] || "
+        "{ echo \"$out\"; exit 1; }";
+    struct timer timer;
+    bool changed;
+    (void)state;
+    if (system("command -v systemd-analyze >/dev/null 2>&1") != 0)
+        skip();
+    with_systemd();
+    ensure(&timer, &changed);
+    AUTO_FREE char *command = mem_fmt("sed -i 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "
+                                      "'%s'/etc/systemd/system/tlsup*.service && sh -c '%s' '%s'",
+                                      root, verify, root);
+    assert_int_equal(system(command), 0);
+}
+
 /* -- cron -------------------------------------------------------------------------------------------- */
 
 /* The line that cron obeys. */
@@ -344,7 +430,7 @@ static void test_cron_file(void **state)
     bool changed;
     char first[512], second[512];
     struct stat st;
-    int minute, hour, again;
+    int minute;
     AUTO_BUF text = BUF_INIT;
     (void)state;
     with_cron(true);
@@ -360,13 +446,12 @@ static void test_cron_file(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0644); /* cron refuses files that others may write */
     cron_line("/etc/cron.d/tlsup", first);
-    assert_int_equal(sscanf(first, "%d %d,%d * * * root ", &minute, &hour, &again), 3);
-    assert_true(minute > 0 && minute < 60 && hour >= 0 && hour < 12);
-    assert_int_equal(again, hour + 12);
-    assert_non_null(strstr(first, " root " TLSUP_SBIN_DIR "/tlsup renew -q"));
+    assert_int_equal(sscanf(first, "%d ", &minute), 1);
+    assert_true(minute > 0 && minute < 60);
+    assert_non_null(strstr(first, " * * * * root " TLSUP_SBIN_DIR "/tlsup renew -q"));
     read_text("/etc/cron.d/tlsup", &text);
     assert_has(&text, "\nPATH=/");
-    ensure(&timer, &changed); /* the time of day is chosen once */
+    ensure(&timer, &changed); /* the minute is chosen once */
     cron_line("/etc/cron.d/tlsup", second);
     assert_false(changed);
     assert_string_equal(first, second);
@@ -391,6 +476,31 @@ static void test_minutes_differ_and_are_never_zero(void **state)
     assert_true(differs);
 }
 
+static void test_an_older_cron_file_becomes_hourly(void **state)
+{
+    struct timer timer;
+    bool changed;
+    char line[512];
+    static const char foreign[] = "5 5,17 * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n";
+    (void)state;
+    with_cron(true);
+    put("/etc/cron.d/tlsup",
+        "# Written by tlsup: it renews the certificates that are due, twice a day.\n"
+        "17 3,15 * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n",
+        0644);
+    ensure(&timer, &changed);
+    assert_true(changed);
+    cron_line("/etc/cron.d/tlsup", line);
+    assert_non_null(strstr(line, " * * * * root "));
+    ensure(&timer, &changed);
+    assert_false(changed);
+    put("/etc/cron.d/tlsup", foreign, 0644); /* an administrator's, who may have reasons */
+    ensure(&timer, &changed);
+    assert_false(changed);
+    cron_line("/etc/cron.d/tlsup", line);
+    assert_int_equal(strncmp(line, foreign, strlen(line)), 0);
+}
+
 static void test_cron_files_that_are_there(void **state)
 {
     static const struct {
@@ -398,9 +508,12 @@ static void test_cron_files_that_are_there(void **state)
         bool active;
         const char *next;
     } rows[] = {
-        {"17 3,15 * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", true, "in 63 minutes"},
-        {"13 2,14 * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", true, "in 11 hours"},
-        {"0 */12 * * * root test -d /run/x || { sleep 9; " TLSUP_SBIN_DIR "/tlsup renew -q; }\n", true, ""},
+        {"17 * * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", true, "in 3 minutes"}, /* it is 14:13:20 */
+        {"13 * * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", true, "in 59 minutes"},
+        {"  5\t* * * *\troot " TLSUP_SBIN_DIR "/tlsup renew -q\n", true, "in 51 minutes"},
+        {"17 3,15 * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", true, ""},
+        {"77 * * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", true, ""},
+        {"7 * * * * root test -d /run/x || { sleep 9; " TLSUP_SBIN_DIR "/tlsup renew -q; }\n", true, ""},
         {"@daily root tlsup renew\n", true, ""},
         {"17 3,15 * * * root /nowhere/tlsup renew -q\n", false, ""}, /* the program has gone */
         {"# 17 3,15 * * * root " TLSUP_SBIN_DIR "/tlsup renew -q\n", false, ""},
@@ -560,6 +673,10 @@ int main(void)
         TEST(test_units_of_the_administrator_are_kept),
         TEST(test_systemd_that_refuses),
         TEST(test_never_two_timers),
+        TEST(test_an_older_timer_becomes_hourly),
+        TEST(test_units_are_those_of_the_package),
+        TEST(test_systemd_accepts_the_units),
+        TEST(test_an_older_cron_file_becomes_hourly),
         TEST(test_cron_file),
         TEST(test_minutes_differ_and_are_never_zero),
         TEST(test_cron_files_that_are_there),

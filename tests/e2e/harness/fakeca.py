@@ -145,6 +145,7 @@ class FakeCA:
         self.nonces, self.accounts, self.orders, self.authorizations = set(), {}, {}, {}
         self.stale_nonce, self.stale_left = None, 0  # so many answers more, a proxy repeats this one
         self.counter, self.lock = itertools.count(1), threading.RLock()
+        self.now = time.time            # its clock
         self.validate = True            # fetch the token over http
         self.preauthorized = False      # new authorizations are born valid
         self.not_before_ago_s, self.lifetime_s = 3600, 90 * DAY
@@ -162,21 +163,26 @@ class FakeCA:
         self.alternates = []            # issuers (pki.Authority) whose chains are offered beside the default one
         self.revoked = {}               # SHA-256 of a certificate's DER -> reason
         self.issued = {}                # the same -> account number
-        self.closing = threading.Event()
         cert, key = certificate or authority.server(f"fake-{port}", list(hosts))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(cert, key)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(cert, key)
+        self.connections = 0
+        self.listen()
+
+    def listen(self):
+        """At the beginning, and again after close(): between the two, connections are refused."""
+        self.closing = threading.Event()
         handler = type("Handler", (_Handler,), {"ca": self})
         server_class = type("Server", (http.server.ThreadingHTTPServer,),
                             {"address_family": socket.AF_INET, "daemon_threads": True, "handle_error": lambda *_: None,
                              "request_queue_size": 64})
-        self.server = server_class(("127.0.0.1", port), handler)
-        self.connections, plain = 0, self.server.get_request
+        self.server = server_class(("127.0.0.1", self.port), handler)
+        plain = self.server.get_request
 
         def get_request():
             sock, address = plain()
             self.connections += 1
-            return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
+            return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
 
         self.server.get_request = get_request
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -514,8 +520,7 @@ class FakeCA:
         return Reply(body=self.order_body(number), headers={"Retry-After": self.retry_after})
 
     def sign(self, csr, names, issuer=None, dates=None):
-        now = time.time()
-        begin = now - self.not_before_ago_s
+        begin = self.now() - self.not_before_ago_s
         return (issuer or self.issuer).sign(csr, names, *(dates or (begin, begin + self.lifetime_s)))
 
     def dates_of(self, order):
@@ -524,7 +529,7 @@ class FakeCA:
         if not any(asked):
             return None
         begin, end = (calendar.timegm(time.strptime(a, "%Y-%m-%dT%H:%M:%SZ")) if a else None for a in asked)
-        begin = begin or time.time() - self.not_before_ago_s
+        begin = begin or self.now() - self.not_before_ago_s
         return begin, end or begin + self.lifetime_s
 
     def on_certificate(self, request):
@@ -581,6 +586,7 @@ class FakeCA:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes: the second would wait for 40 ms
     ca = None
     timeout = 60
 

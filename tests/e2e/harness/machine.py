@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -21,7 +22,7 @@ MARKER = WORK / "inside"
 RENEWED = ["/etc/nginx", "/etc/apache2", "/etc/tlsup", "/etc/cron.d", "/etc/hosts", "/etc/ssl/private", "/var/www", "/var/log",
            "/var/lib/nginx", "/var/lib/tlsup"]
 # Directories in which something new must be able to appear.
-STAGED_DIRS = ["/var", "/var/lib", "/var/cache", "/usr/local/sbin"]
+STAGED_DIRS = ["/dev", "/var", "/var/lib", "/var/cache", "/usr/local/sbin"]
 # Empty private file systems, but for the record of a2enmod.
 COPIED_DIRS = ["/var/lib/apache2"]
 PRIVATE_DIRS = ["/var/www", "/var/log", "/var/lib/nginx", "/var/lib/tlsup", "/var/lib/apache2", "/var/cache/apache2"]
@@ -42,7 +43,7 @@ STOCK = {"nginx": ("nginx-common", "/etc/nginx", NGINX_LINKS), "apache2": ("apac
 STOCK_EMPTY_DIRS = {"nginx": ["conf.d", "modules-enabled", "modules-available", "sites-enabled"],
                     "apache2": ["sites-enabled", "mods-enabled", "conf-enabled"]}
 
-USERS = {"tlsup-courier": 64801, "tlsup-responder": 64802, "tlsup-prober": 64803, "tlsup-resolver": 64804}
+USERS = {"tlsup-courier": 64801, "tlsup-responder": 64802, "tlsup-prober": 64803, "tlsup-resolver": 64804, "tlsup-notifier": 64805}
 PAGE = "<!DOCTYPE html>\n<title>plain page</title>\n<p>served by the web server under test</p>\n"
 
 
@@ -98,9 +99,12 @@ def _stage(path):
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), copy)
             continue
+        if entry.path == "/dev/ptmx":
+            os.symlink("pts/ptmx", copy)  # bind-mounted by itself it would not find its pseudo-terminals
+            continue
         if entry.is_dir():
             os.mkdir(copy)
-        elif entry.is_file():
+        elif entry.is_file() or stat.S_ISCHR(entry.stat().st_mode):
             pathlib.Path(copy).touch()
         else:
             continue
