@@ -14,7 +14,10 @@ umask 022
 BUILD="autoconf automake make gcc libc6-dev pkg-config libcurl4-openssl-dev libssl-dev libjansson-dev libidn2-dev libseccomp-dev libldns-dev libpsl-dev"
 DEMO="pebble nginx openssl curl iproute2 util-linux mount python3 ca-certificates"
 CHECK="$DEMO apache2 python3-pytest libcmocka-dev clang strace xz-utils bind9 bind9-dnsutils softhsm2 opensc libengine-pkcs11-openssl
-    tpm2-openssl swtpm squid dante-server busybox"
+    tpm2-openssl swtpm squid dante-server busybox certbot python3-certbot-nginx lego dehydrated uacme haproxy lighttpd lighttpd-mod-openssl
+    dovecot-core dovecot-imapd prosody postgresql nftables iptables ufw zsh fish mandoc systemd"
+# Where no other mail server is there, which its installation would remove.
+MAIL=postfix
 
 # The same by the names of other systems. Pebble is packaged by Debian and Ubuntu alone.
 FEDORA="autoconf automake make gcc pkgconf-pkg-config libcurl-devel openssl-devel jansson-devel libidn2-devel libseccomp-devel ldns-devel libpsl-devel nginx openssl curl iproute util-linux python3"
@@ -80,7 +83,9 @@ install_on_debian() {
     apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends "$@" ||
         die "apt-get could not install: $*"
     if [ "$made_policy" = yes ]; then rm -f "$policy"; made_policy=no; fi
-    for pair in nginx:nginx apache2:apache2 bind9:named squid:squid dante-server:danted; do
+    for pair in nginx:nginx apache2:apache2 bind9:named squid:squid dante-server:danted haproxy:haproxy lighttpd:lighttpd \
+        dovecot-core:dovecot postfix:postfix prosody:prosody postgresql:postgresql nftables:nftables ufw:ufw \
+        certbot:certbot.timer uacme:uacme.timer dehydrated:dehydrated.timer; do
         service=${pair#*:}
         case " $* " in *" ${pair%:*} "*)
             [ ! -d /run/systemd/system ] ||
@@ -323,12 +328,15 @@ case ${1:-} in
     TLSUP_BIN=$top/build/tlsup tests/demo
     ;;
 --check)
-    prepare --check $BUILD $CHECK
+    # shellcheck disable=SC2086
+    if [ -e /usr/sbin/sendmail ] && ! dpkg-query -W postfix >/dev/null 2>&1; then MAIL=; fi
+    prepare --check $BUILD $CHECK $MAIL
     began=$(date +%s)
     make_configure
     build build --enable-werror
     fetch_newer_pebble
     fetch_stock_configuration
+    tests/e2e/fetch-exim || true
     tests/e2e/fetch-nginx build/nginx || true # other releases of nginx, where they can be had; the tests say what is missing
     begin_end_to_end build
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks

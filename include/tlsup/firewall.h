@@ -20,6 +20,7 @@ struct firewall_packet {
     int port;                  /* of ours */
     const char *interface;     /* by which it comes in; NULL = not known. Never the loopback interface */
     const struct strlist *own; /* this machine's addresses, numeric, without those of the loopback; empty = not known */
+    bool named;                /* it may come from public addresses that rules name, too: those of a proxy in front of this machine */
 };
 
 #define FIREWALL_NAME_BYTES 64

@@ -29,7 +29,7 @@ struct spawn_result {
 };
 
 /* Run argv[0] (searched in the clean PATH when it has no '/') and wait. The child gets PATH, LANG=C.UTF-8,
- * HOME=/ and the additions, /dev/null as stdin, no other descriptors, default signal dispositions.
+ * HOME=/ and the additions, /dev/null as stdin, no other descriptors, default signal dispositions, a session of its own without a terminal.
  * True when it ran to an end, whatever its status; false when it could not be started (ERR_NOT_FOUND: no such program or user,
  * ERR_PERMISSION). The caller clears the result. */
 MUST_CHECK bool spawn_run(const char *const *argv, const struct spawn_options *options, struct spawn_result *result,

@@ -140,7 +140,7 @@ char *store_live_path(const struct store *store, const char *name);
 char *store_version_path(const struct store *store, const char *name, int version);
 char *store_version_link_target(const char *name, int version);
 
-/* -- state -- */
+/* -- state -- (of what lies in the future because the clock was once ahead, nothing is read: a pause that began then is over) */
 MUST_CHECK bool store_state_load(struct store *store, const char *name, struct cert_state *out, struct err *err); /* missing -> zeroed */
 MUST_CHECK bool store_state_save(struct store *store, const char *name, const struct cert_state *state, struct err *err);
 

@@ -220,7 +220,7 @@ static NORETURN void run_child(const char *path, const char *const *argv, const 
 {
     sigset_t none;
     struct sigaction defaults = {.sa_handler = SIG_DFL};
-    setpgid(0, 0);
+    setsid(); /* with a terminal of root's at hand, whoever it runs as could type into it */
     for (int sig = 1; sig < NSIG; sig++)
         sigaction(sig, &defaults, NULL);
     sigemptyset(&none);

@@ -46,7 +46,8 @@ void batch_failed(struct run *run, const char *cert_name, const struct err *why,
 {
     struct err shown = about(cert_name, why);
     tally->failed++;
-    run_record_failure(run, cert_name, &shown);
+    if (why->code != ERR_INTERRUPTED) /* the next run goes on where this one was stopped, at once */
+        run_record_failure(run, cert_name, &shown);
     tell(run, cert_name, &shown, tally);
     around_failed(run, cert_name, NULL);
     report_certificate(run, cert_name, REPORT_FAILED, &shown);

@@ -37,10 +37,12 @@ static void advise_closed(struct check *check, const struct firewall_gate *gate)
 static void found_closed(struct check *check, const struct firewall_gate *gate)
 {
     char ports[32], families[32];
-    check_find(check, check->wants_web ? SEVERITY_PROBLEM : SEVERITY_WARNING, "firewall", NULL,
-               "the firewall of this machine (%s) closes %s over %s: %s", firewall_tool_name(gate->tool),
-               firewall_gate_ports(gate, ports), firewall_gate_families(gate, families), gate->why);
-    check_why(check, "%s", what_for(gate));
+    check_find(check, check->wants_web && !gate->some ? SEVERITY_PROBLEM : SEVERITY_WARNING, "firewall", NULL,
+               "the firewall of this machine (%s) closes %s over %s%s: %s", firewall_tool_name(gate->tool),
+               firewall_gate_ports(gate, ports), firewall_gate_families(gate, families),
+               gate->some ? " but for addresses that it names" : "", gate->why);
+    check_why(check, "%s%s", what_for(gate),
+              gate->some ? "; where a proxy in front of this machine has those addresses, all is well" : "");
     advise_closed(check, gate);
 }
 

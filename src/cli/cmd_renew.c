@@ -24,6 +24,8 @@
 #include "tlsup/mem.h"
 #include "tlsup/roles.h"
 
+#define WHOLE_RUN "tlsup renew" /* as a trouble of the machine: what was to be told is not about one certificate */
+
 /* The certificates of a run that something is to be done for: a few of many. */
 struct tasks {
     struct task *v;
@@ -87,8 +89,9 @@ static void decide_by(struct run *run, struct task *task, const struct cert_stat
                      clock_format_span(deployments_next_s(state) - now_s, span));
         }
     } else if (wait_s > 0 && !by_hand(run)) {
-        batch_waiting(run, name, true, stuck || undeployed ? why_unfinished(state, stuck) : NULL,
-                      state->next_try_s, tally);
+        bool unfinished = stuck || (undeployed && !task->redeploy);
+        batch_waiting(run, name, true, unfinished ? why_unfinished(state, stuck) : NULL, state->next_try_s,
+                      tally);
         log_info("%s failed before, and is tried again in %s", name, clock_format_span(wait_s, span));
     } else {
         task->needs_order = usable == 0;
@@ -222,12 +225,26 @@ static bool carry_out(struct run *run, struct tasks *tasks, struct tally *tally,
     return true;
 }
 
+/* What kept the run as a whole from its work is nobody's failure, and would be told by none. */
+static void tell_of_run(struct run *run, const struct tasks *tasks, bool ok, const struct err *why)
+{
+    if (run->notices == NULL || (!ok && why->code == ERR_INTERRUPTED))
+        return;
+    notices_machine(run->notices, WHOLE_RUN, ok ? NULL : why);
+    for (size_t i = 0; !ok && i < tasks->n; i++)
+        notices_looked(run->notices, tasks->v[i].config.name);
+}
+
 static bool work(struct run *run, struct tally *tally, struct err *err)
 {
     AUTO_STRLIST names = STRLIST_INIT;
     struct tasks tasks = {0}, to_ask = {0};
     struct looks looks = LOOKS_INIT;
-    if (!store_cert_names(run->store, &names, err) || !check_arguments(run->request, &names, err))
+    if (!store_cert_names(run->store, &names, err)) {
+        tell_of_run(run, &tasks, false, err);
+        return false;
+    }
+    if (!check_arguments(run->request, &names, err))
         return false;
     struct due *due = open_due(run);
     collect(run, due, &looks, &names, &tasks, &to_ask, tally);
@@ -238,6 +255,7 @@ static bool work(struct run *run, struct tally *tally, struct err *err)
         due_save(due);
     due_close(due);
     bool ok = carry_out(run, &tasks, tally, err);
+    tell_of_run(run, &tasks, ok, err);
     around_after(run, by_hand(run));
     for (size_t i = 0; i < tasks.n; i++)
         task_clear(&tasks.v[i]);
@@ -304,6 +322,22 @@ static void end(struct run *run, int64_t began_s, bool configured, bool good)
         write_metrics(run);
 }
 
+/* A run that could not even begin, for what an earlier one has left cannot be brought to its end: told like
+ * any other failure, where there is a store to note that in. */
+static void tell_that_none_began(const struct request *request, const struct err *why)
+{
+    struct run run;
+    struct err ignored = ERR_INIT;
+    if (why->code == ERR_LOCKED || why->code == ERR_INTERRUPTED || !run_open_store(request, &run, &ignored))
+        return;
+    if (notices_open(&run, &run.notices, &ignored)) {
+        notices_machine(run.notices, WHOLE_RUN, why);
+        notices_send(run.notices, false);
+        notices_close(run.notices);
+    }
+    run_close(&run);
+}
+
 bool cmd_renew(const struct request *request, struct err *err)
 {
     struct run run;
@@ -328,6 +362,8 @@ bool cmd_renew(const struct request *request, struct err *err)
         else if (!watched)
             *err = unwatched;
         ok = ok && watched;
+    } else {
+        tell_that_none_began(request, err);
     }
     report_end(ok, err);
     return ok;

@@ -12,7 +12,6 @@
 #include "output.h"
 #include "tlsup/clock.h"
 #include "tlsup/export.h"
-#include "tlsup/fs.h"
 #include "tlsup/hooks.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
@@ -80,15 +79,25 @@ static void want_all(struct list *list, struct list *old, enum deployment_kind k
         want_one(list, old, kind, whats->v[i], version);
 }
 
-/* A directory that cannot be trusted must not keep a certificate from being installed, nor be forgotten. */
-static void list_directory(struct run *run, struct strlist *programs)
+static bool lies_in(const char *path, const char *dir)
+{
+    size_t len = strlen(dir);
+    return strncmp(path, dir, len) == 0 && path[len] == '/';
+}
+
+/* A directory that cannot be trusted must not keep a certificate from being installed, nor be forgotten; nor
+ * which of its programs have been run for this version. */
+static void list_directory(struct run *run, int version, const struct list *old, struct strlist *programs)
 {
     struct err untold = ERR_INIT; /* until it is carried out */
-    if (!hooks_list(store_config_dir(run->store), HOOK_DEPLOY, programs, &untold)) {
-        AUTO_FREE char *dir = hooks_directory(store_config_dir(run->store), HOOK_DEPLOY);
-        strlist_clear(programs);
-        strlist_add(programs, dir);
-    }
+    if (hooks_list(store_config_dir(run->store), HOOK_DEPLOY, programs, &untold))
+        return;
+    AUTO_FREE char *dir = hooks_directory(store_config_dir(run->store), HOOK_DEPLOY);
+    strlist_clear(programs);
+    strlist_add(programs, dir);
+    for (size_t i = 0; i < old->n; i++)
+        if (old->v[i].kind == DEPLOYMENT_HOOK && old->v[i].version == version && lies_in(old->v[i].what, dir))
+            strlist_add(programs, old->v[i].what);
 }
 
 void deployments_want(struct run *run, const struct cert_config *config, int version,
@@ -96,7 +105,7 @@ void deployments_want(struct run *run, const struct cert_config *config, int ver
 {
     AUTO_STRLIST programs = STRLIST_INIT;
     struct list list = {0}, old = {state->deployments, state->n_deployments};
-    list_directory(run, &programs);
+    list_directory(run, version, &old, &programs);
     want_all(&list, &old, DEPLOYMENT_EXPORT, &config->exports, version);
     want_all(&list, &old, DEPLOYMENT_HOOK, &programs, version);
     want_all(&list, &old, DEPLOYMENT_HOOK, &config->deploy_hooks, version);
@@ -165,20 +174,24 @@ struct subject {
 
 typedef bool carry_out_fn(struct subject *subject, const char *what, struct err *err);
 
-/* It was an entry because its programs could not be listed: why not, as it is now. */
-static bool cannot_list(struct subject *subject, struct err *err)
+/* It is an entry because its programs could not be listed: why not, as it is now. */
+static bool cannot_list(struct subject *subject, const char *dir, struct err *err)
 {
     AUTO_STRLIST programs = STRLIST_INIT;
-    return hooks_list(store_config_dir(subject->run->store), HOOK_DEPLOY, &programs, err);
+    if (!hooks_list(store_config_dir(subject->run->store), HOOK_DEPLOY, &programs, err))
+        return false;
+    return err_set(err, ERR_HOOK, NEXT_RETRY_LATER, dir,
+                   "%s could not be read a moment ago; the next run tries its hooks", dir);
 }
 
 static bool run_program(struct subject *subject, const char *program, struct err *err)
 {
     const struct cert_config *config = subject->config;
     AUTO_FREE char *live = store_live_path(subject->run->store, config->name);
+    AUTO_FREE char *directory = hooks_directory(store_config_dir(subject->run->store), HOOK_DEPLOY);
     struct cert_info info = CERT_INFO_INIT;
-    if (fs_is_dir(program))
-        return cannot_list(subject, err);
+    if (strcmp(program, directory) == 0)
+        return cannot_list(subject, directory, err);
     bool known = run_version_info(subject->run, config->name, subject->version, 0, &info);
     struct hook_deploy deploy = {.cert_name = config->name,
                                  .live_dir = live,

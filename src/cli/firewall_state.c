@@ -246,7 +246,7 @@ static bool is_same_place(const struct firewall_gate *gate, enum firewall_tool t
 
 /* For each port by itself: what closes one may leave a family of the other open. */
 static void add_gate(struct firewall *firewall, enum firewall_tool tool, size_t port, size_t family,
-                     const struct firewall_verdict *verdict)
+                     const struct firewall_verdict *verdict, bool some)
 {
     struct firewall_gate *gate = NULL;
     if (verdict->answer == FIREWALL_OPEN)
@@ -261,6 +261,7 @@ static void add_gate(struct firewall *firewall, enum firewall_tool tool, size_t 
         *gate = (struct firewall_gate){.answer = verdict->answer, .tool = tool, .verdict = *verdict};
     }
     gate->ports[port] = gate->families[family] = true;
+    gate->some |= some;
 }
 
 /* Both ports closed in one place over the same families are told, and opened, together. */
@@ -277,6 +278,8 @@ static void join_gates(struct firewall *firewall)
             firewall->gates[kept++] = gate;
         for (size_t p = 0; same != NULL && p < FIREWALL_PORTS; p++)
             same->ports[p] |= gate.ports[p];
+        if (same != NULL)
+            same->some |= gate.some;
     }
     firewall->n = kept;
 }
@@ -296,24 +299,32 @@ static void judge(struct firewall *firewall, const struct texts *texts, size_t p
                                      .port = firewall_ports[port],
                                      .interface = texts->interface[0] != '\0' ? texts->interface : NULL,
                                      .own = &texts->own};
+    struct firewall_packet named = packet;
+    named.named = true;
     const struct {
         const struct buf *text;
         enum firewall_tool tool;
     } saved[] = {{&texts->iptables[family], FIREWALL_BY_IPTABLES},
                  {&texts->legacy[family], FIREWALL_BY_LEGACY}};
-    struct firewall_verdict verdict;
+    struct firewall_verdict verdict, of_named;
     for (size_t i = 0; i < COUNT_OF(saved); i++) {
         firewall_judge_iptables(buf_str(saved[i].text), saved[i].text->len, &packet, &verdict);
-        add_gate(firewall, tool_of(&verdict, saved[i].text, saved[i].tool), port, family, &verdict);
+        if (verdict.answer == FIREWALL_CLOSED)
+            firewall_judge_iptables(buf_str(saved[i].text), saved[i].text->len, &named, &of_named);
+        add_gate(firewall, tool_of(&verdict, saved[i].text, saved[i].tool), port, family, &verdict,
+                 verdict.answer == FIREWALL_CLOSED && of_named.answer != FIREWALL_CLOSED);
     }
     if (texts->nft.len > 0) {
         firewall_judge_nft(buf_str(&texts->nft), texts->nft.len, &packet, &texts->covered, &verdict);
-        add_gate(firewall, tool_of(&verdict, NULL, FIREWALL_BY_NFT), port, family, &verdict);
+        if (verdict.answer == FIREWALL_CLOSED)
+            firewall_judge_nft(buf_str(&texts->nft), texts->nft.len, &named, &texts->covered, &of_named);
+        add_gate(firewall, tool_of(&verdict, NULL, FIREWALL_BY_NFT), port, family, &verdict,
+                 verdict.answer == FIREWALL_CLOSED && of_named.answer != FIREWALL_CLOSED);
     }
     if (texts->zone.len > 0) {
         verdict =
             (struct firewall_verdict){.answer = firewall_judge_zone(buf_str(&texts->zone), packet.port)};
-        add_gate(firewall, FIREWALL_BY_FIREWALLD, port, family, &verdict);
+        add_gate(firewall, FIREWALL_BY_FIREWALLD, port, family, &verdict, false);
     }
 }
 
@@ -434,7 +445,8 @@ bool firewall_closes(const struct firewall *firewall, int port)
     for (size_t i = 0; i < firewall->n; i++)
         for (size_t f = 0; f < FIREWALL_FAMILIES; f++)
             for (size_t p = 0; p < FIREWALL_PORTS; p++)
-                closed[f] |= firewall->gates[i].answer == FIREWALL_CLOSED && firewall->gates[i].families[f] &&
+                closed[f] |= firewall->gates[i].answer == FIREWALL_CLOSED && !firewall->gates[i].some &&
+                             firewall->gates[i].families[f] &&
                              firewall->gates[i].ports[p] && firewall_ports[p] == port;
     return closed[0] && closed[1];
 }

@@ -19,6 +19,7 @@ enum firewall_tool { FIREWALL_BY_NFT, FIREWALL_BY_IPTABLES, FIREWALL_BY_LEGACY, 
 struct firewall_gate {
     enum firewall_answer answer;    /* CLOSED or UNSURE */
     enum firewall_tool tool;        /* by which it is opened */
+    bool some;                      /* CLOSED to strangers; addresses that a rule names may come in: a proxy in front of this machine */
     bool ports[FIREWALL_PORTS];     /* which of them */
     bool families[FIREWALL_FAMILIES]; /* IPv4, IPv6 */
     struct firewall_verdict verdict;
@@ -39,7 +40,7 @@ struct firewall {
 /* Never fails: what cannot be read becomes `failure`. */
 void firewall_look(struct firewall *out);
 void firewall_clear(struct firewall *firewall);
-/* Does it close (`sure`: for certain) this port to everybody: over each family that this machine has? */
+/* Does it close this port for certain, to everybody, over each family that this machine has? Not where some addresses are let in: those who ask may come by them. */
 bool firewall_closes(const struct firewall *firewall, int port);
 
 const char *firewall_tool_name(enum firewall_tool tool); /* "ufw" */

@@ -163,8 +163,12 @@ void looks_take(struct run *run, struct looks *looks, struct due *due, struct ta
     struct err why = ERR_INIT;
     size_t looked = 0, silent = 0;
     int64_t deadline_ms = clock_mono_ms() + TIME_MS;
-    if (looks->n == 0 || !role_start_prober(&why))
+    if (looks->n == 0)
         return;
+    if (!role_start_prober(&why)) {
+        output_warning("what is served cannot be looked at: %s", why.text);
+        return;
+    }
     qsort(looks->v, looks->n, sizeof *looks->v, by_age);
     output_step("Looking at what is served");
     for (size_t i = 0; i < looks->n && !signals_interrupted(&why); i++) {

@@ -32,14 +32,19 @@ enum {
 
 /* -- opening and closing -------------------------------------------------------------------------------- */
 
-bool run_open(const struct request *request, struct run *run, struct err *err)
+bool run_open_store(const struct request *request, struct run *run, struct err *err)
 {
-    AUTO_STRLIST messages = STRLIST_INIT;
     *run = (struct run)RUN_INIT;
     run->request = request;
     signals_install();
     sandbox_keep_secrets();
-    if (!store_open(request->config_dir, request->state_dir, STORE_WRITE, &run->store, err))
+    return store_open(request->config_dir, request->state_dir, STORE_WRITE, &run->store, err);
+}
+
+bool run_open(const struct request *request, struct run *run, struct err *err)
+{
+    AUTO_STRLIST messages = STRLIST_INIT;
+    if (!run_open_store(request, run, err))
         return false;
     /* renew starts it when there is something to look at: most of its runs have nothing to do */
     bool ok = (request->command == COMMAND_RENEW || role_start_prober(err)) &&

@@ -68,6 +68,8 @@ void task_clear(struct task *task);
 
 /* Open the store for writing, and bring to an end what a killed run has left. */
 MUST_CHECK bool run_open(const struct request *request, struct run *run, struct err *err);
+/* The store alone, where run_open() fails: to tell of that. */
+MUST_CHECK bool run_open_store(const struct request *request, struct run *run, struct err *err);
 void run_close(struct run *run);
 
 /* The whole frame of a command about one certificate: open, `work`, and whatever comes of it, close. */

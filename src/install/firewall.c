@@ -96,8 +96,24 @@ static bool net_has(const struct net *net, const char *address)
     return true;
 }
 
+/* Nobody on the public network has these. */
+static bool net_is_private(const struct net *net)
+{
+    static const char *const privates[] = {"10.0.0.0/8",     "172.16.0.0/12", "192.168.0.0/16",
+                                           "169.254.0.0/16", "100.64.0.0/10", "127.0.0.0/8",
+                                           "fc00::/7",       "fe80::/10",     "::1/128"};
+    char first[INET6_ADDRSTRLEN];
+    inet_ntop(net->family, net->bytes, first, sizeof first);
+    for (size_t i = 0; i < COUNT_OF(privates); i++) {
+        struct net private;
+        if (net_parse(privates[i], &private) && private.bits <= net->bits && net_has(&private, first))
+            return true;
+    }
+    return false;
+}
+
 /* Half of all addresses may have the visitor's or not; from a small part of them he does not come. */
-enum maybe packet_comes_from(const char *address)
+enum maybe packet_comes_from(const struct firewall_packet *packet, const char *address)
 {
     struct net net;
     if (!net_parse(address, &net))
@@ -106,7 +122,7 @@ enum maybe packet_comes_from(const char *address)
         return YES;
     if (net.family == AF_INET6 && net.bits == 3 && net.bytes[0] == 0x20)
         return YES; /* 2000::/3: all that is public */
-    return net.bits < 4 ? MAYBE : NO;
+    return net.bits < 4 || (packet->named && !net_is_private(&net)) ? MAYBE : NO;
 }
 
 /* Which of ours it goes to is not known where there are several. */

@@ -66,7 +66,8 @@ void filter_clear(struct filter *filter);
 
 /* -- what of the packet is known -- */
 
-enum maybe packet_comes_from(const char *address); /* "192.0.2.1", "0.0.0.0/0", "2000::/3" */
+enum maybe packet_comes_from(const struct firewall_packet *packet,
+                             const char *address); /* "192.0.2.1", "0.0.0.0/0", "2000::/3" */
 enum maybe packet_goes_to(const struct firewall_packet *packet, const char *address);
 /* `any`: the sign for "whatever follows" at a name's end. */
 enum maybe packet_comes_by(const struct firewall_packet *packet, const char *interface, char any);

@@ -54,8 +54,7 @@ static enum maybe test_protocol(const struct firewall_packet *packet, const char
 
 static enum maybe test_source(const struct firewall_packet *packet, const char *value)
 {
-    (void)packet;
-    return packet_comes_from(value);
+    return packet_comes_from(packet, value);
 }
 
 static enum maybe test_destination(const struct firewall_packet *packet, const char *value)
@@ -133,6 +132,12 @@ static enum maybe test_packet_kind(const struct firewall_packet *packet, const c
 {
     (void)packet;
     return strcmp(value, "unicast") == 0 ? YES : NO;
+}
+
+static enum maybe test_source_range(const struct firewall_packet *packet, const char *value)
+{
+    (void)value;
+    return packet->named ? MAYBE : NO;
 }
 
 /* What everybody meets as long as nobody knocks too often. */
@@ -220,7 +225,7 @@ static const struct option {
     {"--rt-segsleft", 1, never},
     {"--icmp-type", 1, never},
     {"--icmpv6-type", 1, never},
-    {"--src-range", 1, never},
+    {"--src-range", 1, test_source_range},
 };
 
 static const struct option *option_of(const char *word)
@@ -247,9 +252,9 @@ static enum maybe test_flags(const char *mask, const char *set)
 }
 
 /* A set of addresses is of those that are known for something: nobody knows our visitor. */
-static enum maybe test_set(const char *directions)
+static enum maybe test_set(const struct firewall_packet *packet, const char *directions)
 {
-    return strcmp(directions, "src") == 0 ? NO : MAYBE;
+    return strcmp(directions, "src") == 0 && !packet->named ? NO : MAYBE;
 }
 
 /* -- what it does --------------------------------------------------------------------------------------- */
@@ -320,7 +325,7 @@ static enum maybe test_word(const struct firewall_packet *packet, const struct s
     }
     if (strcmp(word, "--match-set") == 0 && left >= 2) {
         *at += 2;
-        return test_set(words->v[*at]);
+        return test_set(packet, words->v[*at]);
     }
     if (option == NULL || left < (size_t)option->words)
         return MAYBE; /* and so are the words that belong to it */

@@ -210,7 +210,7 @@ static enum maybe fits_plain(const struct ruleset *set, enum facet facet, const 
     case FACET_SOURCE_PORT:
         return fits_port(packet, facet, value, value);
     case FACET_SOURCE:
-        return text != NULL ? packet_comes_from(text) : MAYBE;
+        return text != NULL ? packet_comes_from(packet, text) : MAYBE;
     case FACET_DESTINATION:
         return text != NULL ? packet_goes_to(packet, text) : MAYBE;
     case FACET_STATE:
@@ -238,7 +238,7 @@ static enum maybe fits_prefix(const struct ruleset *set, enum facet facet, const
     AUTO_FREE char *net = mem_fmt("%s/%lld", text_of(prefix, "addr"),
                                   (long long)json_integer_value(json_object_get(prefix, "len")));
     if (facet == FACET_SOURCE)
-        return packet_comes_from(net);
+        return packet_comes_from(set->packet, net);
     return facet == FACET_DESTINATION ? packet_goes_to(set->packet, net) : MAYBE;
 }
 
@@ -248,7 +248,8 @@ static enum maybe fits_range(const struct ruleset *set, enum facet facet, const 
         return fits_port(set->packet, facet, json_array_get(range, 0), json_array_get(range, 1));
     if (facet == FACET_DESTINATION)
         return MAYBE;
-    return facet == FACET_SOURCE ? NO : MAYBE; /* a stretch of addresses that somebody has written down */
+    /* a stretch of addresses that somebody has written down */
+    return facet == FACET_SOURCE && !set->packet->named ? NO : MAYBE;
 }
 
 /* "@web_ports": a set or a map of the same table. */
@@ -424,6 +425,15 @@ static enum maybe within_all(const json_t *statements)
     return is;
 }
 
+/* "meter seen { ip saddr limit rate over 10/minute }": each sender has a count of his own */
+static enum maybe within_own(const json_t *statement)
+{
+    const json_t *limit = json_object_get(statement, "limit");
+    limit = limit != NULL ? limit : json_object_get(statement, "ct count");
+    limit = limit != NULL ? limit : json_object_get(statement, "quota");
+    return limit != NULL ? within(limit) : MAYBE;
+}
+
 static const struct {
     const char *word;
     enum action action;
@@ -450,7 +460,7 @@ static bool is_aside(const char *word)
 {
     static const char *const words[] = {
         "counter",        "log",   "comment", "mangle", "ct helper", "ct timeout", "notrack", "flow", "dup",
-        "ct expectation", "meter", "map",     "last",   "cthelper",  "secmark",    "reset"};
+        "ct expectation", "map",     "last",   "cthelper",  "secmark",    "reset"};
     for (size_t i = 0; i < COUNT_OF(words); i++)
         if (strcmp(words[i], word) == 0)
             return true;
@@ -511,6 +521,8 @@ static void read_statement(struct ruleset *set, struct rule_reading *rule, const
         is = within(value);
     } else if (strcmp(word, "set") == 0) {
         is = within_all(json_object_get(value, "stmt"));
+    } else if (strcmp(word, "meter") == 0) {
+        is = within_own(json_object_get(value, "stmt"));
     } else if (strcmp(word, "vmap") == 0) {
         add_verdict_map(set, rule, value);
         rule->done = true;

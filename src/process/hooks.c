@@ -4,6 +4,7 @@
 #include "tlsup/hooks.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -221,7 +222,7 @@ static char *describe_end(const struct hook_run *run, const struct spawn_result 
 {
     if (result->timed_out)
         return mem_fmt("did not end within %d seconds, and was killed", run->timeout_s);
-    if (result->status > 128)
+    if (result->status > 128 && result->status < 128 + NSIG) /* 255 is what many a script ends with */
         return mem_fmt("was ended by signal %d (%s)", result->status - 128, strsignal(result->status - 128));
     return mem_fmt("failed with status %d", result->status);
 }

@@ -10,8 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tlsup/clock.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
+
+#define RUN_STATE_BYTES ((size_t)64 * 1024 * 1024) /* each hook that failed keeps thousands of names */
+
+enum { DAY_S = 86400, LONGEST_PAUSE_S = 8 * DAY_S, LONGEST_ARI_PAUSE_S = DAY_S };
 
 /* -- opening ------------------------------------------------------------------------------------------ */
 
@@ -396,14 +401,42 @@ char *store_state_path(const struct store *store, const char *name)
     return mem_fmt("%s/state/%s.json", store->state_dir, name);
 }
 
+/* Written while the clock was ahead, a pause could last for years. Before the failure that it follows it is
+ * none; so is one that is longer than any we make. */
+static void forget_pause(int64_t failed_s, int64_t *next_try_s)
+{
+    if (failed_s > clock_now_s())
+        *next_try_s = 0;
+}
+
+static void forget_beyond(int64_t longest_s, int64_t *at_s)
+{
+    if (*at_s - clock_now_s() > longest_s)
+        *at_s = 0;
+}
+
+static void forget_future(struct cert_state *state)
+{
+    forget_pause(state->failed_s, &state->next_try_s);
+    for (size_t i = 0; i < state->n_deployments; i++)
+        forget_pause(state->deployments[i].failed_s, &state->deployments[i].next_try_s);
+    forget_beyond(LONGEST_PAUSE_S, &state->missing_try_s);
+    forget_beyond(LONGEST_ARI_PAUSE_S, &state->ari.next_check_s);
+    forget_beyond(0, &state->verified_s);
+}
+
 bool store_state_load(struct store *store, const char *name, struct cert_state *out, struct err *err)
 {
     AUTO_BUF json = BUF_INIT;
     if (!store_check_name(name, err))
         return false;
     AUTO_FREE char *path = store_state_path(store, name);
-    if (fs_read(path, STATE_FILE_BYTES, &json, err))
-        return state_decode(buf_str(&json), json.len, path, out, err);
+    if (fs_read(path, STATE_FILE_BYTES, &json, err)) {
+        bool ok = state_decode(buf_str(&json), json.len, path, out, err);
+        if (ok)
+            forget_future(out);
+        return ok;
+    }
     if (!store_forgive_missing(err))
         return false;
     cert_state_clear(out);
@@ -438,8 +471,12 @@ bool store_run_state_load(struct store *store, struct run_state *out, struct err
 {
     AUTO_BUF json = BUF_INIT;
     AUTO_FREE char *path = run_state_path(store);
-    if (fs_read(path, STATE_FILE_BYTES, &json, err))
-        return run_state_decode(buf_str(&json), json.len, path, out, err);
+    if (fs_read(path, RUN_STATE_BYTES, &json, err)) {
+        bool ok = run_state_decode(buf_str(&json), json.len, path, out, err);
+        for (size_t i = 0; ok && i < out->n_debts; i++)
+            forget_pause(out->debts[i].failed_s, &out->debts[i].next_try_s);
+        return ok;
+    }
     if (!store_forgive_missing(err))
         return false;
     run_state_clear(out);

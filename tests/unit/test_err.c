@@ -71,8 +71,8 @@ static void test_over_long(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
-    AUTO_FREE char *much = mem_alloc(20001);
-    memset(much, 'm', 20000);
+    AUTO_FREE char *much = mem_alloc(200001);
+    memset(much, 'm', 200000);
     (void)err_errno(&err, ENOSPC, much, "%s", much);
     assert_int_equal(strlen(err.text), sizeof err.text - 1);
     assert_int_equal(strlen(err.subject), sizeof err.subject - 1);
@@ -207,8 +207,8 @@ static void log_some(void)
 
 static void log_much(void)
 {
-    AUTO_FREE char *much = mem_alloc(20001);
-    memset(much, 'm', 20000);
+    AUTO_FREE char *much = mem_alloc(200001);
+    memset(much, 'm', 200000);
     log_error("%s", much);
 }
 
@@ -239,7 +239,7 @@ static void test_log(void **state)
     assert_int_equal(before_calls, 2);
     assert_string_equal(some, "error: e 1\nwarning: w\n");
     AUTO_FREE char *much = captured(log_much);
-    assert_true(strlen(much) > 1000 && strlen(much) < 5000);
+    assert_true(strlen(much) > 1000 && strlen(much) < 70000);
     assert_int_equal(much[strlen(much) - 1], '\n');
 }
 
