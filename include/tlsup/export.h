@@ -14,7 +14,7 @@
 #include "tlsup/export_spec.h"
 #include "tlsup/store.h"
 
-/* Write one copy of a stored version. A symlink at the path is resolved, a file that says the same already is left alone. `part` as in store.h: the second part of a dual certificate goes beside the first, with "-rsa" or
+/* Write one copy of a stored version. A symlink at the path is resolved, a file that says the same already is left alone (but a PKCS#12 that others may write is made anew: it would take as long to open as they want). Of two runs that write the same at once the second waits. `part` as in store.h: the second part of a dual certificate goes beside the first, with "-rsa" or
  * "-ecdsa" in its name. What needs the key of a certificate whose key is on a token or elsewhere is refused (ERR_CONFIG). ERR_PERMISSION where the way is not safe, or the password file is not root's alone;
  * ERR_NOT_FOUND without the directory (that of pem and der itself is made, 0755). Reads the key: all child processes must have been started. */
 MUST_CHECK bool export_write(struct store *store, const char *cert_name, int version, int part, const struct export_spec *spec, struct err *err);

@@ -33,6 +33,7 @@ enum hook_contract {
  *   TLSUP_REMAINING          challenges still to come after this one
  *   TLSUP_FAILED             cleanup: "1" when the validation failed, else "0"
  *   TLSUP_OUTPUT             cleanup: what "present" printed, trimmed
+ *   TLSUP_HOOK_STATE         a directory for what a hook wants to remember
  *
  * Where a contract names a domain, "*." is left out, as those clients do it: both challenges of a base and its wildcard name the same domain, with two values. Contracts that
  * give the domain alone (certbot, dehydrated, uacme, lego-raw) leave it to the script to find the record, and a CNAME. */

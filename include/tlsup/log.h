@@ -55,6 +55,8 @@ MUST_CHECK bool log_syslog(enum log_level level, const char *text, struct err *e
 
 /* This text is masked from now on, in every line and in log_redact(); those shorter than four characters are not (they would mask half of everything). */
 void log_secret(const char *text);
+/* The same for each part of it that may be one, by its length and a digit in it ("Bearer TOKEN", "/services/TOKEN"): a server that answers repeats the one and not the other. */
+void log_secret_words(const char *text, const char *separators);
 /* `text` with registered secrets and PEM private keys masked. Appends. */
 void log_redact(const char *text, struct buf *out);
 

@@ -191,5 +191,7 @@ MUST_CHECK bool store_cert_config_put_back(struct store *store, const char *name
 /* Remove configuration, state, live link and all versions of one certificate, in that order of harm: live last but keys after. A removal that
  * was cut short is completed by another call; ERR_NOT_FOUND when nothing of that name is there. */
 MUST_CHECK bool store_cert_delete(struct store *store, const char *name, struct err *err);
+/* Is anything of it there, if only what such a removal has left? */
+bool store_cert_is_there(const struct store *store, const char *name);
 
 #endif

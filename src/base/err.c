@@ -77,6 +77,9 @@ static void fill(struct err *err, enum err_code code, enum err_next next, const 
     copy_text(err->subject, sizeof err->subject, subject != NULL ? subject : "");
     vsnprintf(err->text, sizeof err->text, fmt, args);
     printable(err->text);
+    size_t len = strlen(err->text);
+    while (len > 0 && err->text[len - 1] == '\n') /* the last words of a program that was run */
+        err->text[--len] = '\0';
 }
 
 bool err_set(struct err *err, enum err_code code, enum err_next next, const char *subject, const char *fmt,

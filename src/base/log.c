@@ -29,6 +29,7 @@ enum {
     LINE_MAX_BYTES = 64 * 1024,
     SYSLOG_LINE_MAX_BYTES = 4000, /* what common daemons take whole */
     SECRET_MIN_BYTES = 4,
+    SECRET_WORD_MIN_BYTES = 8,
     SYSLOG_PATIENCE_MS = 500,
     FACILITY_DAEMON = 3 << 3,
 };
@@ -100,6 +101,22 @@ void log_secret(const char *text)
         at++;
     memmove(&secrets.v[at + 1], &secrets.v[at], (secrets.n - 1 - at) * sizeof *secrets.v);
     secrets.v[at] = added;
+}
+
+/* "Bearer", "webhooks" and "application" are words of ours as well; tokens have a digit somewhere. */
+static bool may_be_secret(const char *word)
+{
+    return strlen(word) >= SECRET_WORD_MIN_BYTES && strpbrk(word, "0123456789") != NULL;
+}
+
+void log_secret_words(const char *text, const char *separators)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    log_secret(text);
+    strlist_split(&words, text != NULL ? text : "", separators);
+    for (size_t i = 0; i < words.n; i++)
+        if (may_be_secret(words.v[i]))
+            log_secret(words.v[i]);
 }
 
 /* The secret that begins here, NULL. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -575,24 +576,71 @@ static bool may_own(const struct trust *trust, uid_t owner)
 }
 
 /* Whoever may write a directory on the way to it can put another program in its place. */
-static bool check_way(const char *path, const struct trust *trust, struct err *err)
+static bool check_directory(const char *dir, const struct stat *st, const struct trust *trust,
+                            const char *path, struct err *err)
 {
-    AUTO_FREE char *real = realpath(path, NULL);
-    struct stat st;
-    if (real == NULL)
-        return err_errno(err, errno, path, "cannot find the program");
-    for (char *slash = strrchr(real, '/'); slash != NULL && slash != real; slash = strrchr(real, '/')) {
-        *slash = '\0';
-        if (stat(real, &st) != 0)
-            return err_errno(err, errno, real, "cannot look at the directory");
-        if (may_own(trust, st.st_uid) && ((st.st_mode & S_IWOTH) == 0 || (st.st_mode & S_ISVTX) != 0))
-            continue;
-        err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
-                "it would run as %s, but others may put something else in its place: they may write %s",
-                trust->as, real);
-        return err_advise(err, "move it to a directory that is root's alone, such as /etc/tlsup/hooks");
+    if (may_own(trust, st->st_uid) && ((st->st_mode & S_IWOTH) == 0 || (st->st_mode & S_ISVTX) != 0))
+        return true;
+    err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
+            "it would run as %s, but others may put something else in its place: they may write %s",
+            trust->as, dir);
+    return err_advise(err, "move it to a directory that is root's alone, such as /etc/tlsup/hooks");
+}
+
+/* So can whoever owns a link on the way: it may lead elsewhere by the time that it is followed. *target gets
+ * where it leads. */
+static bool check_link(const char *link, const struct stat *st, const struct trust *trust, const char *path,
+                       char target[PATH_MAX], struct err *err)
+{
+    ssize_t len = readlink(link, target, PATH_MAX - 1);
+    if (len <= 0)
+        return err_errno(err, errno, link, "cannot follow the link");
+    target[len] = '\0';
+    if (may_own(trust, st->st_uid))
+        return true;
+    err_set(err, ERR_PERMISSION, NEXT_FIX_CONFIG, path,
+            "it would run as %s, but others may put something else in its place: they own the link %s",
+            trust->as, link);
+    return err_advise(err, "name the file itself, not by that link");
+}
+
+/* Each step from `way` on, as the kernel takes it; `path` is what is told. */
+static bool check_steps(const char *way, const struct trust *trust, const char *path, int links,
+                        struct err *err)
+{
+    enum { LINKS_MAX = 40 };
+    AUTO_FREE char *done = mem_dup("");
+    for (const char *rest = way + strspn(way, "/"); *rest != '\0'; rest += strspn(rest, "/")) {
+        size_t len = strcspn(rest, "/");
+        AUTO_FREE char *at = mem_fmt("%s/%.*s", done, (int)len, rest);
+        char target[PATH_MAX];
+        struct stat st;
+        rest += len;
+        if (lstat(at, &st) != 0)
+            return err_errno(err, errno, at, "cannot look at the way to the program");
+        if (S_ISLNK(st.st_mode)) {
+            if (!check_link(at, &st, trust, path, target, err))
+                return false;
+            AUTO_FREE char *on =
+                mem_fmt("%s%s%s%s", target[0] == '/' ? "" : done, target[0] == '/' ? "" : "/", target, rest);
+            return links < LINKS_MAX ? check_steps(on, trust, path, links + 1, err)
+                                     : err_errno(err, ELOOP, path, "cannot find the program");
+        }
+        if (S_ISDIR(st.st_mode) && !check_directory(at, &st, trust, path, err))
+            return false;
+        char *before = done;
+        done = mem_dup(at);
+        free(before);
     }
     return true;
+}
+
+static bool check_way(const char *path, const struct trust *trust, struct err *err)
+{
+    AUTO_FREE char *real = path[0] == '/' ? NULL : realpath(path, NULL);
+    if (path[0] != '/' && real == NULL)
+        return err_errno(err, errno, path, "cannot find the program");
+    return check_steps(real != NULL ? real : path, trust, path, 0, err);
 }
 
 bool spawn_check_program_for(const char *path, bool readable, const char *user, struct err *err)

@@ -13,6 +13,9 @@
 #include "report.h"
 #include "tlsup/clock.h"
 #include "tlsup/log.h"
+#include "tlsup/mem.h"
+
+#define READING_STATE "reading the state of "
 
 /* -- what is told of one -------------------------------------------------------------------------------- */
 
@@ -34,12 +37,45 @@ static void weigh(struct err *worst, const struct err *why)
         *worst = *why;
 }
 
+static bool can_read_state(struct run *run, const char *cert_name)
+{
+    struct cert_state state = CERT_STATE_INIT;
+    struct err ignored = ERR_INIT;
+    bool ok = store_state_load(run->store, cert_name, &state, &ignored);
+    cert_state_clear(&state);
+    return ok;
+}
+
+/* Where its state cannot be read, nor can what was told of it be noted there: a trouble of the machine, or
+ * each run would tell it again. */
+static void notify(struct run *run, const char *cert_name, const struct err *shown)
+{
+    AUTO_FREE char *reading = mem_fmt(READING_STATE "%s", cert_name);
+    if (can_read_state(run, cert_name))
+        notices_failed(run->notices, cert_name, shown);
+    else
+        notices_machine(run->notices, reading, shown);
+}
+
+void batch_tell_readable(struct run *run)
+{
+    struct run_state last = RUN_STATE_INIT;
+    struct err ignored = ERR_INIT;
+    size_t len = strlen(READING_STATE);
+    if (run->notices == NULL || !store_run_state_load(run->store, &last, &ignored))
+        return;
+    for (size_t i = 0; i < last.told.n; i++)
+        if (strncmp(last.told.v[i], READING_STATE, len) == 0 && can_read_state(run, last.told.v[i] + len))
+            notices_machine(run->notices, last.told.v[i], NULL);
+    run_state_clear(&last);
+}
+
 static void tell(struct run *run, const char *cert_name, const struct err *shown, struct tally *tally)
 {
     output_error(shown);
     weigh(&tally->worst, shown);
     if (run->notices != NULL)
-        notices_failed(run->notices, cert_name, shown);
+        notify(run, cert_name, shown);
 }
 
 void batch_failed(struct run *run, const char *cert_name, const struct err *why, struct tally *tally)

@@ -25,6 +25,8 @@ void batch_waiting(struct run *run, const char *cert_name, bool failed_before, c
 void batch_current(struct run *run, const char *cert_name, struct tally *tally);
 /* After run_obtain(): put the new version in place, or tell why there is none; carry out what task->redeploy says is left. */
 void batch_finish(struct run *run, struct task *task, struct tally *tally);
+/* Certificates whose state could not be read in an earlier run, and can be now: to be told. */
+void batch_tell_readable(struct run *run);
 /* The last words, pre and post hooks included; false with the worst failure in `err` when there was one. `done` is what was done:
  * "renewed". */
 MUST_CHECK bool batch_summarise(const struct run *run, const struct tally *tally, const char *done, struct err *err);

@@ -38,6 +38,7 @@ struct check {
     struct views views;
     struct entries entries; /* the certificates that are held */
     struct strlist names;   /* those that are looked at */
+    struct resolver *resolver; /* NULL = none can be asked */
     bool port_80_closed;    /* by a firewall, to everybody */
     int lookup_ms;          /* the patience with name servers */
     int silences;           /* how often they said nothing */

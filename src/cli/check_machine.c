@@ -188,8 +188,6 @@ static void check_port(struct check *check, int port, const char *about)
     char name[FRONT_NAME_BYTES];
     if (!front_at(port, &front)) {
         found_free(check, port, about);
-        if (port == 80)
-            check_own_answer(check);
         return;
     }
     const struct view *view = view_of_holder(check, &front);
@@ -426,7 +424,7 @@ static void check_timer(struct check *check)
         check_todo(check, "start cron, or call `tlsup renew` each hour by whatever this system has");
     } else {
         check_find(check, severity, "renewals", NULL, "no timer runs tlsup renew yet");
-        check_todo(check, "enable and issue set one up");
+        check_todo(check, check->entries.n > 0 ? "sudo tlsup timer on" : "enable and issue set one up");
     }
 }
 

@@ -431,13 +431,13 @@ static void check_certificate(struct check *check, const struct entry *entry)
 
 /* -- subjects ------------------------------------------------------------------------------------------- */
 
-static void check_subject(struct check *check, struct subject *subject, struct resolver *resolver)
+static void check_subject(struct check *check, struct subject *subject)
 {
     const struct strlist *names = &subject->config.names;
     if (subject->entry != NULL)
         check_certificate(check, subject->entry);
     struct caa_looks *caa =
-        check_caa_ask(check, subject, resolver); /* under way while addresses are looked up */
+        check_caa_ask(check, subject, check->resolver); /* under way while addresses are looked up */
     check_addresses(check, subject);
     check_caa_tell(caa);
     check_limits(check, subject);
@@ -465,7 +465,7 @@ static void take_names(const struct check *check, const struct entry *entry, boo
     }
 }
 
-static void work_on(struct check *check, const struct entry *entry, bool *taken, struct resolver *resolver)
+static void work_on(struct check *check, const struct entry *entry, bool *taken)
 {
     AUTO_STRLIST names = STRLIST_INIT;
     struct subject subject = {.entry = entry};
@@ -490,20 +490,15 @@ static void work_on(struct check *check, const struct entry *entry, bool *taken,
     strlist_copy(&subject.config.names, &names);
     if (entry == NULL || is_installed_by_us(entry))
         subject.view = check_view(check, entry == NULL ? WEB_NONE : entry->config.install);
-    check_subject(check, &subject, resolver);
+    check_subject(check, &subject);
     cert_config_clear(&subject.config);
 }
 
 void check_names(struct check *check)
 {
-    struct resolver *resolver = NULL;
-    struct err err = ERR_INIT;
     bool *taken = mem_array(check->names.n + 1, sizeof *taken);
-    if (check->names.n > 0 && dns_available() && !resolver_start(&resolver, &err))
-        check_found_err(check, SEVERITY_NOTE, "caa", NULL, &err);
     for (size_t i = 0; i < check->entries.n; i++)
-        work_on(check, &check->entries.v[i], taken, resolver);
-    work_on(check, NULL, taken, resolver);
-    resolver_stop(resolver);
+        work_on(check, &check->entries.v[i], taken);
+    work_on(check, NULL, taken);
     free(taken);
 }

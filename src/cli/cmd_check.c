@@ -13,7 +13,9 @@
 
 #include "check.h"
 #include "output.h"
+#include "tlsup/dns.h"
 #include "tlsup/mem.h"
+#include "tlsup/resolver.h"
 #include "tlsup/roles.h"
 #include "tlsup/sandbox.h"
 
@@ -240,6 +242,16 @@ static bool tell(struct check *check, struct err *err)
                    counts[SEVERITY_PROBLEM] == 1 ? " stands" : "s stand");
 }
 
+/* What is asked by child processes of their own: before the first key is read, which they must not inherit.
+ */
+static void begin_asking(struct check *check)
+{
+    struct err err = ERR_INIT;
+    check_own_answer(check);
+    if (dns_available() && !resolver_start(&check->resolver, &err))
+        check_found_err(check, SEVERITY_NOTE, "caa", NULL, &err);
+}
+
 bool cmd_check(const struct request *request, struct err *err)
 {
     static const struct strlist all = STRLIST_INIT;
@@ -247,7 +259,10 @@ bool cmd_check(const struct request *request, struct err *err)
     struct err opening = ERR_INIT;
     sandbox_keep_secrets();
     bool ok = store_open(request->config_dir, request->state_dir, STORE_READ, &check.store, err) &&
-              role_start_prober(err) && status_read(check.store, &all, &check.entries, err);
+              role_start_prober(err);
+    if (ok)
+        begin_asking(&check);
+    ok = ok && status_read(check.store, &all, &check.entries, err);
     if (ok) {
         bool opened = look(&check, &opening);
         ok = tell(&check, err) && opened;
@@ -255,6 +270,7 @@ bool cmd_check(const struct request *request, struct err *err)
             *err = opening; /* what was asked for and not done comes before what was found */
     }
     role_stop_prober();
+    resolver_stop(check.resolver);
     check_clear_findings(&check);
     strlist_clear(&check.names);
     views_clear(&check.views);

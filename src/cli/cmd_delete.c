@@ -21,9 +21,12 @@ static void read_config(struct run *run, const char *name, struct cert_config *o
     struct err why = ERR_INIT;
     if (store_cert_config(run->store, name, out, &why))
         return;
-    output_warning("%s: its configuration cannot be read (%s): web servers are looked for where they usually "
-                   "are",
-                   name, why.text);
+    if (why.code == ERR_NOT_FOUND) /* a removal that was cut short */
+        output_line("%s: its configuration is gone already; now the rest of it goes, too.", name);
+    else
+        output_warning("%s: its configuration cannot be read (%s): web servers are looked for where they "
+                       "usually are",
+                       name, why.text);
     cert_config_init(out);
     free(out->name);
     out->name = mem_dup(name);
@@ -102,16 +105,15 @@ static bool delete_one(struct run *run, const char *name, struct err *err)
 bool cmd_delete(const struct request *request, struct err *err)
 {
     struct run run;
-    AUTO_STRLIST known = STRLIST_INIT;
+    bool ok = true;
     if (request->arguments.n == 0)
         return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
                        "which certificate?  tlsup delete NAME; `tlsup status` lists them");
     if (!run_open(request, &run, err))
         return false;
-    bool ok = store_cert_names(run.store, &known, err);
     for (size_t i = 0; ok && i < request->arguments.n; i++) {
         const char *name = request->arguments.v[i];
-        ok = strlist_has(&known, name)
+        ok = store_cert_is_there(run.store, name)
                  ? delete_one(&run, name, err)
                  : err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name, "there is no certificate of this name");
         if (!ok)

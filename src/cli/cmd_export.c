@@ -18,6 +18,7 @@
 #include "output.h"
 #include "tlsup/export.h"
 #include "tlsup/mem.h"
+#include "tlsup/sandbox.h"
 
 /* -- what is asked for -------------------------------------------------------------------------------- */
 
@@ -244,6 +245,7 @@ bool cmd_export(const struct request *request, struct err *err)
 {
     CLEANUP(export_spec_clear) struct export_spec spec = {0};
     struct store *store = NULL;
+    sandbox_keep_secrets();
     if (!read_request(request, &spec, err) || !check_output(&spec, err) ||
         (request->standing && !check_standing(&spec, err)) ||
         !store_open(request->config_dir, request->state_dir, request->standing ? STORE_WRITE : STORE_READ,

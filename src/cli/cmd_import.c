@@ -62,10 +62,14 @@ static const char *fate_words(enum import_fate fate, bool plan)
     return words[fate][plan];
 }
 
+/* Names and paths in it are what others chose. */
 static void tell_list(const char *title, const struct strlist *list)
 {
-    for (size_t i = 0; i < list->n; i++)
-        output_line("  %-12s %s", i == 0 ? title : "", list->v[i]);
+    for (size_t i = 0; i < list->n; i++) {
+        AUTO_FREE char *text = mem_dup(list->v[i]);
+        printable(text);
+        output_line("  %-12s %s", i == 0 ? title : "", text);
+    }
 }
 
 static void tell_account(const struct imports *imports, const struct imported *one)
@@ -100,6 +104,8 @@ static void tell_taken(const struct imports *imports, const struct imported *one
     AUTO_FREE char *names = strlist_join(&one->config.names, " ");
     AUTO_BUF ways = BUF_INIT;
     say_ways(&one->config, &ways);
+    if (ways.len > 0)
+        printable(ways.data);
     clock_format_utc(one->info.not_after_s, date);
     date[10] = '\0'; /* the day is enough */
     output_line("%s%s%s: %s", output_style(STYLE_GOOD), one->name, output_style(STYLE_PLAIN),
@@ -344,19 +350,33 @@ static bool ensure_own_timer(struct work *work)
     return false;
 }
 
+static bool any_to_disable(const struct work *work)
+{
+    for (size_t i = 0; i < work->timers.n; i++)
+        if (!work->timers.v[i].mixed)
+            return true;
+    return false;
+}
+
 static bool wants_off(struct work *work, bool own_runs)
 {
     const struct request *request = work->run->request;
     size_t missed = count_missed(&work->imports);
     AUTO_BUF question = BUF_INIT;
-    if (request->disable_old != CHOICE_UNSET)
-        return request->disable_old == CHOICE_YES;
-    if (request->non_interactive || request->json || !own_runs)
+    if (request->disable_old == CHOICE_YES && !own_runs)
+        note_timer(work, "what renews for %s was left on: nobody would renew otherwise", client_of(work));
+    if (request->disable_old != CHOICE_UNSET || !own_runs)
+        return request->disable_old == CHOICE_YES && own_runs;
+    if (request->non_interactive || request->json || !any_to_disable(work))
         return false;
     buf_addf(&question, "Switch off what renews for %s (", client_of(work));
+    const char *between = "";
     for (size_t i = 0; i < work->timers.n; i++) {
         AUTO_FREE char *what = old_timer_describe(&work->timers.v[i]);
-        buf_addf(&question, "%s%s", i > 0 ? ", " : "", what);
+        if (work->timers.v[i].mixed)
+            continue;
+        buf_addf(&question, "%s%s", between, what);
+        between = ", ";
     }
     buf_adds(&question, ")?");
     if (missed > 0)

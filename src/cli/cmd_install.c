@@ -10,7 +10,24 @@
 #include "output.h"
 #include "plan.h"
 #include "run.h"
+#include "tlsup/log.h"
 #include "tlsup/mem.h"
+
+/* The configuration first: a run that is cut short in between is ended by the next renewal, while a web
+ * server of which the configuration knows nothing would never be told of a new certificate. */
+static bool save_and_install(struct run *run, struct task *task, struct err *err)
+{
+    AUTO_BUF before = BUF_INIT;
+    struct err late = ERR_INIT;
+    const char *name = task->config.name;
+    if (!store_cert_config_text(run->store, name, &before, err) || !run_save_config(run, task, err))
+        return false;
+    if (run_install(run, task, err))
+        return true;
+    if (!store_cert_config_put_back(run->store, name, &before, &late))
+        log_error("the configuration of %s could not be put back: %s", name, late.text);
+    return false;
+}
 
 static bool work(struct run *run, struct task *task, struct err *err)
 {
@@ -34,7 +51,7 @@ static bool work(struct run *run, struct task *task, struct err *err)
     task->config.install = deploy_web(task->deploy)->kind;
     if (request->plan)
         return plan_certificate(run, task, err);
-    if (!run_install(run, task, err) || !run_save_config(run, task, err))
+    if (!save_and_install(run, task, err))
         return false;
     output_done("https is on in %s for %s, proven: %s", web_kind_name(task->config.install), name,
                 deploy_proof(task->deploy));

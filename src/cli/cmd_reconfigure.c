@@ -132,20 +132,23 @@ static void say_still_served(struct run *run, const struct task *task, const str
         const char *name = stored->names.v[i];
         if (strlist_has(&config->names, name))
             continue;
+        /* that one would be changed back */
+        bool taken = strcmp(name, config->name) == 0;
         const struct site *site =
             sites_owner(deploy_web(task->deploy), deploy_sites(task->deploy), name, 443, true);
         if (site != NULL && usage_by_site(run->store, config->name, site))
             output_warning(
                 "%s is still served with the certificate %s, which is not for it: %s:%zu\nGive it one "
-                "of its own (tlsup enable %s), or take it out of that site.",
-                name, config->name, site->file, site->line, name);
+                "of its own (tlsup enable %s%s%s%s), or take it out of that site.",
+                name, config->name, site->file, site->line, name, taken ? " --cert-name " : "",
+                taken ? name : "", taken ? "-2" : "");
     }
 }
 
 static void say_what_can_be(const char *name)
 {
     output_line("Nothing is changed: %s is configured like that already.", name);
-    output_line(
+    output_text(
         "What can be changed: the names (-d, all of them), the CA (--server, --account), the key "
         "(--key-type, "
         "--key, --reuse-key), the profile (--preferred-profile), the challenge (--challenge, -w, "
@@ -270,6 +273,9 @@ static bool decide(struct run *run, struct task *task, const struct cert_config 
     task->renewal = before->live > 0;
     task->version =
         wants_another(stored, &task->config) ? 0 : run_usable_version(run, &task->config, &before->state);
+    if (task->version == 0 && is_for_here_alone(stored, &task->config))
+        task->version = before->live; /* though it be due: a CA that is down must not keep a hook from being
+                                         put right */
     task->needs_order = task->version == 0;
     task->force = task->needs_order;
     if (task->config.install == WEB_NONE)

@@ -91,7 +91,8 @@ static void say_who_knows_the_old(struct run *run, const struct cert_config *con
         add_of_directory(run, whens[i], old, &found);
     for (size_t i = 0; i < found.n; i++)
         output_warning("%s still names %s: change that by hand", found.v[i], old);
-    output_line("  old path     %s is gone: tell it to programs that you pointed there yourself", old);
+    output_line("  old path     %s is gone", old);
+    output_line("               (tell programs that you pointed there yourself)");
 }
 
 /* -- the renaming --------------------------------------------------------------------------------------- */
@@ -170,7 +171,7 @@ static bool work(struct run *run, struct task *task, struct err *err)
 {
     const char *from = run->request->arguments.v[0], *to = run->request->arguments.v[1];
     if (is_over_already(run, from, to)) {
-        output_line("%s is called %s now: the renaming that was interrupted has been brought to its end.",
+        output_text("%s is called %s now: the renaming that was interrupted has been brought to its end.",
                     from, to);
         return true;
     }

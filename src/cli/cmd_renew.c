@@ -24,7 +24,8 @@
 #include "tlsup/mem.h"
 #include "tlsup/roles.h"
 
-#define WHOLE_RUN "tlsup renew" /* as a trouble of the machine: what was to be told is not about one certificate */
+#define WHOLE_RUN                                                                                            \
+    "tlsup renew" /* as a trouble of the machine: what was to be told is not about one certificate */
 
 /* The certificates of a run that something is to be done for: a few of many. */
 struct tasks {
@@ -81,6 +82,8 @@ static void decide_by(struct run *run, struct task *task, const struct cert_stat
     task->redeploy = undeployed && (by_hand(run) || deployments_next_s(state) <= now_s);
     if (usable > 0 && !stuck) {
         if (!undeployed) {
+            /* nothing is owed any more: it was forced, or what could not be read has been mended */
+            run_record_success(run, name);
             batch_current(run, name, tally);
             log_info("%s is not due", name);
         } else if (!task->redeploy) {
@@ -314,6 +317,7 @@ static void end(struct run *run, int64_t began_s, bool configured, bool good)
         return;
     if (all)
         write_down(run, began_s, good);
+    batch_tell_readable(run);
     if (run->notices != NULL)
         notices_send(run->notices, good && all);
     notices_close(run->notices);

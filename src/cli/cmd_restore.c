@@ -17,6 +17,8 @@
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 
+enum { SERIAL_COLUMN = 61, SERIAL_LEAST = 8 };
+
 /* What is known of one version; with two certificates, of the first. */
 struct version {
     int number;
@@ -95,11 +97,15 @@ static void print_row(const struct version *version)
     const char *word = word_of(version);
     bool bad = word[0] != '\0' && !(version->live && strcmp(word, "live") == 0);
     enum output_style style = bad ? STYLE_BAD : version->live ? STYLE_GOOD : STYLE_PLAIN;
-    output_line("%7d  %-10s  %-10s  %-11s  %-36.36s  %s%s%s%s", version->number, issued, until,
+    AUTO_FREE char *state = mem_fmt("%s%s", version->live && bad ? "live, " : "", word);
+    AUTO_BUF serial = BUF_INIT;
+    size_t columns = output_columns();
+    output_cut(&serial, info->serial[0] != '\0' ? info->serial : "-",
+               columns > SERIAL_COLUMN + SERIAL_LEAST ? columns - SERIAL_COLUMN : SIZE_MAX);
+    output_line("%7d  %-10s  %-10s  %-11s  %s%-13s%s  %s", version->number, issued, until,
                 info->key_type[0] != '\0' ? info->key_type : "-",
-                info->serial[0] != '\0' ? info->serial : "-", style != STYLE_PLAIN ? output_style(style) : "",
-                version->live && bad ? "live, " : "", word,
-                style != STYLE_PLAIN ? output_style(STYLE_PLAIN) : "");
+                style != STYLE_PLAIN ? output_style(style) : "", state,
+                style != STYLE_PLAIN ? output_style(STYLE_PLAIN) : "", buf_str(&serial));
 }
 
 static void print_table(const char *name, const struct versions *versions)
@@ -108,7 +114,7 @@ static void print_table(const char *name, const struct versions *versions)
         output_line("No version of %s is held yet.", name);
         return;
     }
-    output_line("VERSION  ISSUED      UNTIL       KEY          SERIAL");
+    output_line("VERSION  ISSUED      UNTIL       KEY          STATE          SERIAL");
     for (size_t i = versions->n; i-- > 0;)
         print_row(&versions->v[i]);
     if (versions->n > 1)
@@ -264,7 +270,7 @@ static void say_renewal(struct run *run, const struct task *task, const struct c
             "renewal, or its key or its CA are not those that are configured",
             task->config.name);
     else
-        output_line("  renewal      %s (%s), or when the CA says", clock_format_utc(due_s, when),
+        output_line("  renewal      %.10s (%s), or when the CA says", clock_format_utc(due_s, when),
                     clock_format_span(due_s - now_s, span));
     cert_state_clear(&state);
 }

@@ -163,6 +163,7 @@ static void find_held(struct run *run, struct subject *subject)
             subject->stored = store_state_load(run->store, names.v[i], &subject->state, &ignored);
             free(subject->config.name);
             subject->config.name = mem_dup(names.v[i]);
+            subject->version = live;
         }
     }
     cert_info_clear(&wanted);

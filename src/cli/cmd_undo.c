@@ -10,6 +10,7 @@
 #include "plan.h"
 #include "run.h"
 #include "tlsup/mem.h"
+#include "usage.h"
 
 /* The web server's sites know it no more. */
 static bool forget_places(struct run *run, const char *name, struct err *err)
@@ -26,10 +27,55 @@ static void say_what_stays(struct run *run, const struct task *task)
 {
     AUTO_FREE char *live = store_live_path(run->store, task->config.name);
     if (task->version > 0)
-        output_line("The certificate itself stays in %s/, and is renewed; to be rid of it: tlsup delete %s",
+        output_text("The certificate itself stays in %s/, and is renewed; to be rid of it: tlsup delete %s",
                     live, task->config.name);
     else
         output_line("Its configuration stays; to be rid of it: tlsup delete %s", task->config.name);
+}
+
+static bool has_edits(struct run *run, const char *name)
+{
+    struct txn_list list = {0};
+    struct err ignored = ERR_INIT;
+    bool none = txn_list(store_journal_dir(run->store), name, &list, &ignored) && list.n == 0;
+    txn_list_clear(&list);
+    return !none;
+}
+
+/* A run that was cut short after the web server's files were put back, or a person who has done it by hand.
+ */
+static bool nothing_of_it_is_left(struct run *run, const struct task *task, struct err *err)
+{
+    enum web_kind kind;
+    AUTO_FREE char *place = NULL;
+    struct err why = ERR_INIT;
+    const struct cert_config *config = &task->config;
+    if (err->code != ERR_NOT_FOUND || has_edits(run, config->name))
+        return false;
+    if (config->install == WEB_NONE)
+        return err_advise(err, "it is installed in no web server; `tlsup status %s` tells all of it",
+                          config->name);
+    if (!usage_by_web(run, config, &kind, &place, &why)) {
+        *err = why;
+        return false;
+    }
+    if (place != NULL)
+        return err_advise(err,
+                          "%s uses it in lines that tlsup has not written: take them out by hand, then run "
+                          "this again",
+                          place);
+    err_clear(err);
+    return true;
+}
+
+static bool take_back(struct run *run, struct task *task, struct strlist *messages, struct err *err)
+{
+    const char *name = task->config.name;
+    if (deploy_undo(task->deploy, name, messages, err))
+        output_done("The web server's configuration is as it was before %s", name);
+    else if (nothing_of_it_is_left(run, task, err))
+        output_done("Nothing of %s is left in %s", name, web_kind_name(task->config.install));
+    return !err_isset(err);
 }
 
 static bool work(struct run *run, struct task *task, struct err *err)
@@ -50,9 +96,8 @@ static bool work(struct run *run, struct task *task, struct err *err)
         return false;
     if (run->request->plan)
         return plan_undo(run, task, err);
-    if (!deploy_undo(task->deploy, name, &messages, err))
+    if (!take_back(run, task, &messages, err))
         return false;
-    output_done("The web server's configuration is as it was before %s", name);
     for (size_t i = 0; i < messages.n; i++)
         output_warning("%s", messages.v[i]);
     /* taking the link back was part of it; the certificate itself is kept, and renewed, for whatever else

@@ -53,7 +53,10 @@ static bool no_staging(const struct run *run, const struct cert_config *config, 
             "no server for rehearsals is known of %s, so nothing was asked of it",
             config_ca_name(config->server, ca));
     if (run->request->command == COMMAND_RENEW)
-        return err_advise(err, "rehearse the others alone, by their names: tlsup renew --dry-run CERT...");
+        return err_advise(err,
+                          "with a server of your choice: tlsup issue NAME... --cert-name %s --dry-run "
+                          "--server URL; or rehearse the others alone: tlsup renew --dry-run CERT...",
+                          config->name);
     return err_advise(err,
                       "say which server to rehearse with: --server URL; it is used as it is, so that one "
                       "for real certificates counts the order, too");
@@ -179,7 +182,7 @@ static void tell_failure(const struct task *task, struct err *worst, size_t n)
 static bool summarise(size_t n, size_t failed, const struct err *worst, struct err *err)
 {
     if (n > failed)
-        output_line(
+        output_text(
             "Nothing of it was kept: this was a rehearsal. Hooks were not run, and the web server's own "
             "test of its new lines comes with the real thing.");
     if (failed == 0)

@@ -446,8 +446,8 @@ bool firewall_closes(const struct firewall *firewall, int port)
         for (size_t f = 0; f < FIREWALL_FAMILIES; f++)
             for (size_t p = 0; p < FIREWALL_PORTS; p++)
                 closed[f] |= firewall->gates[i].answer == FIREWALL_CLOSED && !firewall->gates[i].some &&
-                             firewall->gates[i].families[f] &&
-                             firewall->gates[i].ports[p] && firewall_ports[p] == port;
+                             firewall->gates[i].families[f] && firewall->gates[i].ports[p] &&
+                             firewall_ports[p] == port;
     return closed[0] && closed[1];
 }
 

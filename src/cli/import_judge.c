@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "imports.h"
 #include "tlsup/clock.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
+#include "tlsup/spawn.h"
 #include "tlsup/url.h"
 
 void imports_clear(struct imports *imports)
@@ -350,6 +352,21 @@ static bool is_the_same_one(struct store *store, const struct imported *one)
     return names || has_common_past(store, one);
 }
 
+/* Whoever may write those files may have made it: what is served here is not replaced by it. */
+static bool may_replace(const struct imported *one, struct err *err)
+{
+    const struct import_version *version = version_in_use(one->cert);
+    struct err why = ERR_INIT;
+    if (geteuid() != 0 || spawn_check_program(version->path, true, &why))
+        return true;
+    err_set(
+        err, ERR_PERMISSION, NEXT_FIX_CONFIG, one->name,
+        "tlsup holds it, and the newer certificate in %s may be anybody's: others than root can change that "
+        "file",
+        version->path);
+    return err_advise(err, "tlsup renews it by itself; at once: tlsup renew %s --force", one->name);
+}
+
 /* tlsup has a certificate of this name. */
 static bool judge_held(struct imports *imports, struct imported *one, struct err *err)
 {
@@ -372,6 +389,8 @@ static bool judge_held(struct imports *imports, struct imported *one, struct err
             one->name);
     }
     one->fate = one->version == 0 && newer ? FATE_UPDATED : FATE_HELD;
+    if (one->fate == FATE_UPDATED && !may_replace(one, err))
+        return false;
     strlist_clear(&one->notes); /* they are about settings that are here already */
     cert_config_clear(&one->config);
     return store_cert_config(store, one->name, &one->config, err);

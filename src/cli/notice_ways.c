@@ -36,6 +36,7 @@ struct way {
 struct ways {
     const struct machine_config *config;
     struct notifier *notifier;
+    struct err mail_server_down; /* the first recipient has waited for it, the others need not */
     struct way *v;
     size_t n;
 };
@@ -130,7 +131,7 @@ static bool read_headers(const char *path, struct strlist *lines, struct err *er
             return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "line %zu of %s is not 'Name: value'",
                            i + 1, path);
         const char *value = strchr(lines->v[i], ':') + 1;
-        log_secret(value + strspn(value, " \t"));
+        log_secret_words(value + strspn(value, " \t"), " \t,;=\"");
     }
     return true;
 }
@@ -143,7 +144,7 @@ static void register_path(const char *url)
     const char *host = url != NULL ? strstr(url, "://") : NULL;
     const char *path = host != NULL ? strpbrk(host + 3, "/?") : NULL;
     if (path != NULL && strlen(path) > strlen("/webhook/"))
-        log_secret(path);
+        log_secret_words(path, "/?&=");
 }
 
 void ways_register_secrets(const struct machine_config *config, const char *proxy)
@@ -262,6 +263,11 @@ static bool carry_out(struct ways *ways, const struct notifier_job *job, struct 
     return notifier_carry_out(ways->notifier, job, on_tick, NULL, err);
 }
 
+static bool is_down(const struct err *err)
+{
+    return err->code == ERR_NETWORK || err->code == ERR_TIMEOUT;
+}
+
 static bool send_by_smtp(struct ways *ways, const struct way *way, const struct notice *notice,
                          struct err *err)
 {
@@ -269,6 +275,10 @@ static bool send_by_smtp(struct ways *ways, const struct way *way, const struct 
     AUTO_BUF message = BUF_INIT;
     AUTO_FREE char *from = sender(config, notice);
     AUTO_STRLIST login = STRLIST_INIT;
+    if (err_isset(&ways->mail_server_down)) {
+        *err = ways->mail_server_down;
+        return false;
+    }
     if (config->notify_smtp_login != NULL && !read_login(config->notify_smtp_login, &login, err))
         return false;
     notice_mail(notice, from, &config->notify_mail, &message);
@@ -280,7 +290,10 @@ static bool send_by_smtp(struct ways *ways, const struct way *way, const struct 
                                .to = way->to,
                                .body = buf_str(&message),
                                .body_len = message.len};
-    return carry_out(ways, &job, err);
+    bool ok = carry_out(ways, &job, err);
+    if (!ok && is_down(err))
+        ways->mail_server_down = *err;
+    return ok;
 }
 
 /* -- webhook, heartbeat --------------------------------------------------------------------------------- */

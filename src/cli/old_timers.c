@@ -20,16 +20,24 @@
 
 enum { FILE_BYTES = 256 * 1024, CRONTAB_BYTES = 1024 * 1024, COMMAND_MS = 60000 };
 
-/* Packages' units, and the word by which a line of a person's is known. */
-static const struct {
+/* Packages' units, the words by which a line of a person's is known, and what such a file is called. */
+static const struct client {
     const char *units[4];
     const char *word;
+    const char *verbs[4]; /* one of them stands behind the word where it renews */
+    const char *file;
 } clients[IMPORT_CLIENTS] = {
-    [IMPORT_CERTBOT] = {{"certbot.timer", "snap.certbot.renew.timer", "certbot-renew.timer"}, "certbot"},
-    [IMPORT_ACME_SH] = {{"acme.sh.timer", "acme_letsencrypt.timer", "acmesh.timer"}, "acme.sh"},
-    [IMPORT_DEHYDRATED] = {{"dehydrated.timer"}, "dehydrated"},
-    [IMPORT_LEGO] = {{"lego.timer", "lego-renew.timer"}, "lego"},
-    [IMPORT_UACME] = {{"uacme.timer"}, "uacme"},
+    [IMPORT_CERTBOT] = {{"certbot.timer", "snap.certbot.renew.timer", "certbot-renew.timer"},
+                        "certbot",
+                        {"renew", "certonly"},
+                        "certbot"},
+    [IMPORT_ACME_SH] = {{"acme.sh.timer", "acme_letsencrypt.timer", "acmesh.timer"},
+                        "acme.sh",
+                        {"cron", "renew", "renew-all", "renewAll"},
+                        "acme"},
+    [IMPORT_DEHYDRATED] = {{"dehydrated.timer"}, "dehydrated", {"cron", "-c"}, "dehydrated"},
+    [IMPORT_LEGO] = {{"lego.timer", "lego-renew.timer"}, "lego", {"renew", "run"}, "lego"},
+    [IMPORT_UACME] = {{"uacme.timer"}, "uacme", {"issue"}, "uacme"},
 };
 
 static const char *const cron_dirs[] = {"/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily",
@@ -62,13 +70,15 @@ void old_timers_clear(struct old_timers *timers)
     *timers = (struct old_timers){0};
 }
 
-static void add(struct old_timers *timers, enum old_timer_kind kind, const char *where, const char *line)
+static void add(struct old_timers *timers, enum old_timer_kind kind, const char *where, const char *line,
+                bool mixed)
 {
     for (size_t i = 0; i < timers->n; i++)
         if (timers->v[i].kind == kind && strcmp(timers->v[i].where, where) == 0 && kind != OLD_TIMER_CRONTAB)
             return;
     timers->v = mem_resize(timers->v, timers->n + 1, sizeof *timers->v);
-    timers->v[timers->n++] = (struct old_timer){.kind = kind, .where = mem_dup(where), .line = mem_dup(line)};
+    timers->v[timers->n++] =
+        (struct old_timer){.kind = kind, .where = mem_dup(where), .line = mem_dup(line), .mixed = mixed};
     printable(timers->v[timers->n - 1].line);
 }
 
@@ -80,19 +90,30 @@ static bool is_part_of_word(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* The client's name as a word of its own: "lego", not "allegory"; and not what is about tlsup. */
-static bool names_client(const char *line, size_t len, const char *word)
+/* A word of its own: "lego", not "allegory". What is behind it, NULL = it is not there. */
+static const char *behind_word(const char *text, const char *end, const char *word)
 {
-    size_t word_len = strlen(word);
-    size_t blank = strspn(line, " \t");
-    if (blank >= len || line[blank] == '#' || memmem(line, len, "tlsup", 5) != NULL)
-        return false;
-    for (const char *at = line; (at = memmem(at, len - (size_t)(at - line), word, word_len)) != NULL; at++) {
-        bool begins = at == line || !is_part_of_word(at[-1]);
-        bool ends = (size_t)(at - line) + word_len >= len || !is_part_of_word(at[word_len]);
+    size_t len = strlen(word);
+    for (const char *at = text; (at = memmem(at, (size_t)(end - at), word, len)) != NULL; at++) {
+        bool begins = at == text || !is_part_of_word(at[-1]);
+        bool ends = at + len >= end || !is_part_of_word(at[len]);
         if (begins && ends)
-            return true;
+            return at + len;
     }
+    return NULL;
+}
+
+/* Does it renew by that client? What only reads the client's files (backups) does not; nor what is about
+ * tlsup. */
+static bool runs_client(const char *line, size_t len, const struct client *client)
+{
+    const char *end = line + len, *behind = behind_word(line, end, client->word);
+    size_t blank = strspn(line, " \t");
+    if (behind == NULL || blank >= len || line[blank] == '#' || memmem(line, len, "tlsup", 5) != NULL)
+        return false;
+    for (size_t i = 0; i < COUNT_OF(client->verbs) && client->verbs[i] != NULL; i++)
+        if (behind_word(behind, end, client->verbs[i]) != NULL)
+            return true;
     return false;
 }
 
@@ -107,19 +128,53 @@ static bool is_idle(const char *line, size_t len)
     return systemd_runs() && memmem(line, len, "! -d /run/systemd/system", 24) != NULL;
 }
 
-/* A line of crontab(5) that runs something: no assignment. The first that names the client; NULL. The caller
- * frees. */
-static char *line_of(const char *text, const char *word, bool is_script)
+enum grammar { CRONTAB, SCRIPT, UNIT };
+
+/* In scripts and units a backslash leads into the next line. */
+static size_t line_length(const char *text, enum grammar grammar)
+{
+    size_t len = strcspn(text, "\n");
+    while (grammar != CRONTAB && len > 0 && text[len] == '\n' && text[len - 1] == '\\')
+        len += 1 + strcspn(text + len + 1, "\n");
+    return len;
+}
+
+/* Does it run anything? No comment, no assignment. */
+static bool is_work(const char *line, size_t len, enum grammar grammar)
+{
+    size_t blank = strspn(line, " \t\r");
+    if (blank >= len || line[blank] == '#')
+        return false;
+    if (grammar == UNIT) {
+        static const char key[] = "ExecStart";
+        const char *behind = line + blank + strlen(key);
+        return strncmp(line + blank, key, strlen(key)) == 0 && behind[strspn(behind, " \t")] == '=';
+    }
+    return grammar == SCRIPT || memchr(line, '=', strcspn(line, " \t\n")) == NULL;
+}
+
+/* The first line that renews by the client; NULL. The caller frees. */
+static char *line_of(const char *text, const struct client *client, enum grammar grammar)
 {
     for (; *text != '\0'; text += *text == '\n') {
-        size_t len = strcspn(text, "\n");
-        size_t head = strcspn(text, " \t\n");
-        bool assigns = !is_script && memchr(text, '=', head) != NULL;
-        if (!assigns && names_client(text, len, word) && !is_idle(text, len))
+        size_t len = line_length(text, grammar);
+        if (is_work(text, len, grammar) && runs_client(text, len, client) && !is_idle(text, len))
             return mem_ndup(text, len);
         text += len;
     }
     return NULL;
+}
+
+/* Is there work that is none of the client's? */
+static bool has_other_work(const char *text, const struct client *client, enum grammar grammar)
+{
+    for (; *text != '\0'; text += *text == '\n') {
+        size_t len = line_length(text, grammar);
+        if (is_work(text, len, grammar) && !runs_client(text, len, client))
+            return true;
+        text += len;
+    }
+    return false;
 }
 
 /* -- finding ----------------------------------------------------------------------------------------------
@@ -152,7 +207,7 @@ static bool unit_is_on(const char *unit)
 }
 
 /* X.timer of a person's whose X.service runs the client. */
-static void find_own_units(const char *word, struct old_timers *out)
+static void find_own_units(const struct client *client, struct old_timers *out)
 {
     static const char dir[] = "/etc/systemd/system";
     AUTO_STRLIST files = STRLIST_INIT;
@@ -167,9 +222,9 @@ static void find_own_units(const char *word, struct old_timers *out)
         AUTO_BUF text = BUF_INIT;
         err_clear(&ignored);
         AUTO_FREE char *line =
-            fs_read(service, FILE_BYTES, &text, &ignored) ? line_of(buf_str(&text), word, true) : NULL;
-        if (line != NULL && strstr(line, "Exec") != NULL && unit_is_on(files.v[i]))
-            add(out, OLD_TIMER_SYSTEMD, files.v[i], line);
+            fs_read(service, FILE_BYTES, &text, &ignored) ? line_of(buf_str(&text), client, UNIT) : NULL;
+        if (line != NULL && unit_is_on(files.v[i]))
+            add(out, OLD_TIMER_SYSTEMD, files.v[i], line, has_other_work(buf_str(&text), client, UNIT));
     }
 }
 
@@ -179,11 +234,17 @@ static void find_units(enum import_client client, struct old_timers *out)
         return;
     for (size_t i = 0; i < COUNT_OF(clients[client].units) && clients[client].units[i] != NULL; i++)
         if (unit_is_on(clients[client].units[i]))
-            add(out, OLD_TIMER_SYSTEMD, clients[client].units[i], "");
-    find_own_units(clients[client].word, out);
+            add(out, OLD_TIMER_SYSTEMD, clients[client].units[i], "", false);
+    find_own_units(&clients[client], out);
 }
 
-static void find_cron_files(const char *word, struct old_timers *out)
+/* What all a script does cannot be told from its lines: its name says what it is for. */
+static bool is_mixed(const char *name, const char *text, const struct client *client, enum grammar grammar)
+{
+    return grammar == SCRIPT ? strstr(name, client->file) == NULL : has_other_work(text, client, grammar);
+}
+
+static void find_cron_files(const struct client *client, struct old_timers *out)
 {
     for (size_t d = 0; d < COUNT_OF(cron_dirs); d++) {
         AUTO_STRLIST files = STRLIST_INIT;
@@ -196,9 +257,11 @@ static void find_cron_files(const char *word, struct old_timers *out)
             err_clear(&ignored);
             if (strchr(files.v[i], '.') != NULL || !fs_read(path, FILE_BYTES, &text, &ignored))
                 continue; /* cron passes over names with a dot */
-            AUTO_FREE char *line = line_of(buf_str(&text), word, d > 0);
+            enum grammar grammar = d > 0 ? SCRIPT : CRONTAB;
+            AUTO_FREE char *line = line_of(buf_str(&text), client, grammar);
             if (line != NULL)
-                add(out, OLD_TIMER_CRON_FILE, path, line);
+                add(out, OLD_TIMER_CRON_FILE, path, line,
+                    is_mixed(files.v[i], buf_str(&text), client, grammar));
         }
     }
 }
@@ -211,7 +274,7 @@ static bool read_crontab(const char *user, struct buf *out)
            memchr(buf_str(out), '\0', out->len) == NULL;
 }
 
-static void find_crontab(const char *user, const char *word, struct old_timers *out)
+static void find_crontab(const char *user, const struct client *client, struct old_timers *out)
 {
     AUTO_BUF text = BUF_INIT;
     if (!read_crontab(user, &text))
@@ -219,14 +282,14 @@ static void find_crontab(const char *user, const char *word, struct old_timers *
     for (const char *at = buf_str(&text); *at != '\0'; at += *at == '\n') {
         size_t len = strcspn(at, "\n");
         AUTO_FREE char *one = mem_ndup(at, len);
-        AUTO_FREE char *line = line_of(one, word, false);
+        AUTO_FREE char *line = line_of(one, client, CRONTAB);
         if (line != NULL)
-            add(out, OLD_TIMER_CRONTAB, user, line);
+            add(out, OLD_TIMER_CRONTAB, user, line, false);
         at += len;
     }
 }
 
-static void find_crontabs(const char *word, const char *dir, struct old_timers *out)
+static void find_crontabs(const struct client *client, const char *dir, struct old_timers *out)
 {
     AUTO_STRLIST users = STRLIST_INIT;
     struct stat st;
@@ -237,14 +300,14 @@ static void find_crontabs(const char *word, const char *dir, struct old_timers *
         !strlist_has(&users, user->pw_name))
         strlist_add(&users, user->pw_name);
     for (size_t i = 0; i < users.n; i++)
-        find_crontab(users.v[i], word, out);
+        find_crontab(users.v[i], client, out);
 }
 
 void old_timers_find(enum import_client client, const char *dir, struct old_timers *out)
 {
     find_units(client, out);
-    find_cron_files(clients[client].word, out);
-    find_crontabs(clients[client].word, dir, out);
+    find_cron_files(&clients[client], out);
+    find_crontabs(&clients[client], dir, out);
 }
 
 /* -- switching off ----------------------------------------------------------------------------------------
@@ -326,6 +389,10 @@ static bool disable_line(struct old_timer *timer, const char *scratch_dir, struc
 
 bool old_timer_disable(struct old_timer *timer, const char *scratch_dir, struct err *err)
 {
+    if (timer->mixed) {
+        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, timer->where, "it does other work as well");
+        return err_advise(err, "take out of it by hand what is still to be switched off: %s", timer->line);
+    }
     timer->disabled = timer->kind == OLD_TIMER_SYSTEMD     ? disable_unit(timer, err)
                       : timer->kind == OLD_TIMER_CRON_FILE ? disable_file(timer, err)
                                                            : disable_line(timer, scratch_dir, err);

@@ -17,6 +17,7 @@ struct old_timer {
     enum old_timer_kind kind;
     char *where;   /* "certbot.timer", "/etc/cron.d/certbot", "root" (whose crontab) */
     char *line;    /* what it runs, as far as that is known; "" */
+    bool mixed;    /* it does other work as well, and is left to a person */
     bool disabled; /* by this run */
     char *undo;    /* how it is switched on again; NULL until it is off */
 };
@@ -27,7 +28,7 @@ struct old_timers {
 
 /* Those that are on. `dir`: the client's directory, whose owner may have a crontab. Appends. */
 void old_timers_find(enum import_client client, const char *dir, struct old_timers *out);
-/* Switch one off. The work is done below `scratch_dir`. ERR_... with what is left to do by hand. */
+/* Switch one off. The work is done below `scratch_dir`. ERR_... with what is left to do by hand; one that is `mixed` is never touched. */
 MUST_CHECK bool old_timer_disable(struct old_timer *timer, const char *scratch_dir, struct err *err);
 /* "the systemd timer certbot.timer"; the caller frees. */
 char *old_timer_describe(const struct old_timer *timer);

@@ -10,12 +10,15 @@ static const struct command_info commands[] = {
      "Gets one certificate for all the names, puts it into nginx or Apache, switches port 443 on, proves by "
      "a real handshake that the "
      "certificate is served, and sees to it that it is renewed. If a step fails, the web server is put back "
-     "as it was. Without NAME it "
+     "as it was. DNS, CAA, firewall and clock are looked at first: what would make it fail stops it before "
+     "the "
+     "CA is asked. Without NAME it "
      "lists the web server's sites, says which of them lead to this machine, and asks.",
      "  sudo tlsup enable example.org www.example.org\n"
      "  sudo tlsup enable example.org --redirect -m admin@example.org\n"
      "  sudo tlsup enable example.org '*.example.org' --challenge-hook ./dns-hook\n"
-     "  sudo tlsup enable example.org --staging        a rehearsal, with a CA nobody trusts\n"
+     "  sudo tlsup enable example.org --dry-run        a rehearsal, of which nothing stays\n"
+     "  sudo tlsup enable example.org --staging        in earnest, with a CA nobody trusts\n"
      "  sudo tlsup enable example.org --with nginx     on a machine without a web server\n"
      "  sudo tlsup enable example.org --plan           what would be written and run\n"
      "  sudo tlsup enable --all --redirect\n"},
@@ -46,10 +49,12 @@ static const struct command_info commands[] = {
     {COMMAND_CHECK, "check", "[NAME...]", TAKES_ANY_NAMES,
      "would it work? before anything is asked or changed",
      "Looks at everything that a certificate for the names would need: who holds ports 80 and 443, the web "
-     "server's configuration, the site that the names belong to, whether they lead to this machine, and what "
-     "it can write to. Each finding says what it is, why it matters and what to do. Without NAME the names "
+     "server's configuration, the site that the names belong to, whether they lead to this machine, what its "
+     "firewall lets through, and what it can write to. Each finding says what it is, why it matters and what "
+     "to do. Without NAME the names "
      "of all certificates are looked at. The exit status is 3 when something would keep it from working.",
      "  sudo tlsup check example.org www.example.org\n"
+     "  sudo tlsup check --open-firewall\n"
      "  sudo tlsup check --json\n"},
     {COMMAND_RECOVER, "recover", "", TAKES_NOTHING, "end what an interrupted run has left",
      "Brings a change of the web server's configuration to an end that a run of tlsup was killed in: what "
@@ -59,10 +64,12 @@ static const struct command_info commands[] = {
     {COMMAND_RENEW, "renew", "[CERT...]", TAKES_ANY_CERTS, "renew what is due; for a timer or cron",
      "Renews the certificates for which the CA says that it is time, or which have a third of their life "
      "left or less, puts the new ones in "
-     "place and proves that they are served. Without CERT all certificates are looked at. What a certificate "
+     "place and proves that they are served. What failed before, a reload or a hook, is tried again, alone. "
+     "Without CERT all certificates are looked at; a CERT that is named is tried at once. What a certificate "
      "was issued with is remembered; "
      "how the CA is reached can be told for this one run.",
      "  sudo tlsup renew\n"
+     "  sudo tlsup renew --dry-run                     would renewal work?\n"
      "  sudo tlsup renew example.org --force-renewal\n"},
     {COMMAND_STATUS, "status", "[CERT...]", TAKES_ANY_CERTS, "what is held, where it is served, what is due",
      "Shows the certificates that tlsup holds, those with a problem first: names, expiry, when they are "
@@ -156,7 +163,7 @@ static const struct command_info commands[] = {
      "has it (accounts/.../private_key.json), or the URI of a key on a token (pkcs11:...). An account key "
      "that is there already is kept "
      "beside it.",
-     "  sudo tlsup account import /etc/letsencrypt/accounts/.../private_key.json\n"
+     "  sudo tlsup account import /etc/letsencrypt/accounts/acme-v02*/directory/*/private_key.json\n"
      "  sudo tlsup account import old-account.pem --server zerossl --account old\n"
      "  sudo tlsup account import 'pkcs11:token=acme;object=account'\n"},
     {COMMAND_ACCOUNT_DEACTIVATE, "account deactivate", "", TAKES_NOTHING, "give the account up for good",
@@ -167,7 +174,8 @@ static const struct command_info commands[] = {
     {COMMAND_DELETE, "delete", "CERT...", TAKES_SOME_CERTS, "forget a certificate and remove its files",
      "Removes a certificate, its keys and its configuration from this machine. It is not revoked: it simply "
      "is no longer renewed. A "
-     "certificate that a web server still serves is refused; `tlsup undo` comes first.",
+     "certificate that a web server still serves is refused (`tlsup undo` comes first), and so is one with "
+     "standing copies for other programs.",
      "  sudo tlsup delete old.example.org\n"},
     {COMMAND_UNDO, "undo", "CERT", TAKES_ONE_CERT, "put the web server's configuration back",
      "Takes back every change that was made to the web server's files for a certificate, tests and reloads "
@@ -191,7 +199,8 @@ static const struct command_info commands[] = {
      "issue or install switches it on again, but with --no-timer.",
      "  sudo tlsup timer off\n"},
     {COMMAND_NOTIFY, "notify", "", TAKES_NOTHING, "send a test notification",
-     "Sends a test by each way of notification that tlsup.conf has, and says what came of it.",
+     "Sends a test by each way of notification that tlsup.conf has, and says what came of it. Where there is "
+     "none, it shows how to have one.",
      "  sudo tlsup notify\n"},
     {COMMAND_COMPLETION, "completion", "SHELL", TAKES_SHELL, "completion for bash, zsh or fish",
      "Prints a script that completes command lines of tlsup. Packages install it where the shells look.",

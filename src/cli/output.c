@@ -467,6 +467,21 @@ void output_line(const char *fmt, ...)
     fflush(stdout);
 }
 
+void output_text(const char *fmt, ...)
+{
+    va_list args;
+    AUTO_FREE char *text = NULL;
+    AUTO_BUF wrapped = BUF_INIT;
+    va_start(args, fmt);
+    if (vasprintf(&text, fmt, args) < 0)
+        mem_exhausted();
+    va_end(args);
+    size_t columns = output_columns();
+    if (columns > 0)
+        output_wrap(&wrapped, text, 0, 0, columns);
+    output_line("%s", columns > 0 ? buf_str(&wrapped) : text);
+}
+
 void output_warning(const char *fmt, ...)
 {
     char text[2048];

@@ -34,6 +34,8 @@ void output_told_before(void);
 /* A line to standard output that belongs to the result (not shown with -q). */
 void output_line(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* A remark that needs attention, standard error. */
+/* The same for sentences: broken between words where the terminal ends. */
+void output_text(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void output_warning(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* An error, for people: what, where, what to do next; wrapped at the terminal's width. Shows "try again in …"
  * for wait_s. Lines of the text or the advice that begin with a space (commands to copy, words of a peer) are

@@ -47,7 +47,7 @@ bool run_open(const struct request *request, struct run *run, struct err *err)
     if (!run_open_store(request, run, err))
         return false;
     /* renew starts it when there is something to look at: most of its runs have nothing to do */
-    bool ok = (request->command == COMMAND_RENEW || role_start_prober(err)) &&
+    bool ok = ((request->command == COMMAND_RENEW && !request->dry_run) || role_start_prober(err)) &&
               deploy_recover(run->store, &messages, err) &&
               store_rename_finish(run->store, &run->renamed, err) &&
               (request->dry_run ? store_rehearsal_open(run->store, &run->rehearsal, err)

@@ -419,7 +419,7 @@ static void unreadable(const struct entry *entry, struct buf *what, struct buf *
 static void renewal_failed(const struct entry *entry, struct buf *what, struct buf *todo)
 {
     const struct err *err = &entry->state.last_error;
-    if (!has_failed(entry))
+    if (!has_failed(entry) || strcmp(err->text, entry->problem.text) == 0) /* told by unreadable() */
         return;
     buf_adds(what, "the last attempt");
     say_failed(what, entry->state.failed_s, entry->state.failures);

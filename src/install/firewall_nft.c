@@ -458,9 +458,9 @@ static bool verdict_of(const char *word, enum action *out)
 /* What changes nothing about where the packet goes. */
 static bool is_aside(const char *word)
 {
-    static const char *const words[] = {
-        "counter",        "log",   "comment", "mangle", "ct helper", "ct timeout", "notrack", "flow", "dup",
-        "ct expectation", "map",     "last",   "cthelper",  "secmark",    "reset"};
+    static const char *const words[] = {"counter",    "log",     "comment",  "mangle",  "ct helper",
+                                        "ct timeout", "notrack", "flow",     "dup",     "ct expectation",
+                                        "map",        "last",    "cthelper", "secmark", "reset"};
     for (size_t i = 0; i < COUNT_OF(words); i++)
         if (strcmp(words[i], word) == 0)
             return true;

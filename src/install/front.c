@@ -47,18 +47,17 @@ static const struct row {
      NULL,
      {"haproxy", "HAProxy", false,
       "Have HAProxy pass /.well-known/acme-challenge/ on to a web server, and use " ISSUE_ROOT
-      " with that one's root (or --dns). HAProxy wants one "
-      "file with certificate and key: in a --deploy-hook, `cat $RENEWED_LINEAGE/fullchain.pem "
-      "$RENEWED_LINEAGE/privkey.pem > /etc/haproxy/certs/NAME.pem`, "
-      "and then a reload of HAProxy."},
+      " with that one's root (or --dns). With `--deploy-hook haproxy` each new certificate goes into "
+      "/etc/haproxy/certs/NAME.pem, with its key, and HAProxy is reloaded; it needs a line "
+      "`bind :443 ssl crt /etc/haproxy/certs/`."},
      false},
     {{"lighttpd"},
      NULL,
      {"lighttpd", "lighttpd", false,
-      "Use " ISSUE_ROOT " with DIR its server.document-root, and set ssl.pemfile and ssl.privkey to "
-                        "fullchain.pem and privkey.pem in the directory "
-      "that tlsup names (before 1.4.53 one file with both, in ssl.pemfile). A --deploy-hook reloads it: "
-      "`systemctl reload lighttpd`."},
+      "Use " ISSUE_ROOT " with DIR its server.document-root, and `--deploy-hook lighttpd`: each new "
+      "certificate goes into /etc/lighttpd/certs/NAME.pem, with its key, "
+      "and lighttpd is reloaded. Its configuration needs mod_openssl, and that file as ssl.pemfile in a "
+      "$SERVER[\"socket\"] == \":443\" with ssl.engine = \"enable\"."},
      false},
     {{"caddy"},
      NULL,
@@ -96,7 +95,7 @@ static const struct row {
      NULL,
      {"hitch", "Hitch", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Hitch wants one file with "
-                        "key and certificate: in a --deploy-hook, "
+      "key and certificate: in a --deploy-hook, "
       "`cat $RENEWED_LINEAGE/privkey.pem $RENEWED_LINEAGE/fullchain.pem > /etc/hitch/NAME.pem`, and then a "
       "reload of Hitch."},
      false},
@@ -104,21 +103,21 @@ static const struct row {
      NULL,
      {"stunnel", "stunnel", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set cert and key to "
-                        "fullchain.pem and privkey.pem in the directory that tlsup names. "
+      "fullchain.pem and privkey.pem in the directory that tlsup names. "
       "A --deploy-hook has it read them again: `systemctl reload stunnel4`."},
      false},
     {{"squid", "squid3"},
      NULL,
      {"squid", "Squid", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns), and set tls-cert= and "
-                        "tls-key= of https_port to fullchain.pem and privkey.pem. "
+      "tls-key= of https_port to fullchain.pem and privkey.pem. "
       "A --deploy-hook has Squid read them again: `squid -k reconfigure`."},
      false},
     {{"pound"},
      NULL,
      {"pound", "Pound", false,
       "Use " ISSUE_ROOT " with the root of the web server behind it (or --dns). Pound wants one file with "
-                        "key and certificate (Cert): a --deploy-hook writes it from privkey.pem and "
+      "key and certificate (Cert): a --deploy-hook writes it from privkey.pem and "
       "fullchain.pem and restarts Pound."},
      false},
     {{"docker-proxy", "rootlessport", "conmon", "slirp4netns", "pasta"},
@@ -168,7 +167,7 @@ static const char advice_unknown[] =
     "Stop that program or move it to another port, with nginx or Apache in front of it; or get the "
     "certificate alone, through a directory that it serves "
     "(" ISSUE_ROOT ") or through DNS (`tlsup issue --dns NAME`), and give it fullchain.pem and privkey.pem "
-                   "by a --deploy-hook.";
+    "by a --deploy-hook.";
 static const char advice_contained[] =
     "It runs in a container, whose files tlsup does not touch: run tlsup inside it, or get the certificate "
     "here by `tlsup issue --dns NAME`, mount the directory it is in into the container, and reload it by "

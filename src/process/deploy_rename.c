@@ -1,6 +1,7 @@
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ struct renaming {
     struct store *store;
     const char *from, *to;
     struct cert_config config; /* as it will be */
-    char *old_live, *new_live;
+    char *old_live, *new_live, *old_versions, *new_versions;
     int version;
     struct strlist *messages;
 };
@@ -26,6 +27,8 @@ static void renaming_clear(struct renaming *renaming)
     cert_config_clear(&renaming->config);
     free(renaming->old_live);
     free(renaming->new_live);
+    free(renaming->old_versions);
+    free(renaming->new_versions);
 }
 
 static bool renaming_init(struct renaming *out, struct err *err)
@@ -36,10 +39,18 @@ static bool renaming_init(struct renaming *out, struct err *err)
     out->config.name = mem_dup(out->to);
     out->old_live = store_live_path(out->store, out->from);
     out->new_live = store_live_path(out->store, out->to);
+    out->old_versions = mem_fmt("%s/certs/%s", store_state_dir(out->store), out->from);
+    out->new_versions = mem_fmt("%s/certs/%s", store_state_dir(out->store), out->to);
     return store_live_version(out->store, out->from, &out->version, err);
 }
 
 /* -- what is staged ------------------------------------------------------------------------------------- */
+
+static bool is_below(const char *path, const char *dir)
+{
+    size_t len = strlen(dir);
+    return strncmp(path, dir, len) == 0 && path[len] == '/';
+}
 
 static bool concerns(void *ctx, const char *cert_name)
 {
@@ -79,12 +90,19 @@ static bool stage_ours(struct renaming *renaming, struct txn *txn, struct err *e
     return false;
 }
 
+/* Is what stands before it the end of another path? */
+static bool is_part_of_path(unsigned char before)
+{
+    return isalnum(before) || strchr("/._-", before) != NULL;
+}
+
 /* OLD/ -> NEW/ wherever it stands. Returns how often. */
 static size_t replace_paths(const char *text, const char *old, const char *new, struct buf *out)
 {
     size_t n = 0, len = strlen(old);
+    const char *begin = text;
     for (const char *found; (found = strstr(text, old)) != NULL; text = found + len) {
-        bool whole = found[len] == '/';
+        bool whole = found[len] == '/' && (found == begin || !is_part_of_path((unsigned char)found[-1]));
         buf_add(out, text, (size_t)(found - text));
         buf_adds(out, whole ? new : old);
         n += whole;
@@ -95,10 +113,12 @@ static size_t replace_paths(const char *text, const char *old, const char *new, 
 
 static bool stage_file(const struct renaming *renaming, const char *path, struct txn *txn, struct err *err)
 {
-    AUTO_BUF text = BUF_INIT, changed = BUF_INIT;
+    AUTO_BUF text = BUF_INIT, half = BUF_INIT, changed = BUF_INIT;
     if (!txn_read(txn, path, FILE_BYTES, &text, err))
         return false;
-    if (replace_paths(buf_str(&text), renaming->old_live, renaming->new_live, &changed) == 0)
+    size_t n = replace_paths(buf_str(&text), renaming->old_live, renaming->new_live, &half);
+    n += replace_paths(buf_str(&half), renaming->old_versions, renaming->new_versions, &changed);
+    if (n == 0)
         return true;
     AUTO_FREE char *message = mem_fmt("%s: the path of the certificate was changed in lines that tlsup had "
                                       "not written, too.",
@@ -107,12 +127,36 @@ static bool stage_file(const struct renaming *renaming, const char *path, struct
     return txn_write(txn, path, buf_str(&changed), changed.len, 0644, err);
 }
 
+/* A link of somebody's own is not ours to change, and would lead nowhere. */
+static bool check_links(const struct renaming *renaming, struct err *err)
+{
+    const struct sites *sites = &renaming->deploy->sites;
+    AUTO_FREE char *versions = realpath(renaming->old_versions, NULL);
+    for (size_t i = 0; versions != NULL && i < sites->n; i++) {
+        const struct site *site = &sites->v[i];
+        const char *path = site->certificate != NULL ? site->certificate : "";
+        AUTO_FREE char *real = path[0] == '/' ? realpath(path, NULL) : NULL;
+        if (real == NULL || !is_below(real, versions) || is_below(path, renaming->old_live) ||
+            is_below(path, renaming->old_versions))
+            continue;
+        err_set(err, ERR_WEBSERVER, NEXT_FIX_CONFIG, renaming->from,
+                "%s:%zu reads it by way of %s, a link of your own that would lead nowhere", site->file,
+                site->line, path);
+        return err_advise(err, "put %s/fullchain.pem, and privkey.pem, there instead; then rename it",
+                          renaming->old_live);
+    }
+    return true;
+}
+
 /* Sites, and whatever else, that people pointed at the certificate themselves. */
 static bool stage_theirs(const struct renaming *renaming, struct txn *txn, struct err *err)
 {
     AUTO_STRLIST files = STRLIST_INIT;
-    AUTO_FREE char *old = mem_fmt("%s/", renaming->old_live);
-    web_mentions(&renaming->deploy->web, &renaming->deploy->sites, old, &files, NULL);
+    const struct deploy *deploy = renaming->deploy;
+    AUTO_FREE char *live = mem_fmt("%s/", renaming->old_live);
+    AUTO_FREE char *versions = mem_fmt("%s/", renaming->old_versions);
+    web_mentions(&deploy->web, &deploy->sites, live, &files, NULL);
+    web_mentions(&deploy->web, &deploy->sites, versions, &files, NULL);
     for (size_t i = 0; i < files.n; i++) /* a file that is made anew under another name is gone by now */
         if (txn_exists(txn, files.v[i]) && !stage_file(renaming, files.v[i], txn, err))
             return false;
@@ -135,7 +179,8 @@ static bool stage_moves(const struct renaming *renaming, struct txn *txn, struct
 
 static bool stage_all(struct renaming *renaming, struct txn *txn, struct err *err)
 {
-    if (renaming->deploy != NULL && (!stage_ours(renaming, txn, err) || !stage_theirs(renaming, txn, err)))
+    if (renaming->deploy != NULL &&
+        (!check_links(renaming, err) || !stage_ours(renaming, txn, err) || !stage_theirs(renaming, txn, err)))
         return false;
     txn_make_final(txn);
     return stage_moves(renaming, txn, err);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #ifdef HAVE_SYS_XATTR_H
@@ -29,6 +30,8 @@ enum {
     PASSWORD_BYTES = 1024,
     JAVA_PASSWORD_BYTES = 6, /* keytool takes no shorter one */
     LINKS = 40,
+    OTHERS_MS = 10 * 1000, /* for another run that writes the same */
+    PAUSE_MS = 50,
     LABEL_BYTES = 256,
     KEY_MODE = 0600,
     CERT_MODE = 0644,
@@ -606,10 +609,18 @@ static struct wanted wanted_of(const struct way *way, const struct former *forme
     return wanted;
 }
 
+/* To open a PKCS#12 takes as long as whoever made it wants. */
+static bool made_by_root_or_us(const struct stat *st)
+{
+    return (st->st_uid == 0 || st->st_uid == geteuid()) && (st->st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 static bool same_content(const struct source *source, const struct former *former, const struct piece *piece)
 {
     const struct buf *old = &former->data;
     if (export_format_is_pkcs12(source->spec->format)) {
+        if (!made_by_root_or_us(&former->st))
+            return false;
         struct pkcs12_options options = p12_options(source);
         return pkcs12_says(buf_str(old), old->len, source->key, source->chain, &options);
     }
@@ -660,25 +671,44 @@ static bool fill(struct piece *piece, const struct wanted *wanted, const struct 
            err_errno(err, errno, path, "cannot write %s", path);
 }
 
+/* Another run that writes the same holds a lock on its temporary file: until it is done, or dead. */
+static bool wait_for_others(const struct way *way, const char *temporary, const char *path, struct err *err)
+{
+    int fd = openat(way->fd, temporary, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    bool locked = fd >= 0;
+    for (int waited_ms = 0; locked && waited_ms <= OTHERS_MS; waited_ms += PAUSE_MS) {
+        locked = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        if (locked)
+            usleep(PAUSE_MS * 1000);
+    }
+    if (fd >= 0)
+        close(fd);
+    if (!locked)
+        return true;
+    err_set(err, ERR_TIMEOUT, NEXT_RETRY_LATER, path, "another run of tlsup is writing %s", path);
+    return err_advise(err, "try again when it is done");
+}
+
 static bool prepare(const struct way *way, const struct source *source, const struct owner *owner,
                     struct piece *piece, struct err *err)
 {
     CLEANUP(former_clear) struct former former = {.data = BUF_SECRET};
     AUTO_FREE char *path = fs_join(way->at, piece->name);
-    if (!look_at_former(way, piece->name, &former, err))
+    AUTO_FREE char *temporary = mem_fmt(".%s.tlsup-new", piece->name);
+    if (!wait_for_others(way, temporary, path, err) || !look_at_former(way, piece->name, &former, err))
         return false;
     struct wanted wanted = wanted_of(way, &former, source->spec, owner, piece->key);
     if (same_file(&former, &wanted) && same_content(source, &former, piece)) {
         log_debug("%s says the same already", path);
         return true;
     }
-    AUTO_FREE char *temporary = mem_fmt(".%s.tlsup-new", piece->name);
     if (unlinkat(way->fd, temporary, 0) != 0 && errno != ENOENT)
         return err_errno(err, errno, path, "cannot remove a left-over of %s", path);
     piece->fd = openat(way->fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (piece->fd < 0)
         return err_errno(err, errno, path, "cannot write %s", path);
     piece->temporary = mem_dup(temporary);
+    (void)flock(piece->fd, LOCK_EX | LOCK_NB);
     return fill(piece, &wanted, &former, way->trusted, path, err);
 }
 

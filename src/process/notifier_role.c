@@ -412,6 +412,8 @@ static void take_part(struct job *job, const struct msg *msg)
     }
     if (part == NOTICE_PART_LOGIN && strchr(text, ':') != NULL)
         log_secret(strchr(text, ':') + 1);
+    if (part == NOTICE_PART_HEADER && strchr(text, ':') != NULL)
+        log_secret_words(strchr(text, ':') + 1, " \t,;=\"");
 }
 
 static void go(int fd, struct job *job, const struct msg *msg, const struct notifier_options *options)

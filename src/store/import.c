@@ -439,7 +439,8 @@ void import_vars_read(struct import_vars *vars, const char *text)
         size_t len = strspn(text, NAME_CHARACTERS);
         const char *at = text + len + 1;
         AUTO_BUF value = BUF_INIT;
-        if (len > 0 && text[len] == '=' && read_value(vars, &at, &value)) {
+        /* no value that means something is as long as a file; lines of X=$X$X double one each time */
+        if (len > 0 && text[len] == '=' && read_value(vars, &at, &value) && value.len < IMPORT_FILE_BYTES) {
             AUTO_FREE char *name = mem_ndup(text, len);
             import_vars_set(vars, name, buf_str(&value));
             text = at;

@@ -172,10 +172,11 @@ static void add_file_hook(struct import_cert *cert, const char *dir)
         &text,
         "#!/bin/sh\n# Shows the answers to challenges in the directory that dehydrated had for them.\ndir=");
     import_shell_quote(dir, &text);
-    buf_adds(&text, "\numask 022\ncase $1 in\n"
-                    "deploy_challenge) rm -f \"$dir/$3\" && printf %s \"$4\" >\"$dir/$3\" ;;\n"
-                    "clean_challenge) rm -f \"$dir/$3\" ;;\n"
-                    "esac\n");
+    buf_adds(&text,
+             "\numask 022\nset -C # it makes the file, or fails: no link of others is followed\ncase $1 in\n"
+             "deploy_challenge) rm -f \"$dir/$3\" && printf %s \"$4\" >\"$dir/$3\" ;;\n"
+             "clean_challenge) rm -f \"$dir/$3\" ;;\n"
+             "esac\n");
     import_set(cert, "challenge", "http-hook");
     import_set(cert, "hook-contract", "dehydrated");
     import_add_file(cert, "challenge-hook", "challenge", buf_str(&text), 0700);

@@ -493,6 +493,17 @@ bool store_run_state_save(struct store *store, const struct run_state *state, st
     return is_written(path, &json) || fs_write(path, json.data, json.len, 0600, err);
 }
 
+bool store_cert_is_there(const struct store *store, const char *name)
+{
+    if (!config_cert_name_valid(name))
+        return false;
+    AUTO_FREE char *config = store_config_path(store, name);
+    AUTO_FREE char *state = store_state_path(store, name);
+    AUTO_FREE char *live = store_live_link(store, name);
+    AUTO_FREE char *certs = store_cert_dir(store, name);
+    return fs_exists(config) || fs_exists(state) || fs_exists(live) || fs_exists(certs);
+}
+
 bool store_cert_delete(struct store *store, const char *name, struct err *err)
 {
     if (!store_check_change(store, name, err))
@@ -501,7 +512,7 @@ bool store_cert_delete(struct store *store, const char *name, struct err *err)
     AUTO_FREE char *state = store_state_path(store, name);
     AUTO_FREE char *live = store_live_link(store, name);
     AUTO_FREE char *certs = store_cert_dir(store, name);
-    if (!fs_exists(config) && !fs_exists(state) && !fs_exists(live) && !fs_exists(certs))
+    if (!store_cert_is_there(store, name))
         return no_such_certificate(name, config, err);
     return fs_remove(config, err) && fs_remove(state, err) && fs_remove(live, err) &&
            fs_remove_tree(certs, err);

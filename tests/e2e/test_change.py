@@ -100,6 +100,17 @@ def test_only_what_is_here(tlsup, fake_ca, server, name, tmp_path):
     assert "redirect = yes" in text and "keep = 2" in text and str(program) in text
 
 
+def test_only_what_is_here_though_it_is_due(tlsup, fake_ca, name, tmp_path):
+    """The night on which a renewal is due and the CA is down is the one on which a hook must be put right."""
+    fake_ca.lifetime_s, fake_ca.not_before_ago_s = 90 * DAY, 61 * DAY
+    tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
+    fake_ca.misbehave("order", lambda *_: fakeca.Problem(503, "serverInternal", "down"))
+    program, notes = hook(tmp_path)
+    result = tlsup.ok("reconfigure", name, "--deploy-hook", program, "--no-test")
+    assert str(program) in conf(tlsup, name).read_text() and notes.exists(), result
+    assert tlsup("renew").status == 4
+
+
 @pytest.mark.parametrize("trouble", ["order", "finalize"])
 def test_what_cannot_be_had_changes_nothing(tlsup, fake_ca, server, new_name, trouble):
     name, other = new_name(), new_name()
@@ -281,6 +292,51 @@ def test_rename_where_a_snippet_has_the_path(tlsup, fake_ca, nginx, name):
     tlsup.ok("rename", "old", "new")
     nginx.reload()
     assert net.leaf(name)[0] == tlsup.sha256("new")
+
+
+def own_site(nginx, name, directory, fullchain="fullchain.pem", privkey="privkey.pem"):
+    nginx.add_site("own", f"""server {{ listen 443 ssl; server_name {name};
+    ssl_certificate {directory}/{fullchain};
+    ssl_certificate_key {directory}/{privkey}; }}\n""")
+    nginx.start()
+
+
+def test_rename_where_a_site_names_one_version(tlsup, fake_ca, nginx, name):
+    """Its files move as well: nginx must not find out at its next start."""
+    tlsup.ok("issue", name, "--standalone", "--cert-name", "old", *fake_ca.arguments)
+    own_site(nginx, name, tlsup.state / "certs/old/0001")
+    tlsup.ok("rename", "old", "new")
+    assert nginx.test().returncode == 0, nginx.test()
+    nginx.reload()
+    assert net.leaf(name)[0] == tlsup.sha256("new")
+
+
+def test_rename_where_a_site_reads_it_through_a_link(tlsup, fake_ca, nginx, name, tmp_path):
+    tlsup.ok("issue", name, "--standalone", "--cert-name", "old", *fake_ca.arguments)
+    for which in ("fullchain", "privkey"):
+        (tmp_path / which).symlink_to(tlsup.file("old", which))
+    own_site(nginx, name, tmp_path, "fullchain", "privkey")
+    held = tlsup.held()
+    result = tlsup("rename", "old", "new")
+    assert result.status != 0 and str(tmp_path) in result.err and "live/old/fullchain.pem" in result.err, result
+    assert not snapshot.difference(held, tlsup.held()) and not (tlsup.state / "renaming").exists()
+    assert nginx.test().returncode == 0, nginx.test()
+
+
+def test_rename_leaves_other_paths_alone(tlsup, fake_ca, nginx, name, tmp_path):
+    """A copy of it elsewhere whose path ends like ours, and a certificate whose name begins like it."""
+    for cert in ("old", "old-0001"):
+        tlsup.ok("issue", name, "--standalone", "--cert-name", cert, *fake_ca.arguments)
+    copy = tmp_path / str(tlsup.live("old"))[1:]
+    machine.run("mkdir", "-p", copy.parent)
+    machine.run("cp", "-rL", tlsup.live("old"), copy)
+    nginx.add_site("other", f"server {{ listen 443 ssl; server_name other.test; ssl_certificate {tlsup.file('old-0001')};\n"
+                   f"ssl_certificate_key {tlsup.file('old-0001', 'privkey')}; }}\n")
+    own_site(nginx, name, copy)
+    before = nginx.configuration()
+    tlsup.ok("rename", "old", "new")
+    assert not snapshot.difference(before, nginx.configuration())
+    assert nginx.test().returncode == 0, nginx.test()
 
 
 @pytest.mark.parametrize("kind", ["nginx", "apache"])
@@ -478,6 +534,17 @@ def test_delete_when_nobody_can_tell(tlsup, fake_ca, nginx, name):
     assert not tlsup.live(name).is_symlink()
 
 
+def test_delete_ends_one_that_was_cut_short(tlsup, fake_ca, new_name):
+    """The configuration goes first: what is left behind it has keys."""
+    name = new_name()
+    tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
+    conf(tlsup, name).unlink()
+    tlsup.ok("delete", name)
+    assert not [p for p in tlsup.state.rglob("*") if name in p.name]
+    result = tlsup("delete", name)
+    assert result.status != 0 and "no certificate of this name" in result.err, result
+
+
 def test_delete_with_standing_copies(tlsup, fake_ca, name):
     tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
     with open(conf(tlsup, name), "a") as file:
@@ -502,3 +569,66 @@ def test_undo_takes_all_back(tlsup, fake_ca, server, new_name, words):
     assert not snapshot.difference(before, server.configuration())
     assert f"tlsup delete {site}" in result.out and tlsup.file(site).exists(), result
     tlsup.ok("delete", site)
+
+
+def test_undo_that_was_cut_short(tlsup, fake_ca, server, name):
+    """The web server's files are back, but the configuration does not know: a second call ends it."""
+    server.site(name)
+    server.start()
+    before = server.configuration()
+    tlsup.ok("enable", name, *fake_ca.arguments)
+    configured = conf(tlsup, name).read_text()
+    tlsup.ok("undo", name)
+    conf(tlsup, name).write_text(configured)
+    result = tlsup.ok("undo", name)
+    assert "is left in" in result.text, result
+    assert "install" not in conf(tlsup, name).read_text()
+    tlsup.ok("renew")
+    assert not snapshot.difference(before, server.configuration())
+    again = tlsup("undo", name)
+    assert again.status != 0 and "nothing to undo" in again.err and "no web server" in again.err, again
+
+
+def test_what_has_been_mended_is_well_again(tlsup, fake_ca, name):
+    """A failure that nothing is owed for any more: renewal is not due for weeks, and must not be called failing until then."""
+    tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
+    configured = conf(tlsup, name).read_text()
+    conf(tlsup, name).write_text(configured + "no-such-key = 1\n")
+    failed = tlsup("renew")
+    assert failed.status == 2 and "no-such-key" in failed.err, failed
+    shown = tlsup.ok("status")
+    assert shown.out.count("no-such-key") == 1, shown
+    conf(tlsup, name).write_text(configured)
+    tlsup.ok("renew")
+    assert "it is well" in tlsup.ok("status").out and tlsup.version(name) == 1
+
+
+def test_undo_where_a_person_uses_it_too(tlsup, fake_ca, nginx, name):
+    tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
+    with open(conf(tlsup, name), "a") as file:
+        file.write("install = nginx\n")
+    own_site(nginx, name, tlsup.live(name))
+    result = tlsup("undo", name)
+    assert result.status != 0 and "by hand" in result.err and "own" in result.err, result
+    assert nginx.test().returncode == 0
+
+
+# -- install -----------------------------------------------------------------------------------------------
+
+
+def test_install_that_cannot_be_written_down(tlsup, fake_ca, server, name):
+    """A web server that the configuration does not know of would never be told of a renewal."""
+    server.site(name)
+    server.start()
+    tlsup.ok("issue", name, *fake_ca.arguments)
+    before, directory = server.configuration(), tlsup.config / "certs.d"
+    machine.run("mount", "--bind", directory, directory)
+    machine.run("mount", "-o", "remount,bind,ro", directory)
+    try:
+        result = tlsup("install", name)
+        assert result.status != 0 and "certs.d" in result.err, result
+    finally:
+        machine.run("umount", directory)
+    assert not snapshot.difference(before, server.configuration()) and not net.port_open(443)
+    tlsup.ok("install", name)
+    assert net.leaf(name)[0] == tlsup.sha256(name)

@@ -96,6 +96,14 @@ def test_after_enable(tlsup, ca, server, name):
     assert not snapshot.difference(configuration, server.configuration()) and not snapshot.difference(held, tlsup.held())
 
 
+def test_with_a_certificate_that_is_held(tlsup, fake_ca, name):
+    """Reading its key must not keep the questions that child processes ask from being asked."""
+    tlsup.ok("issue", name, "--standalone", *fake_ca.arguments)
+    result = tlsup("check", name, "-v")
+    assert "inherit" not in result.text and "CAA" in result.text, result
+    assert "a challenge is answered by tlsup itself on port 80" in result.out.replace("\n  ", " "), result
+
+
 def test_answer_is_gone(tlsup, ca, nginx, name):
     path = nginx.site(name)
     say(name, "127.0.0.1")

@@ -500,6 +500,87 @@ def test_full_disk(hook, name):
         machine.run("umount", place)
 
 
+def test_directories_on_the_way(hook, name):
+    """Those of services that read the files as another user than root."""
+    place = pathlib.Path("/etc/on the way")
+    shutil.rmtree(place, ignore_errors=True)
+    hook.service.write(f"smtpd_tls_chain_files = {place}/a/b/{name}.pem\n")
+    result = hook(f"DIRECTORY={place}/a/b/")
+    assert result.returncode == 0 and (place / f"a/b/{name}.pem").exists(), result
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (place, place / "a", place / "a/b")] == [0o755] * 3
+
+
+def test_place_where_everybody_may_make_files(hook):
+    """As /tmp: there somebody else could make the file that the key is then written to."""
+    place = pathlib.Path("/run/e2e/sticky")
+    place.mkdir(exist_ok=True)
+    place.chmod(0o1777)
+    result = hook(f"DIRECTORY={place}")
+    assert result.returncode != 0 and "could be changed by others" in result.stderr and not list(place.iterdir()), result
+    result = hook(f"DIRECTORY={place}/own")
+    assert "does not use them" in result.stdout and (place / "own").stat().st_mode & 0o7777 == 0o755, result
+
+
+def two_files(script="", place="/run/e2e/two"):
+    """A deployer of two files that is no service's: `script` comes before the last word."""
+    pathlib.Path(place).mkdir(exist_ok=True, mode=0o755)
+    text = f'''service=two settings=DIRECTORY
+. {HOOKS}/deploy-common
+begin
+lines() {{ :; }}
+configured() {{ :; }}
+check() {{ [ "$(cat {place}/key)" = "$(cat {place}/chain)" ]; }}
+running() {{ false; }}
+reload() {{ :; }}
+key() {{ cat "$RENEWED_LINEAGE/version"; }}
+chain() {{ cat "$RENEWED_LINEAGE/version"; }}
+make_directory {place} root:root 755
+stage {place}/key root:root 600 key
+{script}
+stage {place}/chain root:root 644 chain
+deploy
+'''
+
+    def run(version):
+        lineage = pathlib.Path("/run/e2e/lineage")
+        for name in ("version", "privkey.pem", "fullchain.pem"):
+            (lineage / name).write_text(f"{version}\n")
+        return sh("/bin/sh", "-c", text, check=False, env={"PATH": SBIN, "RENEWED_LINEAGE": str(lineage), "TLSUP_CERT": "two.test"})
+
+    def files():
+        return {p.name: p.read_text().strip() for p in pathlib.Path(place).iterdir()}
+
+    return run, files
+
+
+def test_what_cannot_be_written_leaves_no_key(hook):
+    run, files = two_files("chain() { false; }")
+    result = run("1")
+    assert result.returncode != 0 and "cannot write" in result.stderr and files() == {}, (result, files())
+
+
+def test_killed_between_two_files(hook):
+    """What the next run puts back is the pair of before, not a key of the one and a chain of the other."""
+    shutil.rmtree("/run/e2e/two", ignore_errors=True)
+    run, files = two_files()
+    assert run("1").returncode == 0 and files() == {"key": "1", "chain": "1"}
+    killed, _ = two_files('mv() { command mv "$@"; kill -9 $$; exit 9; }')
+    assert killed("2").returncode != 0
+    assert files()["key"] == "2" and files()["chain"] == "1", files()
+    broken, _ = two_files("check() { false; }")
+    assert "old files are back" in broken("3").stderr
+    assert files() == {"key": "1", "chain": "1"}
+    assert run("3").returncode == 0 and files() == {"key": "3", "chain": "3"}
+
+
+@pytest.mark.parametrize("has", ["runuser", "su"])
+def test_programs_of_another_user(hook, has):
+    text = f"service=x; . {HOOKS}/deploy-common\n" + ("command() { false; }\n" if has == "su" else "")
+    text += """as_user nobody printf '<%s>' -C "it's a" '$(id)' 'b\\c' ''; as_user nobody id -un"""
+    result = sh("/bin/sh", "-c", text, check=False, env={"PATH": SBIN})
+    assert result.stdout == "<-C><it's a><$(id)><b\\c><>nobody\n", result
+
+
 def test_short_name(tlsup, fake_ca, name):
     """--deploy-hook postfix: the one that was installed with tlsup."""
     found = re.search(rb"(/[\w./-]+)/acme-sh-dns\0", pathlib.Path(client.program()).read_bytes())

@@ -6,6 +6,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -16,6 +17,7 @@ import pytest
 
 from harness import machine, net, pki
 from harness.fakeca import Problem
+from harness.receivers import Syslog
 
 DAY = 86400
 
@@ -198,6 +200,14 @@ def test_user_that_does_not_exist(tlsup, fake_ca, old, trace):
     assert tlsup.version(old) == 2 and trace.ran == []
 
 
+def test_a_hook_has_no_terminal(tlsup, fake_ca, old, trace):
+    """Whoever it runs as could type into that of root."""
+    configure(tlsup, old, f"deploy-hook = {trace.hook('deploy', f'(: </dev/tty) 2>&1 && echo open > {trace.directory}/tty; exit 0')}")
+    status, seen = tlsup.on_terminal("renew", prefix=["setsid", "--ctty", "--wait"])
+    assert status == 0 and trace.ran == ["deploy"], seen
+    assert not (trace.directory / "tty").exists()
+
+
 @pytest.mark.parametrize("trouble", ["directory", "file", "owner"])
 def test_what_others_could_change_is_refused_until_it_is_mended(tlsup, fake_ca, old, trace, trouble):
     where = directory(tlsup, "deploy")
@@ -216,6 +226,26 @@ def test_what_others_could_change_is_refused_until_it_is_mended(tlsup, fake_ca, 
     tlsup.ok("renew", old)
     assert trace.ran == ["deploy"] and len(fake_ca.log) == asked
     assert [one["what"] for one in state_of(tlsup, old)["deployments"]] == [str(path)]
+
+
+def test_directory_that_cannot_be_trusted_for_a_while(tlsup, fake_ca, old, trace):
+    """What has been run for this version is not run again when it can."""
+    where = directory(tlsup, "deploy")
+    trace.hook("a", directory=where)
+    trace.hook("b", fails_times(trace, 1), directory=where)
+    tlsup("renew")
+    assert trace.ran == ["a", "b"]
+    where.chmod(0o775)
+    assert tlsup("renew", old).status != 0 and tlsup("renew", old).status != 0 and trace.ran == ["a", "b"]
+    where.chmod(0o755)
+    tlsup.ok("renew", old)
+    assert trace.ran == ["a", "b", "b"]
+
+
+def test_a_directory_is_no_hook(tlsup, fake_ca, old, trace):
+    configure(tlsup, old, f"deploy-hook = {trace.directory}")
+    result = tlsup("renew")
+    assert result.status != 0 and "not an executable file" in result.err, result
 
 
 # -- failures -----------------------------------------------------------------------------------------------
@@ -277,6 +307,12 @@ def test_hook_killed_by_a_signal(tlsup, fake_ca, old, trace):
     configure(tlsup, old, f"deploy-hook = {trace.hook('dies', 'kill -SEGV $$')}")
     result = tlsup("renew")
     assert result.status != 0 and "signal 11" in result.err, result
+
+
+def test_hook_that_ends_with_255(tlsup, fake_ca, old, trace):
+    configure(tlsup, old, f"deploy-hook = {trace.hook('deploy', 'exit 255')}")
+    result = tlsup("renew")
+    assert result.status != 0 and "failed with status 255" in result.err, result
 
 
 def test_hostile_output(tlsup, fake_ca, old, trace):
@@ -344,6 +380,120 @@ def test_killed_by_a_pre_hook_the_post_hooks_still_run(tlsup, fake_ca, old, trac
     tlsup.ok("renew")
     assert trace.ran == ["pre", "post"] and trace.env("post")["FAILED_DOMAINS"] == old
     assert "hooks" not in run_state(tlsup)
+
+
+def test_hook_of_a_certificate_that_waits_for_its_renewal(tlsup, fake_ca, old, trace):
+    """Due again, refused, and not to be ordered before its pause is over: the hook that is left runs, and no longer counts."""
+    configure(tlsup, old, f"deploy-hook = {trace.hook('deploy', fails_times(trace, 1))}")
+    fake_ca.not_before_ago_s = 61 * DAY
+    assert tlsup("renew").status != 0
+    fake_ca.misbehave("order", lambda _ca, _r: Problem(403, "unauthorized", "not now"))
+    assert tlsup("renew").status != 0
+    path, state = tlsup.state / "state" / f"{old}.json", state_of(tlsup, old)
+    state["failures"]["next_try_s"], state["deployments"][0]["failures"]["next_try_s"] = int(time.time()) + 5000, 1
+    path.write_text(json.dumps(state))
+    result = tlsup("renew")
+    assert trace.ran == ["deploy", "deploy"] and "not in place everywhere" not in result.err, result
+
+
+# -- a clock that was ahead ---------------------------------------------------------------------------------
+
+
+def was_ahead(tlsup, name):
+    """All that was noted was noted years from now."""
+    far = int(time.time()) + 3000 * DAY
+    for path in (tlsup.state / "state" / f"{name}.json", tlsup.state / "run.json"):
+        if path.exists():
+            path.write_text(re.sub(r'("(?:next_try_s|last_s|failed_s|next_check_s|try_s|verified_s)": )\d+', rf"\g<1>{far}", path.read_text()))
+
+
+def test_clock_was_ahead_when_an_order_failed(tlsup, fake_ca, old):
+    times = []
+    fake_ca.misbehave("order", lambda _ca, _r: Problem(403, "unauthorized", "not now") if not times and not times.append(1) else None)
+    assert tlsup("renew").status != 0 and tlsup.version(old) == 1
+    was_ahead(tlsup, old)
+    tlsup.ok("renew")
+    assert tlsup.version(old) == 2
+
+
+@pytest.mark.parametrize("when", ["deploy", "post"])
+def test_clock_was_ahead_when_a_hook_failed(tlsup, fake_ca, old, trace, when):
+    configure(tlsup, old, f"{when}-hook = {trace.hook(when, fails_times(trace, 1))}")
+    assert tlsup("renew").status != 0
+    was_ahead(tlsup, old)
+    tlsup.ok("renew")
+    assert trace.ran == [when, when]
+
+
+# -- what is about no certificate, told all the same --------------------------------------------------------
+
+
+@pytest.fixture
+def told(tlsup, tmp_path):
+    """told(): what arrived so far."""
+    program, log = pathlib.Path("/etc/tlsup/programs/tell"), tmp_path / "told"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f"#!/bin/sh\nhead -n 1 >> {log}\n")
+    program.chmod(0o755)
+    (tlsup.config / "tlsup.conf").write_text(f"notify-command = {program}\n")
+    return lambda: log.read_text().splitlines() if log.exists() else []
+
+
+def test_damaged_state_is_told_once(tlsup, fake_ca, old, told):
+    path = tlsup.state / "state" / f"{old}.json"
+    kept = path.read_text()
+    path.write_text("")
+    for _ in range(3):
+        assert tlsup("renew").status == 2
+    assert len(told()) == 1
+    path.write_text(kept)
+    tlsup.ok("renew")
+    tlsup.ok("renew")
+    assert tlsup.version(old) == 2 and len(told()) == 2
+
+
+def test_run_that_cannot_even_begin_is_told_once(tlsup, fake_ca, old, nginx, new_name, told):
+    """The journal of a change that was cut short is damaged: nothing is renewed from then on."""
+    fake_ca.preauthorized = False
+    served = new_name()
+    nginx.site(served)
+    nginx.start()
+    tlsup.ok("enable", served, *fake_ca.arguments)
+    nginx.control("stop")
+    fake_ca.preauthorized = True
+    log = max(path for path in (tlsup.state / "journal").iterdir()) / "log"
+    kept = log.read_bytes()
+    log.write_bytes(kept.split(b"\n")[0] + b"\nnonsense\n13 bd8e6fcdb478a19c mark applying\n")
+    for _ in range(3):
+        result = tlsup("renew", "--json")
+        assert result.status == 1 and result.json()["error"]["advice"], result
+    assert len(told()) == 1 and tlsup.version(old) == 1
+    log.write_bytes(kept)
+    tlsup("renew")
+    tlsup("renew")
+    assert tlsup.version(old) == 2 and len(told()) == 2
+
+
+def test_run_without_its_children_is_told_once(tlsup, fake_ca, old):
+    """As few descriptors as are too few; a line to syslog needs but one."""
+    fake_ca.not_before_ago_s = 61 * DAY  # due again and again
+    few = next(n for n in range(24, 8, -1) if tlsup("renew", prefix=["prlimit", f"--nofile={n}"]).status != 0)
+    log = Syslog()
+    for _ in range(3):
+        assert "Too many open files" in tlsup("renew", prefix=["prlimit", f"--nofile={few}"]).err
+    assert len([line for line in log.lines() if "tlsup renew failed" in line]) == 1
+    tlsup.ok("renew")
+    assert len([line for line in log.lines() if "tlsup renew is well again" in line]) == 1
+    log.close()
+
+
+def test_stopped_is_not_failed(tlsup, fake_ca, old, told):
+    fake_ca.preauthorized, fake_ca.hold = False, True
+    process = tlsup.start("renew", "--json")
+    fake_ca.wait_until_asked("challenge", 0)
+    process.send_signal(signal.SIGTERM)
+    assert tlsup.finish(process).json()["error"]["code"] == "interrupted"
+    assert told() == [] and not state_of(tlsup, old).get("failures", {}).get("count")
 
 
 # -- pre and post -------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from harness import machine, pki
+from harness import client, machine, pki
 
 OUT = pathlib.Path("/etc/ssl/exported")
 
@@ -179,6 +179,35 @@ def test_full_disk(tlsup, held):
         assert result.status == 1 and "Read-only" in result.err, result
     finally:
         machine.run("umount", OUT)
+
+
+def test_former_file_that_would_take_hours_to_open(tlsup, held):
+    """What a service makes of its own file must not hold up the run."""
+    pwd_of = pwd.getpwnam("www-data")
+    words = ("export", held, "--to", OUT / "site.p12", "--owner", "www-data:www-data", "--password-file", password())
+    tlsup.ok(*words)
+    data = bytearray((OUT / "site.p12").read_bytes())
+    rounds = bytes.fromhex("02022710")  # of the MAC, at the very end
+    assert data.endswith(rounds) and data[:2] == b"\x30\x82"
+    mac = next(i for i in range(len(data) - 127, len(data)) if data[i] == 0x30 and data[i + 1] == len(data) - i - 2)
+    data[mac + 1] += 2
+    data[2:4] = (int.from_bytes(data[2:4], "big") + 2).to_bytes(2, "big")
+    data[-4:] = bytes.fromhex("02047fffffff")
+    (OUT / "site.p12").write_bytes(data)
+    assert (OUT / "site.p12").stat().st_uid == pwd_of.pw_uid
+    tlsup.ok(*words)
+    assert certificates(in_p12(OUT / "site.p12", "geheim7"))
+
+
+def test_two_at_once(tlsup, held):
+    """By hand while a run of the timer writes the same file: none takes away, or puts in place, what the other one writes."""
+    words = ["export", held, "--to", OUT / "site.pem", "--config-dir", tlsup.config, "--state-dir", tlsup.state]
+    slow = subprocess.Popen(["strace", "-o", "/dev/null", "-e", "inject=fsync:delay_enter=1500000:when=1", client.program(), *words], stderr=subprocess.PIPE)
+    machine.until(lambda: any(OUT.iterdir()), lambda: "it does not begin")
+    quick = subprocess.run([client.program(), *words, "--mode", "0640"], capture_output=True, text=True)
+    assert (slow.wait(), quick.returncode) == (0, 0), (slow.stderr.read(), quick)
+    assert mode_of(OUT / "site.pem") == "root:root 0640"
+    assert [p.name for p in OUT.iterdir()] == ["site.pem"]
 
 
 def test_key_that_is_elsewhere(tlsup, fake_ca, name, tmp_path):

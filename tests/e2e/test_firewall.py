@@ -174,6 +174,17 @@ def test_what_is_open_is_not_touched(tlsup, outside):
     assert machine.run("nft", "list", "ruleset").stdout == after
 
 
+@needs("nft")
+def test_open_to_a_proxy_alone(tlsup, outside):
+    """Whoever stands behind a proxy lets that in alone: an order can do well, and nothing says that it cannot."""
+    nft("table inet f { set proxies { type ipv4_addr; flags interval; elements = { 198.51.100.0/24, 192.0.2.0/24 }; } chain i { type filter hook input priority 0; policy drop; ip saddr @proxies tcp dport { 80, 443 } accept; } }")
+    found, = firewall(check(tlsup))
+    assert found["severity"] == "warning" and "but for addresses that it names" in found["what"] and "proxy" in found["why"], found
+    flush()
+    nft("table inet f { chain i { type filter hook input priority 0; policy drop; ip saddr 10.0.0.0/8 accept; } }")
+    assert [f["severity"] for f in firewall(check(tlsup))] == ["problem"]
+
+
 @needs("nft", "iptables")
 def test_one_place_behind_another(tlsup, outside):
     nft("table inet a { chain i { type filter hook input priority -5; tcp dport 80 drop; } } table ip b { chain i { type filter hook input priority 5; policy drop; } }")

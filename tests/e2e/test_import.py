@@ -456,6 +456,47 @@ def test_acme_sh_of_a_user(tlsup, issuer, tmp_path):
     assert result["result"] == "imported" and not result["exports"] and not result["deploy_hooks"] and result["notes"]
 
 
+def test_a_link_of_a_users_is_not_trusted_for_where_it_leads(tlsup, issuer, tmp_path):
+    """He could have let it lead to a file of his while that was read, and to root's while it was looked at."""
+    directory = acme_sh(tmp_path / "acme", issuer, "u.test", Le_ReloadCmd="touch /run/e2e/owned")
+    conf, kept = directory / "u.test.conf", tmp_path / "of-root.conf"
+    conf.rename(kept)
+    conf.symlink_to(kept)
+    result = result_of(tlsup.ok("import", "--from", "acme.sh", tmp_path / "acme", "--plan", "--json"))["u.test"]
+    assert result["deploy_hooks"], "root's own link is as good as root's file"
+    os.chown(conf, 4242, 4242, follow_symlinks=False)
+    result = result_of(tlsup.ok("import", "--from", "acme.sh", tmp_path / "acme", "--json"))["u.test"]
+    assert result["result"] == "imported" and not result["deploy_hooks"] and any("others than root" in n for n in result["notes"]), result
+
+
+def test_a_user_cannot_replace_what_is_held(tlsup, issuer, tmp_path):
+    """A newer certificate under a name that is here, in files that are not root's, is anybody's."""
+    lineage(tmp_path / "le", issuer, "held.test")
+    tlsup.ok("import", "--from", "certbot", tmp_path / "le")
+    before = check_store(tlsup, "held.test", ["held.test"])
+    live = os.readlink(tlsup.state / "live/held.test")
+    store = tmp_path / "theirs"
+    lineage(store, issuer, "held.test")
+    cert, key = issuer.server("held.test", ["held.test"], days_ago=0, days_left=80)
+    shutil.copy(cert, store / "archive/held.test/fullchain1.pem")
+    shutil.copy(key, store / "archive/held.test/privkey1.pem")
+    for path in [store, *store.rglob("*")]:
+        os.chown(path, 4242, 4242, follow_symlinks=False)
+    told = tlsup("import", "--from", "certbot", store, "--json")
+    result = result_of(told)["held.test"]
+    assert result["result"] == "left" and "others than root" in result["error"]["text"] and result["error"]["advice"], result
+    assert os.readlink(tlsup.state / "live/held.test") == live
+    for path in [store, *store.rglob("*")]:
+        os.chown(path, 0, 0, follow_symlinks=False)
+    assert result_of(tlsup.ok("import", "--from", "certbot", store, "--json"))["held.test"]["result"] == "updated"
+
+
+def test_control_characters_are_not_shown(tlsup, issuer, tmp_path):
+    acme_sh(tmp_path / "acme", issuer, "esc.test", Le_Webroot="/srv/\033]0;owned\007\033[2Jx")
+    told = tlsup("import", "--from", "acme.sh", tmp_path / "acme", "--plan")
+    assert "\033" not in told.text and "/srv/?]0;owned" in told.text, told
+
+
 # -- the web server ------------------------------------------------------------------------------------------------
 
 
@@ -577,7 +618,16 @@ def programs():
         path.chmod(0o755)
         made.append(path)
 
+    def daemon():
+        """A cron that runs, and waits."""
+        make("cron", "#!/bin/sh\nread nothing\n")
+        running.append(subprocess.Popen(["/usr/local/sbin/cron"], stdin=subprocess.PIPE))
+        machine.until(lambda: pathlib.Path(f"/proc/{running[-1].pid}/comm").read_text() == "cron\n", "cron does not start")
+
+    make.daemon, running = daemon, []
     yield make
+    for process in running:
+        process.communicate(b"\n")
     for path in made + [pathlib.Path("/run") / n for n in ("crontab", "systemctl.log", "certbot-off", "tlsup-on")]:
         path.unlink(missing_ok=True)
     shutil.rmtree("/run/systemd", ignore_errors=True)
@@ -590,7 +640,7 @@ def test_cron(tlsup, issuer, programs, tmp_path):
     table = "MAILTO=certbot@import.test\n# certbot renew\n0 3 * * * /usr/bin/certbot -q renew\n5 5 * * * /usr/bin/allcertbots\n"
     pathlib.Path("/run/crontab").write_text(table)
     programs("crontab", CRONTAB)
-    programs("cron", "#!/bin/sh\n")
+    programs.daemon()
     file = pathlib.Path("/etc/cron.d/certbot")
     file.write_text("SHELL=/bin/sh\n0 */12 * * * root test -x /usr/bin/certbot && certbot -q renew\n")
     told = tlsup.ok("import", "--from", "certbot", tmp_path / "le", "-n")
@@ -603,6 +653,44 @@ def test_cron(tlsup, issuer, programs, tmp_path):
     assert lines[2] == "#switched off by tlsup: 0 3 * * * /usr/bin/certbot -q renew" and [*lines[:2], lines[3]] == [*table.splitlines()[:2], table.splitlines()[3]]
     assert not tlsup.ok("import", "--from", "certbot", tmp_path / "le", "--json").json()["old_timers"]
     assert not list(tlsup.state.glob("crontab*"))
+
+
+def test_other_work_goes_on(tlsup, issuer, programs, tmp_path):
+    """What does more than run the old client is named, and left: backups of its files, a night's script."""
+    lineage(tmp_path / "le", issuer, "one.test")
+    table = "0 1 * * * tar czf /backup/certbot.tgz /opt/certbot\n0 2 * * * echo certbot\n0 3 * * * certbot renew\n"
+    pathlib.Path("/run/crontab").write_text(table)
+    programs("crontab", CRONTAB)
+    programs.daemon()
+    mixed = pathlib.Path("/etc/cron.d/site")
+    mixed.write_text("SHELL=/bin/sh\n1 1 * * * root /usr/bin/certbot renew -q\n2 2 * * * root /usr/local/bin/backup\n")
+    nightly = pathlib.Path("/etc/cron.daily/nightly")
+    nightly.parent.mkdir(exist_ok=True)
+    nightly.write_text("#!/bin/sh\n/usr/local/bin/backup\ncertbot renew -q\n")
+    backup = pathlib.Path("/etc/cron.daily/backup")
+    backup.write_text("#!/bin/sh\ntar czf /backup/x.tgz /opt/certbot\n")
+    try:
+        told = tlsup("import", "--from", "certbot", tmp_path / "le", "--disable-old-timer", "--json").json()
+        assert mixed.exists() and nightly.exists() and backup.exists()
+    finally:
+        for path in (mixed, nightly, backup):
+            for each in path.parent.glob(f"{path.name}*"):
+                each.unlink()
+    assert pathlib.Path("/run/crontab").read_text() == table.replace("0 3", "#switched off by tlsup: 0 3")
+    off = {(t["kind"], t["where"]): t["disabled"] for t in told["old_timers"]}
+    assert off == {("crontab", "root"): True, ("cron-file", str(mixed)): False, ("cron-file", str(nightly)): False}, off
+    for path in (mixed, nightly):
+        assert any(str(path) in note and "by hand" in note for note in told["notes"]), told["notes"]
+
+
+def test_nobody_would_renew(tlsup, issuer, programs, tmp_path):
+    """Where tlsup cannot see to it that it runs, the old client goes on."""
+    lineage(tmp_path / "le", issuer, "one.test")
+    pathlib.Path("/run/crontab").write_text("0 3 * * * certbot renew\n")
+    programs("crontab", CRONTAB)
+    told = tlsup("import", "--from", "certbot", tmp_path / "le", "--disable-old-timer")
+    assert pathlib.Path("/run/crontab").read_text() == "0 3 * * * certbot renew\n", told
+    assert "does not renew by itself" in told.text and "--disable-old-timer" in told.text, told
 
 
 @pytest.mark.parametrize("answer, off", [(b"y\n", True), (b"\n", False), (b"n\n", False)])

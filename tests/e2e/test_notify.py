@@ -307,6 +307,12 @@ def test_one_recipient_is_refused(tlsup, configure, receive, syslog):
     assert [m.recipients for m in server.mails] == [["<here@example.org>"]]
 
 
+def test_a_mail_server_that_is_down_is_waited_for_once(tlsup, configure, syslog):
+    configure(*[f"notify-mail = {' '.join(f'r{i}@example.org' for i in range(6))}", "notify-smtp = smtp://127.0.0.1:9"])
+    result = tlsup("notify", "-v")
+    assert result.status == 1 and "6 ways failed" in result.err and result.err.count("once more") == 1, result
+
+
 # -- webhook ------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +351,21 @@ def test_webhook_that_will_not(tlsup, configure, receive, syslog, answers, says,
     result = tlsup("notify")
     assert result.status == (1 if says else 0) and (not says or says in result.err) and "\x1b[31" not in result.err, result
     assert len(web.requests) == requests
+
+
+def test_tokens_that_the_server_repeats(tlsup, configure, receive, syslog):
+    """Alone, without the rest of the header and of the path that they came in."""
+    web, headers = receive(WebServer), tlsup.config / "headers"
+    web.answers = [(503, {}, "token abcdefg7 of t0ken-t0ken is not ready")] * 2 + [(404, {}, "no t0ken-t0ken")] * 2
+    configure(f"notify-webhook = http://127.0.0.1:{web.port}/services/B0/t0ken-t0ken", f"notify-webhook-headers = {headers}",
+              f"heartbeat = http://127.0.0.1:{web.port}/ping/t0ken-t0ken?x=abcdefg7", "log = /var/log/tlsup.log", "log-level = debug")
+    headers.write_text("Authorization: Bearer abcdefg7\n")
+    headers.chmod(0o600)
+    result = tlsup("notify", "--debug")
+    log = pathlib.Path("/var/log/tlsup.log").read_text()
+    assert "answers 503" in result.err and "once more" in log and len(web.requests) == 3, result
+    for text in (result.out, result.err, log):
+        assert "t0ken" not in text and "abcdefg7" not in text, text
 
 
 def test_webhook_with_a_bad_certificate(tlsup, configure, receive, outside, syslog):
@@ -438,6 +459,21 @@ def test_failure_and_recovery_are_told_once(tlsup, fake_ca, configure, sendmail,
     tlsup.ok("renew")
     assert [m["Subject"] for _, m in sendmail()][1:] == [f"tlsup on e2e: {name} is well again"]
     assert told(tlsup, name) == "none"
+
+
+def test_a_state_that_cannot_be_read_is_told_once(tlsup, fake_ca, configure, sendmail, due, syslog):
+    [name] = due()
+    configure("notify-mail = root", f"notify-sendmail = {sendmail.path}")
+    path = tlsup.state / f"state/{name}.json"
+    good = path.read_text()
+    path.write_text("{ no state")
+    for _ in range(3):
+        assert tlsup("renew").status != 0
+    assert len(sendmail()) == 1 and f"{name} failed" in sendmail()[0][1]["Subject"]
+    path.write_text(good)
+    tlsup.ok("renew")
+    tlsup.ok("renew")
+    assert [m["Subject"].split(": ")[1] for _, m in sendmail()][1:] == [f"reading the state of {name} is well again"]
 
 
 def test_many_failures_are_one_message(tlsup, fake_ca, configure, receive, due, syslog):

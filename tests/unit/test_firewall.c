@@ -239,6 +239,14 @@ static void test_nft_rules(void **state)
          FIREWALL_OPEN},
         {CHAIN("accept") RULE("{\"limit\": {\"rate\": 5, \"per\": \"second\", \"inv\": true}}, " DROP),
          FIREWALL_OPEN, FIREWALL_OPEN},
+        {CHAIN("accept") RULE("{\"meter\": {\"name\": \"m\", \"stmt\": {\"limit\": {\"rate\": 5, \"per\": "
+                              "\"second\", \"inv\": true}}}}, " DROP),
+         FIREWALL_OPEN, FIREWALL_OPEN},
+        {CHAIN("drop") RULE("{\"meter\": {\"name\": \"m\", \"stmt\": {\"limit\": {\"rate\": 5, \"per\": "
+                            "\"second\"}}}}, " ACCEPT),
+         FIREWALL_OPEN, FIREWALL_OPEN},
+        {CHAIN("accept") RULE("{\"meter\": {\"name\": \"m\", \"stmt\": {\"later\": 1}}}, " DROP),
+         FIREWALL_UNSURE, FIREWALL_UNSURE},
         {CHAIN("drop") RULE("{\"xt\": null}"), FIREWALL_UNSURE, FIREWALL_UNSURE},
         {CHAIN("accept") RULE("{\"xt\": {\"type\": \"match\", \"name\": \"time\"}}, " DROP), FIREWALL_UNSURE,
          FIREWALL_UNSURE},
@@ -283,6 +291,34 @@ static void test_nft_families(void **state)
         RULE(IS("{\"payload\": {\"protocol\": \"ip6\", \"field\": \"daddr\"}}", "\"2001:db8::5\"") ACCEPT);
     judge_nft(ours, 6, 80, &verdict);
     assert_int_equal(verdict.answer, FIREWALL_OPEN);
+}
+
+/* Who comes by a proxy in front of this machine has an address that rules name; never one of a private
+ * network. */
+static void test_named_visitors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum firewall_answer answer;
+    } rows[] = {
+        {FILTER("DROP", "-A INPUT -s 198.51.100.0/24 -p tcp --dport 80 -j ACCEPT\n"), FIREWALL_UNSURE},
+        {FILTER("DROP", "-A INPUT -m set --match-set proxies src -j ACCEPT\n"), FIREWALL_UNSURE},
+        {FILTER("DROP", "-A INPUT -m iprange --src-range 198.51.100.1-198.51.100.9 -j ACCEPT\n"),
+         FIREWALL_UNSURE},
+        {FILTER("DROP", "-A INPUT -s 198.51.100.0/24 -p tcp --dport 22 -j ACCEPT\n"), FIREWALL_CLOSED},
+        {FILTER("DROP", "-A INPUT -s 10.1.0.0/16 -j ACCEPT\n"), FIREWALL_CLOSED},
+        {FILTER("DROP", "-A INPUT -s 192.168.1.7/32 -j ACCEPT\n"), FIREWALL_CLOSED},
+        {FILTER("DROP", ""), FIREWALL_CLOSED},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct firewall_packet packet = packet_to(4, 80);
+        struct firewall_verdict verdict;
+        packet.named = true;
+        firewall_judge_iptables(rows[i].text, strlen(rows[i].text), &packet, &verdict);
+        if (verdict.answer != rows[i].answer)
+            fail_msg("row %zu: %d\n%s", i, verdict.answer, rows[i].text);
+    }
 }
 
 static void test_nft_dormant(void **state)
@@ -422,12 +458,19 @@ static void test_zones(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_iptables_rules),    cmocka_unit_test(test_reasons),
-        cmocka_unit_test(test_unknown_interface), cmocka_unit_test(test_tables_of_nftables),
-        cmocka_unit_test(test_nft_rules),         cmocka_unit_test(test_nft_families),
-        cmocka_unit_test(test_nft_dormant),       cmocka_unit_test(test_nft_left_out),
-        cmocka_unit_test(test_nft_nonsense),      cmocka_unit_test(test_nft_many_jumps),
-        cmocka_unit_test(test_managers),          cmocka_unit_test(test_zones),
+        cmocka_unit_test(test_iptables_rules),
+        cmocka_unit_test(test_reasons),
+        cmocka_unit_test(test_unknown_interface),
+        cmocka_unit_test(test_tables_of_nftables),
+        cmocka_unit_test(test_nft_rules),
+        cmocka_unit_test(test_nft_families),
+        cmocka_unit_test(test_named_visitors),
+        cmocka_unit_test(test_nft_dormant),
+        cmocka_unit_test(test_nft_left_out),
+        cmocka_unit_test(test_nft_nonsense),
+        cmocka_unit_test(test_nft_many_jumps),
+        cmocka_unit_test(test_managers),
+        cmocka_unit_test(test_zones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

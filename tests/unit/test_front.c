@@ -131,8 +131,8 @@ static void test_advice(void **state)
     static const struct {
         const char *process, *words[3];
     } rows[] = {
-        {"haproxy", {"cat $RENEWED_LINEAGE/fullchain.pem", "tlsup issue", "--deploy-hook"}},
-        {"lighttpd", {"ssl.pemfile", "tlsup issue -w", "--deploy-hook"}},
+        {"haproxy", {"ssl crt /etc/haproxy/certs/", "tlsup issue", "--deploy-hook haproxy"}},
+        {"lighttpd", {"ssl.pemfile", "tlsup issue -w", "--deploy-hook lighttpd"}},
         {"caddy", {"by itself", "caddy reload", "tls FULLCHAIN PRIVKEY"}},
         {"traefik", {"certFile", "tlsup issue", "--deploy-hook"}},
         {"envoy", {"certificate_chain", "tlsup issue", "--deploy-hook"}},

@@ -120,6 +120,20 @@ static void test_later_values_count(void **state)
     import_vars_clear(&vars);
 }
 
+/* A small file must not take all memory. */
+static void test_values_that_double(void **state)
+{
+    struct import_vars vars = {0};
+    AUTO_BUF text = BUF_INIT;
+    (void)state;
+    buf_adds(&text, "X=0123456789abcdef\n");
+    for (int i = 0; i < 20; i++)
+        buf_adds(&text, "X=$X$X\n");
+    import_vars_read(&vars, buf_str(&text));
+    assert_true(strlen(import_var(&vars, "X")) < 512 * 1024);
+    import_vars_clear(&vars);
+}
+
 /* -- certbot
  * -------------------------------------------------------------------------------------------------- */
 
@@ -365,6 +379,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_as_a_shell_reads_them),
         cmocka_unit_test(test_later_values_count),
+        cmocka_unit_test(test_values_that_double),
         cmocka_unit_test_setup_teardown(test_certbot_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_certbot_ways, setup, teardown),
         cmocka_unit_test_setup_teardown(test_certbot_without_a_key, setup, teardown),

@@ -255,6 +255,12 @@ static void test_secrets(void **state)
     log_secret(NULL);
     masked("hunter2 xhunter2x hunter2andmore", "[not shown] x[not shown]x [not shown]");
     masked("abc hunter", "abc hunter");
+    log_secret_words("Bearer 0123456789abcdef", " \t");
+    log_secret_words(NULL, " ");
+    log_secret_words("/webhooks/t1", "/");
+    masked("webhooks t1 /webhooks/t1", "webhooks t1 [not shown]");
+    masked("Bearer 0123456789abcdef", "[not shown]");
+    masked("a Bearer of 0123456789abcdef", "a Bearer of [not shown]");
     open_log(LOG_LEVEL_DEBUG);
     log_set_level(LOG_LEVEL_DEBUG);
     log_debug("password %s.", "hunter2");

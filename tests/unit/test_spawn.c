@@ -107,6 +107,15 @@ static void test_output(void **state)
     assert_int_equal(result.output.len, strlen(result.output.data));
 }
 
+/* A program that runs as somebody else could type into the terminal of ours. */
+static void test_session(void **state)
+{
+    (void)state;
+    shell("read -r pid comm what parent group session tty rest < /proc/$$/stat; "
+          "echo $((session == $$)) $((group == $$)) $tty");
+    assert_string_equal(buf_str(&result.output), "1 1 0\n");
+}
+
 /* More than is kept, and more than a pipe holds: the program still runs to its end. */
 static void test_output_without_end(void **state)
 {
@@ -598,6 +607,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_status, setup, teardown),
         cmocka_unit_test_setup_teardown(test_output, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_session, setup, teardown),
         cmocka_unit_test_setup_teardown(test_output_without_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_environment, setup, teardown),
         cmocka_unit_test_setup_teardown(test_arguments_are_not_a_shell_line, setup, teardown),

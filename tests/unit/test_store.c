@@ -1329,6 +1329,68 @@ static void state_comes_back(void **state)
     store_close(store);
 }
 
+/* A clock that was years ahead, and is right again: no pause that it made hides anything. */
+static void future_is_forgotten(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct deployment one = {.kind = DEPLOYMENT_HOOK, .what = mem_dup("/a"), .wanted = 1, .failures = 1};
+    struct cert_state before = CERT_STATE_INIT, after = CERT_STATE_INIT;
+    struct hook_debt debt = {.program = mem_dup("/b"), .post = true};
+    struct run_state run = {.debts = &debt, .n_debts = 1}, run_after = RUN_STATE_INIT;
+    int64_t now_s = clock_now_s(), far_s = now_s + 3000 * INT64_C(86400), soon_s = now_s + 3000;
+    (void)state;
+    for (int ahead = 0; ahead < 2; ahead++) {
+        int64_t failed_s = ahead ? far_s : now_s - 60, next_s = ahead ? far_s + 60 : soon_s;
+        before.failures = 1;
+        before.failed_s = one.failed_s = debt.failed_s = failed_s;
+        before.next_try_s = one.next_try_s = debt.next_try_s = next_s;
+        before.missing_try_s = before.ari.next_check_s = next_s;
+        before.verified_s = failed_s;
+        before.deployments = &one;
+        before.n_deployments = 1;
+        MUST(store_state_save(store, NAME, &before, &err));
+        MUST(store_run_state_save(store, &run, &err));
+        MUST(store_state_load(store, NAME, &after, &err));
+        MUST(store_run_state_load(store, &run_after, &err));
+        assert_int_equal(after.failures, 1);
+        assert_int_equal(after.next_try_s, ahead ? 0 : soon_s);
+        assert_int_equal(after.deployments[0].next_try_s, ahead ? 0 : soon_s);
+        assert_int_equal(after.missing_try_s, ahead ? 0 : soon_s);
+        assert_int_equal(after.ari.next_check_s, ahead ? 0 : soon_s);
+        assert_int_equal(after.verified_s, ahead ? 0 : now_s - 60);
+        assert_int_equal(run_after.debts[0].next_try_s, ahead ? 0 : soon_s);
+    }
+    cert_state_clear(&after);
+    run_state_clear(&run_after);
+    free(one.what);
+    free(debt.program);
+    store_close(store);
+}
+
+/* What hooks that failed are to be told of a large fleet is kept, however much it is. */
+static void large_run_state_comes_back(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct hook_debt debts[4] = {{0}};
+    struct run_state before = {.debts = debts, .n_debts = COUNT_OF(debts)}, after = RUN_STATE_INIT;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(debts); i++) {
+        debts[i] = (struct hook_debt){.program = mem_fmt("/hook-%zu", i), .post = true, .failures = 1};
+        for (int n = 0; n < 2000; n++) {
+            AUTO_FREE char *name = mem_fmt("%0200d.example.org", n);
+            strlist_add(&debts[i].renewed_names, name);
+        }
+    }
+    MUST(store_run_state_save(store, &before, &err));
+    MUST(store_run_state_load(store, &after, &err));
+    assert_int_equal(after.n_debts, COUNT_OF(debts));
+    assert_int_equal(after.debts[3].renewed_names.n, 2000);
+    run_state_clear(&after);
+    for (size_t i = 0; i < COUNT_OF(debts); i++)
+        hook_debt_clear(&debts[i]);
+    store_close(store);
+}
+
 static void fill_certificate(struct store *store)
 {
     put_config("certs.d/" NAME ".conf", "names = " NAME "\n");
@@ -2021,6 +2083,8 @@ int main(void)
         TEST(pending_keys_wait_and_go),
         TEST(left_overs_are_swept),
         TEST(state_comes_back),
+        TEST(future_is_forgotten),
+        TEST(large_run_state_comes_back),
         TEST(deleting_leaves_nothing),
         TEST(one_writer_at_a_time),
         TEST(others_may_not_write_and_are_told_what_to_do),

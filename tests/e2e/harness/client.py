@@ -105,11 +105,11 @@ class Client:
         assert result.status == 0, result
         return result
 
-    def on_terminal(self, *arguments, timeout=120, columns=100, keys=b"", env=None):
+    def on_terminal(self, *arguments, timeout=120, columns=100, keys=b"", env=None, prefix=()):
         """The same on a pseudo-terminal: (status, all bytes as text)."""
         main, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        process = subprocess.Popen(self.argv(arguments), stdin=other, stdout=other, stderr=other, env=self.env(env),
+        process = subprocess.Popen([*prefix, *self.argv(arguments)], stdin=other, stdout=other, stderr=other, env=self.env(env),
                                    start_new_session=True, close_fds=True)
         os.close(other)
         if keys:
