@@ -79,7 +79,11 @@ static void forget_info(struct run *run)
 void run_close(struct run *run)
 {
     for (size_t i = 0; i < run->n_deploys; i++) {
-        deploy_close(run->deploys[i].deploy);
+        bool shared = false;
+        for (size_t k = 0; k < i; k++)
+            shared |= run->deploys[k].deploy == run->deploys[i].deploy;
+        if (!shared)
+            deploy_close(run->deploys[i].deploy);
         free(run->deploys[i].key);
     }
     free(run->deploys);
@@ -338,7 +342,25 @@ static void on_deploy(void *ctx, const char *text)
 
 /* -- web servers ---------------------------------------------------------------------------------------- */
 
-/* One for each server that is named differently. */
+static bool is_same_server(const struct web *a, const struct web *b)
+{
+    return a->kind == b->kind && strcmp(a->bin, b->bin) == 0 && strcmp(a->conf, b->conf) == 0 &&
+           strcmp(a->prefix, b->prefix) == 0;
+}
+
+/* One server may be asked for by several words ("any", "nginx", its path): two readings of its files would each miss what the
+ * other writes. */
+static struct deploy *share(struct run *run, struct deploy *opened)
+{
+    for (size_t i = 0; i < run->n_deploys; i++)
+        if (is_same_server(deploy_web(run->deploys[i].deploy), deploy_web(opened))) {
+            deploy_close(opened);
+            return run->deploys[i].deploy;
+        }
+    return opened;
+}
+
+/* By how it is asked for. */
 bool run_deploy(struct run *run, enum web_kind kind, const struct cert_config *config, struct deploy **out,
                 struct err *err)
 {
@@ -357,6 +379,7 @@ bool run_deploy(struct run *run, enum web_kind kind, const struct cert_config *c
         }
     if (!deploy_open(run->store, kind, &hints, on_deploy, NULL, out, err))
         return false;
+    *out = share(run, *out);
     run->deploys = mem_resize(run->deploys, run->n_deploys + 1, sizeof *run->deploys);
     run->deploys[run->n_deploys++] = (struct run_deploy){mem_dup(key), *out};
     return true;

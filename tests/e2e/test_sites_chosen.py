@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import machine, net, snapshot
+from harness import machine, net, snapshot, web
 
 ELSEWHERE, PUBLIC, PUBLIC_V6 = "198.51.100.7", "203.0.113.9", "2001:db8::9"
 
@@ -200,3 +200,20 @@ def test_where_it_is_installed(tlsup, fake_ca, server, name):
     assert places[0] not in (tlsup.state / "state" / f"{name}.json").read_text()
     tlsup.ok("install", name)
     assert tlsup.status_of(name)["places"] == places
+
+
+def test_one_server_by_two_words(tlsup, fake_ca, new_name):
+    """Two new certificates, one that names its web server and one that finds it: both readings are of the same files."""
+    server = web.Nginx.required()
+    names = [new_name(), new_name()]
+    for name in names:
+        server.site(name)
+    server.start()
+    directory = tlsup.config / "certs.d"
+    directory.mkdir(parents=True, exist_ok=True)
+    (tlsup.config / "tlsup.conf").write_text(f"server = {fake_ca.url}\nca-bundle = {fake_ca.bundle}\nagree-tos = yes\n")
+    for name, more in zip(names, ("install = nginx\n", "")):
+        (directory / f"{name}.conf").write_text(f"names = {name}\n{more}")
+    tlsup.ok("renew")
+    assert net.leaf(names[0])[0] == tlsup.sha256(names[0])
+    assert tlsup.version(names[1]) == 1
