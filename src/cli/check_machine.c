@@ -428,8 +428,24 @@ static void check_timer(struct check *check)
     }
 }
 
+/* tlsup.conf, which every run reads. */
+static void check_settings(struct check *check)
+{
+    struct machine_config config;
+    struct err why = ERR_INIT;
+    if (store_machine_config(check->store, &config, &why)) {
+        machine_config_clear(&config);
+        return;
+    }
+    if (!check->root && why.code == ERR_PERMISSION)
+        return;
+    check_found_err(check, SEVERITY_PROBLEM, "configuration", NULL, &why);
+    check_why(check, "nothing is got or renewed before it can be read");
+}
+
 void check_machine(struct check *check)
 {
+    check_settings(check);
     check_port(check, 80, "port-80");
     check_port(check, 443, "port-443");
     check_fronts(check);

@@ -163,7 +163,7 @@ static const struct command_info commands[] = {
      "has it (accounts/.../private_key.json), or the URI of a key on a token (pkcs11:...). An account key "
      "that is there already is kept "
      "beside it.",
-     "  sudo tlsup account import /etc/letsencrypt/accounts/acme-v02*/directory/*/private_key.json\n"
+     "  sudo tlsup account import private_key.json     of certbot's accounts/.../directory/.../\n"
      "  sudo tlsup account import old-account.pem --server zerossl --account old\n"
      "  sudo tlsup account import 'pkcs11:token=acme;object=account'\n"},
     {COMMAND_ACCOUNT_DEACTIVATE, "account deactivate", "", TAKES_NOTHING, "give the account up for good",

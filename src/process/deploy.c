@@ -16,7 +16,7 @@
 #include "tlsup/mem.h"
 #include "tlsup/roles.h"
 
-enum { FIRST_PAUSE_MS = 20, LONGEST_PAUSE_MS = 500, UNREADABLE_TEST_MS = 3000 };
+enum { TELL_AGAIN_MS = 4000, FIRST_PAUSE_MS = 20, LONGEST_PAUSE_MS = 500, UNREADABLE_TEST_MS = 3000 };
 
 void deploy_tell(const struct deploy *deploy, const char *text)
 {
@@ -44,7 +44,8 @@ const char *deploy_proof(const struct deploy *deploy)
 
 struct patience deploy_patience(int64_t time_ms)
 {
-    return (struct patience){clock_mono_ms() + time_ms, FIRST_PAUSE_MS};
+    int64_t now_ms = clock_mono_ms();
+    return (struct patience){now_ms + time_ms, FIRST_PAUSE_MS, now_ms + TELL_AGAIN_MS};
 }
 
 bool deploy_wait(const struct deploy *deploy, struct patience *patience)
@@ -57,6 +58,22 @@ bool deploy_wait(const struct deploy *deploy, struct patience *patience)
     patience->pause_ms =
         patience->pause_ms * 2 < LONGEST_PAUSE_MS ? patience->pause_ms * 2 : LONGEST_PAUSE_MS;
     return true;
+}
+
+void deploy_tell_again(struct deploy *deploy, struct patience *patience)
+{
+    struct err ignored = ERR_INIT; /* the proof says what is wrong */
+    int64_t now_ms = clock_mono_ms();
+    if (patience->again_ms == 0 || now_ms < patience->again_ms || deploy->web.master_pid <= 0)
+        return;
+    patience->again_ms = 0;
+    log_info("%s does not serve yet what it should; it is told to reload once more",
+             web_kind_name(deploy->web.kind));
+    if (!web_reload(&deploy->web, &ignored))
+        log_info("%s", ignored.text);
+    now_ms = clock_mono_ms();
+    if (patience->deadline_ms < now_ms + TELL_AGAIN_MS)
+        patience->deadline_ms = now_ms + TELL_AGAIN_MS;
 }
 
 /* -- opening -------------------------------------------------------------------------------------------- */

@@ -67,6 +67,7 @@ static bool prove_challenge(struct deploy *deploy, const struct strlist *names, 
                     return false;
                 if (!web_alive(&deploy->web, false, err))
                     return false;
+                deploy_tell_again(deploy, &patience);
                 if (!deploy_wait(deploy, &patience)) {
                     *err = failed;
                     return false;

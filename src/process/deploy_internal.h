@@ -41,10 +41,13 @@ void deploy_tell(const struct deploy *deploy, const char *text);
 struct patience {
     int64_t deadline_ms;
     int pause_ms;
+    int64_t again_ms; /* deploy_tell_again(); 0 = it has been */
 };
 struct patience deploy_patience(int64_t time_ms);
 /* Pause before asking again; false when the time is up. */
 bool deploy_wait(const struct deploy *deploy, struct patience *patience);
+/* A server that is told to reload while it is busy with an earlier reload may forget it: told once more, when some of the patience is used up. */
+void deploy_tell_again(struct deploy *deploy, struct patience *patience);
 
 /* -- one transaction (deploy.c) -- */
 MUST_CHECK bool deploy_reread(struct deploy *deploy, struct err *err);

@@ -98,6 +98,7 @@ static bool prove_kind(struct deploy *deploy, struct proof *proof, const char *n
         }
         if (!web_alive(&deploy->web, false, err))
             return false;
+        deploy_tell_again(deploy, &proof->patience);
         if (!deploy_wait(deploy, &proof->patience)) {
             *err = failed;
             (void)err_context(err, "the web server was reloaded, but does not serve the new certificate");

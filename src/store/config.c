@@ -196,6 +196,12 @@ static size_t edit_distance(const char *a, size_t a_len, const char *b, size_t b
     return d[a_len][b_len];
 }
 
+/* Of certificates first, then of the machine; NULL past the last. */
+static const char *key_at(size_t i)
+{
+    return i < SETTINGS ? config_settings[i].key : machine_config_key_at(i - SETTINGS);
+}
+
 /* The key that was probably meant, or NULL. */
 static const char *meant_key(const char *typed)
 {
@@ -204,13 +210,14 @@ static const char *meant_key(const char *typed)
     for (size_t i = 0; i < COUNT_OF(habits); i++)
         if (strcasecmp(habits[i].habit, typed) == 0)
             return habits[i].key;
-    for (size_t i = 0; len <= KEYWORD_MAX && i < SETTINGS; i++) {
-        size_t distance = edit_distance(typed, len, config_settings[i].key, strlen(config_settings[i].key));
-        if (strcasecmp(typed, config_settings[i].key) == 0)
-            return config_settings[i].key;
+    for (size_t i = 0; len <= KEYWORD_MAX && key_at(i) != NULL; i++) {
+        const char *key = key_at(i);
+        size_t distance = edit_distance(typed, len, key, strlen(key));
+        if (strcasecmp(typed, key) == 0)
+            return key;
         if (distance < best_distance && distance < len) {
             best_distance = distance;
-            best = config_settings[i].key;
+            best = key;
         }
     }
     return best;
@@ -253,6 +260,8 @@ static bool unknown_key(const struct parser *parser, const char *key)
         return fault(parser, parser->line, "unknown key '%.64s'; did you mean '%s'?", key, meant);
     for (size_t i = parser->is_cert ? 0 : 1; i < SETTINGS; i++)
         buf_addf(&known, "%s%s", buf_str(&known)[0] != '\0' ? ", " : "", config_settings[i].key);
+    for (size_t i = SETTINGS; !parser->is_cert && key_at(i) != NULL; i++)
+        buf_addf(&known, ", %s", key_at(i));
     return fault(parser, parser->line, "unknown key '%.64s'; accepted are %s", key, buf_str(&known));
 }
 

@@ -422,3 +422,10 @@ def test_enable_with_name_servers_that_are_silent(tlsup, ca, nginx, name):
         silent.bind(("127.0.0.1", 53))
         result = tlsup.ok("enable", name, *ca.arguments, timeout=60)
     assert "could not be looked up" in result.err, result
+
+
+def test_a_mistake_in_tlsup_conf(tlsup):
+    tlsup.config.mkdir(parents=True, exist_ok=True)
+    (tlsup.config / "tlsup.conf").write_text("email = a@example.org\nnotify-mial = a@example.org\n")
+    result = tlsup("check")
+    assert result.status == 3 and "tlsup.conf:2" in result.out and "did you mean 'notify-mail'" in result.out, result

@@ -1,7 +1,9 @@
 """The main job on nginx: from a plain page on port 80 to a proven https one, without a missed request."""
 
+import os
 import pathlib
 import re
+import shutil
 import ssl
 
 import pytest
@@ -144,3 +146,32 @@ def test_wildcard_without_a_place_is_not_asked_for(tlsup, fake_ca, nginx, name):
     assert result.status != 0 and f"*.{name}" in result.err and "→" in result.text, result
     assert not fake_ca.requests("order"), result
     assert not (tlsup.config / "certs.d" / f"_wildcard.{name}.conf").exists()
+
+
+FORGETFUL_SYSTEMCTL = """#!/bin/sh
+case "$*" in
+"show -p MainPID --value nginx.service") cat /run/nginx.pid ;;
+show*) echo 0 ;;
+"reload nginx.service")
+    echo reload >>/run/reloads
+    [ "$(wc -l </run/reloads)" = 2 ] || kill -HUP "$(cat /run/nginx.pid)" ;;
+esac
+"""
+
+
+def test_reload_that_was_forgotten(tlsup, fake_ca, server, new_name):
+    """A server may drop what it is told while it is busy with an earlier reload: it is told once more, and nothing fails."""
+    name, program, reloads = new_name(), pathlib.Path("/usr/local/sbin/systemctl"), pathlib.Path("/run/reloads")
+    server.site(name)
+    server.start()
+    reloads.unlink(missing_ok=True)
+    os.makedirs("/run/systemd/system", exist_ok=True)
+    program.write_text(FORGETFUL_SYSTEMCTL)
+    program.chmod(0o755)
+    try:
+        tlsup.ok("enable", name, "--no-timer", "--no-check", *fake_ca.arguments)
+        assert net.leaf(name)[0] == tlsup.sha256(name)
+        assert len(reloads.read_text().split()) == 3
+    finally:
+        program.unlink()
+        shutil.rmtree("/run/systemd")

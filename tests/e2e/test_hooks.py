@@ -294,9 +294,11 @@ def test_contract(tlsup, dns_ca, server, script, tmp_path, key, log, name, contr
     calls = log.read_text().splitlines()
     assert len(calls) == 4, calls
     tlsup.ok("renew", "--force-renewal")
-    assert tlsup.version(name) == 2 and len(log.read_text().splitlines()) == 8
+    again = len(log.read_text().splitlines()) - 4
+    # Pebble 2.10 reuses one authorization in a hundred, though it is told to reuse none
+    assert tlsup.version(name) == 2 and (again == 4 or (dns_ca.version == "2.10" and again in (0, 2)))
     assert server.txt(challenge_of(name)) == ["foreign"]
-    assert len([u for u in server.updates() if "adding an RR" in u]) == 5
+    assert len([u for u in server.updates() if "adding an RR" in u]) == 3 + again // 2
 
 
 def test_our_own_contract_in_full(tlsup, dns_ca, server, script, tmp_path, key, log, name):

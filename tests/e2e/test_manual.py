@@ -350,7 +350,7 @@ class World:
     def programs(self):
         """Stand-ins for what hooks call, and for tlsup on the PATH."""
         for path in ["/usr/local/sbin/reload-mail", "/etc/tlsup/hooks/dns", "/etc/tlsup/hooks/tell", HERE / "auth", HERE / "cleanup", HERE / "dns-hook",
-                     HERE / "dns", "/root/.acme.sh/dnsapi/dns_cf.sh", *(f"/usr/libexec/tlsup/deploy-{s}" for s in ("postfix", "dovecot", "haproxy"))]:
+                     HERE / "dns", "/root/.acme.sh/dnsapi/dns_cf.sh", *(client.deployers() / f"deploy-{s}" for s in ("postfix", "dovecot", "haproxy"))]:
             write(path, "#!/bin/sh\n", 0o755)
         for name in ("nsupdate", "systemctl", "logger", "wall"):
             write(HERE / "bin" / name, "#!/bin/sh\ncat >/dev/null 2>&1 </dev/null\n", 0o755)
@@ -369,6 +369,7 @@ class World:
         shutil.copy(self.old_account, HERE)
         write(HERE / "domains.txt", "example.org www.example.org\nshop.example.org > shop\n")
         shutil.copy(self.request, HERE)
+        write(HERE / "private_key.json", self.private_key, 0o600)
         live = client.STATE / "live/example.org"
         for name in ("cert", "privkey"):
             write(HERE / f"{name}.pem", (live / f"{name}.pem").read_text() if live.exists() else "", 0o600)
@@ -467,7 +468,7 @@ def world(work, authority):
     top.mkdir()
     for path in PRIVATE:
         machine.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", path)
-    machine._stage("/usr/libexec")
+    machine._stage(str(next(path for path in client.deployers().parents if path.exists())))
     for address in (ADDRESS, OTHER_ADDRESS):
         machine.run("ip", "address", "add", f"{address}/32", "dev", "lo")
     for user, number in (("haproxy", 64901), ("prosody", 64902), ("tomcat", 64903)):

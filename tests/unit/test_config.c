@@ -253,6 +253,7 @@ static const struct {
     {"email = a@\n", "is not one address"},
     {"webroot = www/html\n", "F:1: webroot: 'www/html' is not an absolute path"},
     {"ca-bundle = ~/ca.pem\n", "F:1: ca-bundle: '~/ca.pem' is not an absolute path"},
+    {"notify-mial = a@example.org\n", "F:1: unknown key 'notify-mial'; did you mean 'notify-mail'?"},
     {"keep = 0\n", "F:1: keep: '0' is not a number of versions"},
     {"keep = many\n", "F:1: keep: 'many' is not"},
     {"hook-user = a b\n", "F:1: hook-user: 'a b' is not the name of a user"},

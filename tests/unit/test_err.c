@@ -243,9 +243,18 @@ static void test_log(void **state)
     assert_int_equal(much[strlen(much) - 1], '\n');
 }
 
+static void test_last_line_break_goes(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    err_set(&err, ERR_WEBSERVER, NEXT_FIX_CONFIG, NULL, "nginx says:\n%s", "line 1\nline 2\n\n");
+    assert_string_equal(err.text, "nginx says:\nline 1\nline 2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_last_line_break_goes),
         cmocka_unit_test(test_first_failure_wins),
         cmocka_unit_test(test_errno),
         cmocka_unit_test(test_over_long),

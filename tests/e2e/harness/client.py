@@ -26,6 +26,12 @@ def built_with(feature):
     return feature in os.environ.get("TLSUP_TEST_BUILD", "").split()
 
 
+def deployers():
+    """Where the program under test looks for the deployers that are installed with it."""
+    found = re.search(rb"(/[\w./-]+)/acme-sh-dns\0", pathlib.Path(program()).read_bytes())
+    return pathlib.Path(found.group(1).decode())
+
+
 def program():
     wanted = os.environ.get("TLSUP_BIN")
     for path in [wanted] if wanted else [TOP / "tlsup", TOP / "build/tlsup"]:
