@@ -99,7 +99,8 @@ static const struct command_info commands[] = {
      "certificate that is held does not fit any more, a new one is got at once and put in place.",
      "  sudo tlsup reconfigure example.org -d example.org,www.example.org,shop.example.org\n"
      "  sudo tlsup reconfigure example.org --key-type ecdsa-p256,rsa-2048\n"
-     "  sudo tlsup reconfigure example.org -w /var/www/html --deploy-hook /usr/local/sbin/reload-mail\n"},
+     "  sudo tlsup reconfigure example.org -w /var/www/html \\\n"
+     "      --deploy-hook /usr/local/sbin/reload-mail\n"},
     {COMMAND_RENAME, "rename", "CERT NEW", TAKES_CERT_AND_NEW_NAME, "call a certificate by another name",
      "Gives a certificate another name, and with it other paths. The web server is switched over to them as "
      "one change that is proven; programs that "
@@ -116,9 +117,10 @@ static const struct command_info commands[] = {
      "need. With --standing "
      "it is written again after each renewal.",
      "  sudo tlsup export example.org --format p12 --to example.p12 --password-file pass\n"
-     "  sudo tlsup export example.org --format combined --to /etc/haproxy/example.org.pem --standing\n"
-     "  sudo tlsup export mail.example.org --format pem --to /etc/prosody/certs/mail --owner prosody \\\n    "
-     "  --standing\n"},
+     "  sudo tlsup export example.org --format combined --standing \\\n"
+     "      --to /etc/haproxy/example.org.pem\n"
+     "  sudo tlsup export mail.example.org --format pem --standing \\\n"
+     "      --to /etc/prosody/certs/mail --owner prosody\n"},
     {COMMAND_IMPORT, "import", "--from CLIENT [DIR]", TAKES_DIRECTORY,
      "take over what another ACME client holds",
      "Takes over certificates, keys, accounts, settings and hooks of certbot, acme.sh, dehydrated, lego or "

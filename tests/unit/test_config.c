@@ -447,10 +447,12 @@ static void what_is_about_the_machine(void **state)
     static const char in_cert[] = "names = example.org\nheartbeat = https://example.org/ping\n";
     assert_false(parse(in_cert, sizeof in_cert - 1, true, &config, &err));
     assert_non_null(strstr(err.text, "F:2: 'heartbeat' is about the whole machine"));
+    cert_config_clear(&config);
     err_clear(&err);
     static const char twice[] = "heartbeat = https://a.example/\nheartbeat = https://b.example/\n";
     assert_false(parse(twice, sizeof twice - 1, false, &config, &err));
     assert_non_null(strstr(err.text, "F:2: 'heartbeat' is given a second time"));
+    cert_config_clear(&config);
 }
 
 static void assert_implied(const char *text, const char *expected)

@@ -950,7 +950,9 @@ static void read_help(enum command on, struct buf *out)
 static void test_help_pages_are_whole(void **state)
 {
     (void)state;
-    for (enum command on = COMMAND_NONE; on < COMMAND_HELP; on++) {
+    for (enum command on = COMMAND_NONE; on < COMMANDS; on++) {
+        if (on == COMMAND_HELP || on == COMMAND_VERSION || on == COMMAND_ACCOUNT || on == COMMAND_TIMER)
+            continue; /* no pages of their own, or others than those of a command */
         AUTO_BUF page = BUF_INIT;
         AUTO_STRLIST lines = STRLIST_INIT;
         read_help(on, &page);
