@@ -285,8 +285,6 @@ static bool run_to_end(const char *const *argv, const struct spawn_options *opti
     struct spawn *child;
     if (!spawn_start(argv, options, &child, err))
         return false;
-    if (tick != NULL)
-        tick(ctx); /* also where it is over before we look */
     while (!spawn_step(child, result)) {
         struct pollfd ready = {.fd = spawn_fd(child), .events = POLLIN};
         poll(&ready, 1, ready.fd >= 0 ? STEP_MS : STEP_MS / 5);

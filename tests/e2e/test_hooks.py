@@ -293,12 +293,17 @@ def test_contract(tlsup, dns_ca, server, script, tmp_path, key, log, name, contr
     assert server.txt(challenge_of(name)) == ["foreign"]
     calls = log.read_text().splitlines()
     assert len(calls) == 4, calls
-    tlsup.ok("renew", "--force-renewal")
-    again = len(log.read_text().splitlines()) - 4
-    # Pebble 2.10 reuses one authorization in a hundred, though it is told to reuse none
-    assert tlsup.version(name) == 2 and (again == 4 or (dns_ca.version == "2.10" and again in (0, 2)))
+    # Pebble 2.10 reuses one authorization in a hundred, though it is told to reuse none: another renewal shows it then
+    for renewal in range(3 if dns_ca.version == "2.10" else 1):
+        before = len(log.read_text().splitlines())
+        tlsup.ok("renew", "--force-renewal")
+        calls = log.read_text().splitlines()
+        if len(calls) - before == 4:
+            break
+    assert tlsup.version(name) == 2 + renewal and len(calls) - before == 4, calls
     assert server.txt(challenge_of(name)) == ["foreign"]
-    assert len([u for u in server.updates() if "adding an RR" in u]) == 3 + again // 2
+    assert len([u for u in server.updates() if "adding an RR" in u]) == 1 + len(calls) // 2
+
 
 
 def test_our_own_contract_in_full(tlsup, dns_ca, server, script, tmp_path, key, log, name):

@@ -207,7 +207,8 @@ static void test_installs(void **state)
     (void)state;
     struct err err = ERR_INIT;
     need_root();
-    put_program("apt-get");
+    AUTO_FREE char *slow = mem_fmt("%ssleep 1\n", program); /* long enough to be waited for */
+    put("/usr/sbin/apt-get", slow, 0755);
     put("/etc/os-release", "ID=debian\n", 0644);
     struct package package = found(WEB_NGINX);
     ticks = 0;
