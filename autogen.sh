@@ -340,9 +340,9 @@ case ${1:-} in
     tests/e2e/fetch-nginx build/nginx || true # other releases of nginx, where they can be had; the tests say what is missing
     begin_end_to_end build
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks
-    # What takes long, and is about other programs or configurations rather than about our memory, is run once.
+    # What is about other programs rather than about our memory is run once.
     begin_end_to_end build-san TLSUP_TEST_BUILD="sanitizers test-hooks" E2E_PEBBLE=newest \
-        E2E_LEAVE_OUT="test_acceptance.py test_completion.py test_deployers.py test_firewall.py test_manual.py test_patience.py test_sites_chosen.py"
+        E2E_LEAVE_OUT="test_completion.py test_deployers.py test_firewall.py test_manual.py"
     export TLSUP_TEST_BRIEF=yes # what takes long is run once, below
     unit_tests build
     unit_tests build-san

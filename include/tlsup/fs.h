@@ -19,6 +19,8 @@
 MUST_CHECK bool fs_read(const char *path, size_t limit, struct buf *out, struct err *err);
 /* Write or replace `path` itself (a symlink is replaced; callers that want its target resolve it first). */
 MUST_CHECK bool fs_write(const char *path, const void *data, size_t len, mode_t mode, struct err *err);
+/* All of it to an open descriptor, by as many writes as it takes. errno on failure. */
+bool fs_write_all(int fd, const char *data, size_t len);
 /* mkdir -p; only directories made here get `mode`; fsyncs the parents. An existing directory is fine. */
 MUST_CHECK bool fs_mkdirs(const char *path, mode_t mode, struct err *err);
 /* Make `link` a symlink to `target`, replacing a symlink by one rename; refuses to replace anything else. */

@@ -108,7 +108,7 @@ static char *temporary_for(const char *path)
     return fs_join(dir, name);
 }
 
-static bool write_all(int fd, const char *data, size_t len)
+bool fs_write_all(int fd, const char *data, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(fd, data, len);
@@ -132,7 +132,7 @@ bool fs_write(const char *path, const void *data, size_t len, mode_t mode, struc
         return err_errno(err, errno, path, "cannot write %s", path);
     /* created with the owner's bits alone, widened after: never more readable than asked, whatever the umask
      */
-    bool ok = fchmod(fd, mode) == 0 && write_all(fd, data, len) && fsync(fd) == 0;
+    bool ok = fchmod(fd, mode) == 0 && fs_write_all(fd, data, len) && fsync(fd) == 0;
     int saved = errno;
     if (close(fd) != 0 && ok) {
         saved = errno;

@@ -633,20 +633,6 @@ static bool same_file(const struct former *former, const struct wanted *wanted)
            (former->st.st_mode & 07777) == wanted->mode;
 }
 
-static bool write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        data += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 /* A new file of root's that nobody else can open; then its owner's; then with its mode; then with its
  * content. */
 static bool fill(struct piece *piece, const struct wanted *wanted, const struct former *former, bool trusted,
@@ -667,7 +653,7 @@ static bool fill(struct piece *piece, const struct wanted *wanted, const struct 
     (void)trusted, (void)former;
 #endif
     return (fchmod(piece->fd, wanted->mode) == 0 &&
-            write_all(piece->fd, buf_str(&piece->data), piece->data.len) && fsync(piece->fd) == 0) ||
+            fs_write_all(piece->fd, buf_str(&piece->data), piece->data.len) && fsync(piece->fd) == 0) ||
            err_errno(err, errno, path, "cannot write %s", path);
 }
 
@@ -785,7 +771,7 @@ static bool write_to_files(const struct source *source, struct pieces *pieces, s
 static bool write_to_output(const struct pieces *pieces, struct err *err)
 {
     const struct buf *data = &pieces->v[0].data;
-    return (fflush(stdout) == 0 && write_all(STDOUT_FILENO, buf_str(data), data->len)) ||
+    return (fflush(stdout) == 0 && fs_write_all(STDOUT_FILENO, buf_str(data), data->len)) ||
            err_errno(err, errno, NULL, "cannot write to standard output");
 }
 
