@@ -554,10 +554,12 @@ def test_rsa_and_ecdsa_of_which_one_fails(tlsup, quick, name, which):
     quick.misbehave("order", refuse)
     result = tlsup("renew", name, "--force-renewal")
     assert result.status == 3 and "one is enough" in result.err, result
-    assert not snapshot.difference(held, tlsup.held())
+    pending = (tlsup.state / "certs" / name).glob
+    changed = [line for line in snapshot.difference(held, tlsup.held()) if "/pending" not in line]
+    assert not changed, "the other order's key may wait for the next run, which takes that order up"
     quick.behave()
     tlsup.ok("renew", name, "--force-renewal")
-    assert tlsup.version(name) == 2
+    assert tlsup.version(name) == 2 and not list(pending("pending*"))
 
 
 def test_key_reuse(tlsup, ca, name):

@@ -104,7 +104,9 @@ class Client:
     @classmethod
     def running(cls):
         """Processes of the program under test, but for those that the session keeps."""
-        return [p for p in machine.processes() if p[3] and os.path.basename(p[3][0]) == "tlsup" and p[0] not in cls.ignored]
+        table = machine.processes()
+        ignored = {*cls.ignored, *machine.children_of(*cls.ignored, table=table)}
+        return [p for p in table if p[3] and os.path.basename(p[3][0]) == "tlsup" and p[0] not in ignored]
 
     def ok(self, *arguments, **options):
         result = self(*arguments, **options)

@@ -257,9 +257,9 @@ def name_of(pid):
     return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def children_of(pid):
+def children_of(*pids, table=None):
     """All descendants."""
-    table, result, wave = processes(), [], {pid}
+    table, result, wave = table or processes(), [], set(pids)
     while wave:
         wave = {p for p, parent, _, _ in table if parent in wave and p not in result}
         result += sorted(wave)
@@ -267,11 +267,12 @@ def children_of(pid):
 
 
 def end_all_but(keep):
-    """Kill every process of the namespace except 1, ourselves and `keep`. Nothing outside can be seen from here."""
-    spare = {1, os.getpid(), *keep}
+    """Kill every process of the namespace except 1, ourselves, `keep` and their children. Nothing outside can be seen from here."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        victims = [pid for pid, _, _, _ in processes() if pid not in spare]
+        table = processes()
+        spare = {1, os.getpid(), *keep, *children_of(*keep, table=table)}  # of one look: they may be forking right now
+        victims = [pid for pid, _, _, _ in table if pid not in spare]
         if not victims:
             return
         for pid in victims:
