@@ -11,6 +11,9 @@
 MUST_CHECK bool csr_make(const struct key *key, const struct strlist *names, struct buf *der,
                          struct err *err);
 
+/* A certificate for these names that their key signs itself, for a web server's test that no visitor sees the result of. Valid from a day ago until a day from now. Appends PEM. */
+MUST_CHECK bool csr_self_sign(const struct key *key, const struct strlist *names, struct buf *pem, struct err *err);
+
 /* A request made elsewhere (PEM, with anything around it, or DER): its signature is checked, its names
  * (subjectAltName, then the CN where it is a DNS name or an IP address) are normalised into `names` without
  * duplicates, the DER appended to `der`, the SHA-256 of its public key into `spki`. A key of a type that CAs

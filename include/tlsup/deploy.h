@@ -44,8 +44,16 @@ MUST_CHECK bool deploy_has_place(struct deploy *deploy, const struct cert_config
 /* The same, told: a unified diff of every file (appended), and the commands that would be run (appended). With `thumbprint` the answer to challenges is part of it. */
 MUST_CHECK bool deploy_plan(struct deploy *deploy, const struct cert_config *config, const char *thumbprint, struct buf *diff,
                             struct strlist *commands, struct err *err);
-/* As deploy_has_place(), and where that would be: "FILE:LINE" of each site, and files that would be new (appended). */
-MUST_CHECK bool deploy_rehearse(struct deploy *deploy, const struct cert_config *config, struct strlist *places, struct err *err);
+/* What a rehearsal has found out. */
+struct deploy_rehearsal {
+    struct strlist places; /* where the certificate would be served: "FILE:LINE" of each site, and files that would be new */
+    bool tested;           /* the server's own test has been passed with the new lines; false, too, where there would be none */
+    char *untested;        /* why that test could not be run; NULL = it was, or there is nothing to test */
+};
+void deploy_rehearsal_clear(struct deploy_rehearsal *rehearsal);
+/* As deploy_has_place(), and more: the new lines are put to the server's own test, in a mount namespace, where that can be had; ERR_WEBSERVER with the server's words when it refuses them. `out` is zeroed
+ * before; the caller clears it. */
+MUST_CHECK bool deploy_rehearse(struct deploy *deploy, const struct cert_config *config, struct deploy_rehearsal *out, struct err *err);
 /* What deploy_undo() would do, told in the same way. */
 MUST_CHECK bool deploy_plan_undo(struct deploy *deploy, const char *cert_name, struct buf *diff, struct strlist *commands,
                                  struct strlist *messages, struct err *err);
@@ -55,6 +63,18 @@ MUST_CHECK bool deploy_plan_undo(struct deploy *deploy, const char *cert_name, s
  * brought up to date and saved at each step reached; on failure web server and `live` are as before. */
 MUST_CHECK bool deploy_certificate(struct deploy *deploy, const struct cert_config *config, int version, struct cert_state *state,
                                    struct err *err);
+
+/* One of several that are switched together. All is borrowed. */
+struct deploy_item {
+    const struct cert_config *config;
+    int version;
+    struct cert_state *state;
+    const char *thumbprint; /* have the web server answer http-01 for it as well, where it listens on 80; NULL or "" = leave that */
+    bool save_config;       /* its settings are saved with it, and put back with it */
+};
+/* The same for all certificates of one web server at once: applied one after the other, tested and reloaded once, each proven; on failure, after a crash too, all of them are as
+ * before. Each can be undone by itself. The error says which one it was. */
+MUST_CHECK bool deploy_certificates(struct deploy *deploy, const struct deploy_item items[], size_t n, struct err *err);
 
 /* What was proven, for the report: "TLSv1.3 on 127.0.0.1, ::1", of two certificates with " with ECDSA and RSA" behind it. Borrowed. */
 const char *deploy_proof(const struct deploy *deploy);

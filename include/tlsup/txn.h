@@ -15,6 +15,8 @@
  * that includes a whole directory reads dot files too), else as a dot file in the directory above the target's, or in the target's own where nothing else can be. A file with several hard links, or one that is a mount point, is written
  * in place (journaled). A new file gets group, default ACL and security label as its directory gives them. A missing parent directory is ERR_NOT_FOUND.
  *
+ * Several may be joined (txn_join()): then one mark decides for all of them.
+ *
  * The caller holds the store's lock: one process at a time works on a journal.
  */
 #ifndef TLSUP_TXN_H
@@ -61,6 +63,14 @@ char *txn_real(const struct txn *txn, const char *path);
 MUST_CHECK bool txn_names(const struct txn *txn, const char *dir, struct strlist *names, struct err *err);
 /* glob(3), sorted by bytes; none is fine. Appends. */
 MUST_CHECK bool txn_glob(const struct txn *txn, const char *pattern, struct strlist *paths, struct err *err);
+/* The directories in which something is staged: real paths, each once. Appends. */
+void txn_dirs(const struct txn *txn, struct strlist *out);
+/* The real paths of all that is staged, in order. Appends. */
+void txn_places(const struct txn *txn, struct strlist *out);
+/* Carry out what is staged somewhere else than where it belongs, in a copy of the tree that will be thrown away: plainly, without a journal. `dir_of` gives for each of txn_dirs() the open directory that
+ * stands for it (borrowed), or -1, which fails. */
+typedef int txn_dir_fn(void *ctx, const char *real_dir);
+MUST_CHECK bool txn_show(const struct txn *txn, txn_dir_fn *dir_of, void *ctx, struct err *err);
 /* A unified diff (3 lines of context) of everything staged, files by their real paths (for patch(1)), symlinks as "+link -> target" lines. Appends. */
 void txn_diff(const struct txn *txn, struct buf *out);
 
@@ -78,6 +88,17 @@ MUST_CHECK bool txn_rollback(struct txn *txn, struct err *err);
 /* Has it come that far? False of one that was never applied, or whose apply failed. */
 bool txn_reached(const struct txn *txn, enum txn_mark mark);
 
+/* -- several that stand or fall together -- */
+
+/* `leader` was applied and is not over. If a run is killed, its mark `verified` alone decides for both: with it the next run commits them,
+ * without it all are put back, newest first. After txn_begin(), before txn_apply(); each keeps its own owner and is undone later by itself. The marks are the leader's:
+ * txn_note() on it. */
+void txn_join(struct txn *txn, const struct txn *leader);
+/* In the order in which they were applied, the leader first: it is committed last. Those that are empty are passed over. */
+MUST_CHECK bool txn_commit_all(struct txn *const txns[], size_t n, struct err *err);
+/* In reverse. Where one cannot be put back those before it are left to txn_recover(), for it may rest on them; a person's edit (ERR_MISMATCH) stops nothing. The first error. */
+MUST_CHECK bool txn_rollback_all(struct txn *const txns[], size_t n, struct err *err);
+
 /* What a former run left behind. */
 struct txn_recovery {
     size_t rolled_back;          /* transactions undone */
@@ -88,7 +109,7 @@ struct txn_recovery {
 };
 void txn_recovery_clear(struct txn_recovery *recovery);
 /* Bring every unfinished transaction below `journal_dir` to an end: verified -> committed, else rolled back. Idempotent. One that cannot be ended does
- * not stop the others; the first error is returned, and `out` tells of the rest. */
+ * not stop the others, but for those that it was joined with; the first error is returned, and `out` tells of the rest. */
 MUST_CHECK bool txn_recover(const char *journal_dir, struct txn_recovery *out, struct err *err);
 
 /* Call it after the web server was reloaded (or was seen not to run) following a txn_rollback() or txn_recover(): until then every

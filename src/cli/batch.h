@@ -12,6 +12,7 @@ struct tally {
     size_t undone;     /* in place, but a deployment failed in this run */
     size_t unfinished; /* of those waiting: got, but not in place or not deployed everywhere */
     size_t failing;    /* of those waiting: they failed before */
+    bool halted;       /* the run as a whole could not do its work: no certificate's state tells of that */
     struct err worst;  /* of the failures of this run, the one that decides the exit status */
     struct err left;   /* of those unfinished */
 };

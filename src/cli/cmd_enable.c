@@ -334,9 +334,6 @@ static bool sites(const struct request *request, struct err *err)
 bool cmd_enable(const struct request *request, struct err *err)
 {
     bool nameless = request->names.n == 0 && request->cert_name == NULL && request->csr == NULL;
-    if (nameless && request->dry_run)
-        return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
-                       "which name shall be rehearsed?  tlsup enable example.org --dry-run");
     if (nameless)
         return sites(request, err);
     return request->plan ? plan_one(request, work, err) : one(request, err);

@@ -22,13 +22,13 @@
 /* What is known of one beside its task. */
 struct rehearsed {
     char *real_ca; /* where the certificate would come from */
-    struct strlist places;
+    struct deploy_rehearsal web;
 };
 
 static void rehearsed_clear(struct rehearsed *rehearsed)
 {
     free(rehearsed->real_ca);
-    strlist_clear(&rehearsed->places);
+    deploy_rehearsal_clear(&rehearsed->web);
 }
 
 /* -- with which CA -------------------------------------------------------------------------------------- */
@@ -101,7 +101,7 @@ static bool look_at_server(struct run *run, struct task *task, struct rehearsed 
         return false;
     }
     task->config.install = deploy_web(task->deploy)->kind;
-    return deploy_rehearse(task->deploy, &task->config, &rehearsed->places, err);
+    return deploy_rehearse(task->deploy, &task->config, &rehearsed->web, err);
 }
 
 static void prepare(struct run *run, struct task *task, struct rehearsed *rehearsed)
@@ -145,7 +145,13 @@ static void tell_web(const struct task *task, const struct rehearsed *rehearsed)
     if (task->config.install == WEB_NONE || task->deploy == NULL)
         return;
     output_line("  %-12s it into %s", "would install", web_kind_name(task->config.install));
-    tell_list("at", &rehearsed->places);
+    tell_list("at", &rehearsed->web.places);
+    if (rehearsed->web.tested)
+        output_line("  %-12s by %s itself, with the new lines", "tested",
+                    web_kind_name(task->config.install));
+    if (rehearsed->web.untested != NULL)
+        output_line("  %-12s by %s itself, with the new lines: %s", "not tested",
+                    web_kind_name(task->config.install), rehearsed->web.untested);
 }
 
 static void tell_good(const struct task *task, const struct rehearsed *rehearsed)
@@ -182,9 +188,7 @@ static void tell_failure(const struct task *task, struct err *worst, size_t n)
 static bool summarise(size_t n, size_t failed, const struct err *worst, struct err *err)
 {
     if (n > failed)
-        output_text(
-            "Nothing of it was kept: this was a rehearsal. Hooks were not run, and the web server's own "
-            "test of its new lines comes with the real thing.");
+        output_text("Nothing of it was kept: this was a rehearsal. Hooks were not run.");
     if (failed == 0)
         return true;
     *err = *worst;

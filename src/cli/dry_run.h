@@ -2,7 +2,7 @@
  * dry_run.h - --dry-run: everything against the CA's staging server, and nothing of it stays.
  *
  * Orders are made and challenges answered for real; accounts, keys and certificates go into a store of their own that is removed at the end. What is put into the web server for the challenge is a transaction that
- * is rolled back; what 443 would need is staged and dropped, so that no visitor ever sees a certificate of staging. Hooks are not run, nobody is notified.
+ * is rolled back; what 443 would need is staged, put to the server's own test in a copy (deploy_rehearse()) and dropped, so that no visitor ever sees a certificate of staging. Hooks are not run, nobody is notified.
  */
 #ifndef TLSUP_CLI_DRY_RUN_H
 #define TLSUP_CLI_DRY_RUN_H

@@ -170,7 +170,7 @@ bool enable_find_server(struct run *run, enum web_kind wanted, const struct cert
         return true;
     bool none = why.code == ERR_NOT_FOUND && !look_for(WEB_NGINX, config).there &&
                 !look_for(WEB_APACHE, config).there;
-    if (!none) {
+    if (!none || run->request->dry_run) {
         *err = why;
         return false;
     }

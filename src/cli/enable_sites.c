@@ -17,6 +17,7 @@
 #include "around.h"
 #include "batch.h"
 #include "check.h"
+#include "dry_run.h"
 #include "output.h"
 #include "plan.h"
 #include "tlsup/here.h"
@@ -395,8 +396,8 @@ static bool prepare_task(struct run *run, struct deploy *deploy, const struct ca
     if (task->config.key != NULL)
         return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, cert_name,
                        "its key is on a token, and web servers want a key file");
-    return enable_decide(run, task, err) &&
-           (run->request->plan || deploy_has_place(deploy, &task->config, err));
+    return run->request->dry_run || (enable_decide(run, task, err) &&
+                                     (run->request->plan || deploy_has_place(deploy, &task->config, err)));
 }
 
 /* What was added to the web server for a certificate that did not come goes again. */
@@ -475,7 +476,9 @@ static bool enable_chosen(struct run *run, struct deploy *deploy, const struct s
         if (!prepare_task(run, deploy, &survey->v[i], task, &task->err))
             task->needs_order = false;
     }
-    bool ok = check_before(run, tasks, n, NULL, err) && carry_out(run, tasks, n, tally, err);
+    bool ok = run->request->dry_run
+                  ? dry_run_tasks(run, tasks, n, err)
+                  : check_before(run, tasks, n, NULL, err) && carry_out(run, tasks, n, tally, err);
     around_after_order(run);
     for (size_t i = 0; i < n; i++)
         task_clear(&tasks[i]);
@@ -570,6 +573,8 @@ static bool work(struct run *run, struct survey *survey, struct tally *tally, st
     }
     if (!enable_chosen(run, deploy, survey, tally, err))
         return false;
+    if (run->request->dry_run)
+        return true;
     if (tally->renewed > 0 && !run->request->plan)
         run_ensure_timer(run);
     if (!run->request->plan)

@@ -16,6 +16,7 @@
 #include <openssl/x509v3.h>
 
 #include "key_internal.h"
+#include "tlsup/clock.h"
 #include "tlsup/name.h"
 
 #define REQUEST_MAX_BYTES (128 * 1024)
@@ -84,15 +85,25 @@ static bool add_san(GENERAL_NAMES *names, const char *name)
     return false;
 }
 
-static bool set_names(X509_REQ *request, const struct strlist *list)
+/* All of them; NULL when OpenSSL fails. */
+static GENERAL_NAMES *make_names(const struct strlist *list)
 {
-    CLEANUP(names_free_ptr) GENERAL_NAMES *names = GENERAL_NAMES_new();
-    CLEANUP(extensions_free_ptr) STACK_OF(X509_EXTENSION) *extensions = NULL;
+    GENERAL_NAMES *names = GENERAL_NAMES_new();
 
     for (size_t i = 0; i < list->n; i++)
-        if (!names || !add_san(names, list->v[i]))
-            return false;
-    return X509V3_add1_i2d(&extensions, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1 &&
+        if (!names || !add_san(names, list->v[i])) {
+            GENERAL_NAMES_free(names);
+            return NULL;
+        }
+    return names;
+}
+
+static bool set_names(X509_REQ *request, const struct strlist *list)
+{
+    CLEANUP(names_free_ptr) GENERAL_NAMES *names = make_names(list);
+    CLEANUP(extensions_free_ptr) STACK_OF(X509_EXTENSION) *extensions = NULL;
+
+    return names && X509V3_add1_i2d(&extensions, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1 &&
            X509_REQ_add_extensions(request, extensions) == 1;
 }
 
@@ -130,6 +141,52 @@ bool csr_make(const struct key *key, const struct strlist *names, struct buf *de
     buf_add(der, encoded, (size_t)len);
     OPENSSL_free(encoded);
     return true;
+}
+
+static void cert_free_ptr(X509 **cert)
+{
+    X509_free(*cert);
+}
+
+/* A day to either side of now. */
+static bool set_dates(X509 *cert)
+{
+    time_t now = (time_t)clock_now_s();
+
+    return ASN1_TIME_adj(X509_getm_notBefore(cert), now, -1, 0) != NULL &&
+           ASN1_TIME_adj(X509_getm_notAfter(cert), now, 1, 0) != NULL;
+}
+
+static bool fill_cert(X509 *cert, const struct key *key, const struct strlist *list)
+{
+    CLEANUP(names_free_ptr) GENERAL_NAMES *names = make_names(list);
+    X509_NAME *subject = X509_get_subject_name(cert);
+    const unsigned char *title = (const unsigned char *)"rehearsal";
+
+    return names && X509_set_version(cert, X509_VERSION_3) == 1 &&
+           ASN1_INTEGER_set(X509_get_serialNumber(cert), 1) == 1 && set_dates(cert) &&
+           X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, title, -1, -1, 0) == 1 &&
+           X509_set_issuer_name(cert, subject) == 1 && X509_set_pubkey(cert, key_public(key)) == 1 &&
+           X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
+}
+
+bool csr_self_sign(const struct key *key, const struct strlist *names, struct buf *pem, struct err *err)
+{
+    const EVP_MD *digest = key_type_of(key) == KEY_ECDSA_P384 ? EVP_sha384() : EVP_sha256();
+    CLEANUP(cert_free_ptr) X509 *cert = NULL;
+    char *text = NULL;
+
+    if (!check_names(names, err))
+        return false;
+    cert = X509_new_ex(key->libctx, key->propq);
+    BIO *out = BIO_new(BIO_s_mem());
+    bool ok = cert && out && fill_cert(cert, key, names) && X509_sign(cert, key->pkey, digest) > 0 &&
+              PEM_write_bio_X509(out, cert) == 1;
+    long len = ok ? BIO_get_mem_data(out, &text) : 0;
+    if (len > 0)
+        buf_add(pem, text, (size_t)len);
+    BIO_free(out);
+    return len > 0 || key_openssl_error(err, names->v[0], "cannot make a certificate for the rehearsal");
 }
 
 /* -- reading ------------------------------------------------------------------------------------ */

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <glob.h>
 #include <limits.h>
@@ -300,5 +301,65 @@ bool txn_glob(const struct txn *txn, const char *pattern, struct strlist *paths,
             return false;
     }
     sort_from(paths, first);
+    return true;
+}
+
+/* -- elsewhere ------------------------------------------------------------------------------------------ */
+
+void txn_places(const struct txn *txn, struct strlist *out)
+{
+    for (size_t n = 0; n < txn->n_ops; n++)
+        if (!txn->ops[n].dropped)
+            strlist_add(out, txn->ops[n].real);
+}
+
+void txn_dirs(const struct txn *txn, struct strlist *out)
+{
+    for (size_t n = 0; n < txn->n_ops; n++) {
+        if (txn->ops[n].dropped)
+            continue;
+        AUTO_FREE char *dir = fs_dirname(txn->ops[n].real);
+        if (!strlist_has(out, dir))
+            strlist_add(out, dir);
+    }
+}
+
+/* Always a new file: what lies below a name that is there already may be more than the copy's. */
+static bool show_file(const struct op *op, int dir, const char *base, struct err *err)
+{
+    bool replaces = op->old.thing == THING_FILE;
+    int fd = openat(dir, base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && fs_write_all(fd, op->new_data.data, op->new_data.len) &&
+              (!replaces || fchown(fd, op->old_meta.uid, op->old_meta.gid) == 0) &&
+              fchmod(fd, replaces ? op->old_meta.mode : op->mode) == 0;
+    int failed = errno;
+    if (fd >= 0)
+        close(fd);
+    return ok || err_errno(err, failed, op->path, "cannot write a copy of %s", op->path);
+}
+
+static bool show_op(const struct op *op, int dir, struct err *err)
+{
+    const char *base = base_name(op->real);
+    if (dir < 0)
+        return err_set(err, ERR_INTERNAL, NEXT_NONE, op->path, "nothing stands for the directory of %s",
+                       op->path);
+    if (unlinkat(dir, base, 0) != 0 && errno != ENOENT)
+        return err_errno(err, errno, op->path, "cannot replace the copy of %s", op->path);
+    if (op->new.thing == THING_FILE)
+        return show_file(op, dir, base, err);
+    return op->new.thing != THING_LINK || symlinkat(op->new.target, dir, base) == 0 ||
+           err_errno(err, errno, op->path, "cannot make a copy of the link %s", op->path);
+}
+
+bool txn_show(const struct txn *txn, txn_dir_fn *dir_of, void *ctx, struct err *err)
+{
+    for (size_t n = 0; n < txn->n_ops; n++) {
+        if (txn->ops[n].dropped)
+            continue;
+        AUTO_FREE char *dir = fs_dirname(txn->ops[n].real);
+        if (!show_op(&txn->ops[n], dir_of(ctx, dir), err))
+            return false;
+    }
     return true;
 }

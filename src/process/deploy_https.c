@@ -6,13 +6,9 @@
 #include <string.h>
 
 #include "deploy_internal.h"
-#include "tlsup/clock.h"
 #include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
-#include "tlsup/roles.h"
-
-enum { KEPT_JOURNALS = 3 };
 
 /* -- which leaves --------------------------------------------------------------------------------------- */
 
@@ -109,8 +105,8 @@ static bool stage_https(struct deploy *deploy, const struct cert_config *config,
     return web_edit_https(&deploy->web, &deploy->sites, &https, txn, err);
 }
 
-static bool stage(struct deploy *deploy, const struct cert_config *config, int version,
-                  const struct leaves *leaves, struct txn *txn, struct err *err)
+bool deploy_stage_leaves(struct deploy *deploy, const struct cert_config *config, int version,
+                         const struct leaves *leaves, struct txn *txn, struct err *err)
 {
     AUTO_FREE char *live = store_live_path(deploy->store, config->name);
     AUTO_FREE char *target = store_version_link_target(config->name, version);
@@ -147,7 +143,7 @@ bool deploy_stage(struct deploy *deploy, const struct cert_config *config, int v
     struct leaves leaves;
     if (!deploy_leaves(deploy, config, version, &leaves, err))
         return false;
-    return stage(deploy, config, version, &leaves, txn, err);
+    return deploy_stage_leaves(deploy, config, version, &leaves, txn, err);
 }
 
 /* Where each name would be served: its site's FILE:LINE, that on port 80 where there is none on 443 yet. */
@@ -172,7 +168,7 @@ static void find_new_files(const struct txn *txn, struct strlist *places)
             strlist_add(places, paths.v[i]);
 }
 
-bool deploy_rehearse(struct deploy *deploy, const struct cert_config *config, struct strlist *places,
+bool deploy_rehearse(struct deploy *deploy, const struct cert_config *config, struct deploy_rehearsal *out,
                      struct err *err)
 {
     struct txn *txn = NULL;
@@ -180,8 +176,9 @@ bool deploy_rehearse(struct deploy *deploy, const struct cert_config *config, st
         return false;
     bool ok = stage_future(deploy, config, txn, err) && deploy_may_apply(deploy, txn, err);
     if (ok) {
-        find_places(deploy, &config->names, places);
-        find_new_files(txn, places);
+        find_places(deploy, &config->names, &out->places);
+        find_new_files(txn, &out->places);
+        ok = deploy_shadow_test(deploy, config, txn, out, err);
     }
     txn_free(txn);
     return ok;
@@ -210,116 +207,6 @@ bool deploy_plan(struct deploy *deploy, const struct cert_config *config, const 
         txn_diff(txn, diff);
         web_commands(&deploy->web, commands);
     }
-    txn_free(txn);
-    return ok;
-}
-
-/* -- the change ----------------------------------------------------------------------------------------- */
-
-static bool reach(struct deploy *deploy, const char *cert_name, struct cert_state *state,
-                  enum deploy_step step, struct err *err)
-{
-    state->step = step;
-    if (step == DEPLOY_VERIFIED)
-        state->verified_s = clock_now_s();
-    return store_state_save(deploy->store, cert_name, state, err);
-}
-
-/* Everything between the journal and the commit; put back when it fails. */
-static bool change_over(struct deploy *deploy, const struct cert_config *config, const struct leaves *leaves,
-                        struct txn *txn, struct cert_state *state, struct err *err)
-{
-    struct pages before = {0};
-    deploy_look(deploy, &config->names, &before);
-    if (signals_interrupted(err)) { /* nothing is touched yet */
-        pages_clear(&before);
-        return false;
-    }
-    bool ok = deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err) &&
-              reach(deploy, config->name, state, DEPLOY_RELOADED, err) &&
-              deploy_prove_https(deploy, &config->names, leaves, err) &&
-              deploy_prove_pages(deploy, &before, config->redirect, err) &&
-              /* what it rests on first: a crash in between must not take that away from under it */
-              deploy_note_answers(deploy, err) && txn_note(txn, TXN_VERIFIED, err);
-    if (!ok) {
-        struct err none = ERR_INIT;
-        deploy_put_back(deploy, txn, err);
-        if ((!deploy_reread(deploy, &none) || !deploy_prove_pages(deploy, &before, false, &none)) &&
-            none.code != ERR_INTERRUPTED)
-            log_error("after everything was put back: %s", none.text);
-    }
-    pages_clear(&before);
-    return ok;
-}
-
-/* Where it is served now, for people: FILE:LINE of each site with one of the names. */
-static void note_places(struct deploy *deploy, const struct strlist *names, struct cert_state *state)
-{
-    strlist_clear(&state->places);
-    for (size_t i = 0; i < names->n; i++) {
-        const struct site *site = sites_owner(&deploy->web, &deploy->sites, names->v[i], 443, false);
-        AUTO_FREE char *place = site != NULL ? mem_fmt("%s:%zu", site->file, site->line) : NULL;
-        if (place != NULL && !strlist_has(&state->places, place))
-            strlist_add(&state->places, place);
-    }
-}
-
-/* Proven: from here on it is only written down. What cannot be written now the next run finds in the journal
- * and finishes. */
-static void commit(struct deploy *deploy, const char *cert_name, struct txn *txn, struct cert_state *state)
-{
-    struct err err = ERR_INIT;
-    signals_ignore();
-    if (!deploy_keep(deploy, &err) || !txn_commit(txn, &err) ||
-        !txn_prune(store_journal_dir(deploy->store), cert_name, KEPT_JOURNALS, &err) ||
-        !reach(deploy, cert_name, state, DEPLOY_VERIFIED, &err))
-        log_warn("https is on and proven, but that could not be written down: %s%s%s", err.text,
-                 err.advice[0] != '\0' ? "; " : "", err.advice);
-}
-
-/* Its files say what they should; a server that shows something else has not read them since. */
-static bool tell_again(struct deploy *deploy, const struct strlist *names, const struct leaves *leaves,
-                       struct err *err)
-{
-    if (deploy_shows(deploy, names, leaves))
-        return true;
-    deploy_tell(deploy, "reloading the web server");
-    return web_test(&deploy->web, err) && web_reload(&deploy->web, err);
-}
-
-static bool carry_out(struct deploy *deploy, const struct cert_config *config, const struct leaves *leaves,
-                      struct txn *txn, struct cert_state *state, struct err *err)
-{
-    struct err ignored = ERR_INIT;
-    if (txn_count(txn) == 0) { /* all there already: only the proof is due */
-        if (!tell_again(deploy, &config->names, leaves, err) ||
-            !deploy_prove_https(deploy, &config->names, leaves, err))
-            return false;
-        note_places(deploy, &config->names, state);
-        return reach(deploy, config->name, state, DEPLOY_VERIFIED, err);
-    }
-    if (change_over(deploy, config, leaves, txn, state, err)) {
-        note_places(deploy, &config->names, state);
-        commit(deploy, config->name, txn, state);
-        return true;
-    }
-    if (!reach(deploy, config->name, state, DEPLOY_ISSUED, &ignored))
-        log_warn("%s", ignored.text);
-    return false;
-}
-
-bool deploy_certificate(struct deploy *deploy, const struct cert_config *config, int version,
-                        struct cert_state *state, struct err *err)
-{
-    struct leaves leaves;
-    struct txn *txn = NULL;
-    AUTO_FREE char *title = mem_fmt("https for %s", config->name);
-    if (!deploy_leaves(deploy, config, version, &leaves, err) ||
-        !txn_begin(store_journal_dir(deploy->store), config->name, title, &txn, err))
-        return false;
-    state->version = version;
-    bool ok = stage(deploy, config, version, &leaves, txn, err) &&
-              carry_out(deploy, config, &leaves, txn, state, err);
     txn_free(txn);
     return ok;
 }

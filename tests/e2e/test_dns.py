@@ -348,10 +348,11 @@ def test_removed_when_the_ca_is_not_content(tlsup, make_pebble, make_named, key,
     assert [u for u in server.updates() if "adding an RR" in u] and server.txt(challenge_of(name)) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_removed_after_an_interruption(tlsup, dns_ca, make_named, key, name, number):
+@pytest.mark.parametrize("number, words", [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["--dry-run"])],
+                         ids=["SIGINT", "SIGTERM", "SIGTERM-in-a-rehearsal"])
+def test_removed_after_an_interruption(tlsup, dns_ca, make_named, key, name, number, words):
     primary, _ = lagging(make_named, key, name)
-    process = tlsup.start("issue", name, f"*.{name}", *by_update(key), *dns_ca.arguments)
+    process = tlsup.start("issue", name, f"*.{name}", *by_update(key), *words, *dns_ca.arguments)
     until(lambda: len(primary.txt(challenge_of(name))) == 2, "no records at the primary")
     process.send_signal(number)
     result = tlsup.finish(process, timeout=15)

@@ -1,6 +1,7 @@
 """--dry-run: everything against the CA's staging server, and not a byte of it stays."""
 
 import os
+import pathlib
 import re
 import signal
 
@@ -14,6 +15,14 @@ STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 def everything(tlsup, *servers):
     """All that may not change: our two trees but for the lock, the web server's."""
     return snapshot.snapshot(tlsup.config, tlsup.state, *[s.tree for s in servers], leave_out={str(tlsup.state / "lock")})
+
+
+def mounts():
+    return pathlib.Path("/proc/self/mountinfo").read_text()
+
+
+def tree_of(before, server):
+    return {path: entry for path, entry in before.items() if path.startswith(server.tree)}
 
 
 @pytest.fixture
@@ -41,14 +50,106 @@ def test_enable_in_a_web_server(tlsup, fake_ca, server, name):
     """The challenge is answered by the web server for a while, 443 never opens, and every byte comes back."""
     path = server.site(name)
     server.start()
-    before = everything(tlsup, server)
+    before, mounted = everything(tlsup, server), mounts()
     with net.Visitor(name) as visitor:
-        result = tlsup.ok("enable", name, "--redirect", "--dry-run", "--deploy-hook", "/bin/false", *fake_ca.arguments)
+        result = tlsup.ok("enable", name, "--redirect", "--dry-run", "--key-type", "ecdsa-p256,rsa-2048", "--deploy-hook", "/bin/false",
+                          *fake_ca.arguments)
     assert not visitor.failures, visitor.failures
-    assert not snapshot.difference(before, everything(tlsup, server)), result
+    assert not snapshot.difference(before, everything(tlsup, server)) and mounts() == mounted, result
+    assert re.search(rf"(?m)^ +tested +by {server.kind}", result.out), result
     assert not net.port_open(443) and net.http(name).status == 200 and server.test().returncode == 0
     assert os.path.basename(path) in result.out and "/bin/false" in result.out, result
     assert fake_ca.requests("finalize")
+
+
+# What a server takes as it is, and no longer with TLS.
+BAD_WITH_TLS = {"nginx": ("/etc/nginx/conf.d/tls.conf", "ssl_dhparam /etc/hostname;\n", "ssl_dhparam|hostname"),
+                "apache": ("/etc/apache2/mods-available/ssl.conf", "SSLHonorCipherOrder sometimes\n", "SSLHonorCipherOrder")}
+
+
+@pytest.fixture
+def bad_with_tls(server, name):
+    """The server runs with such a line; its words for it."""
+    path, text, words = BAD_WITH_TLS[server.kind]
+    server.site(name)
+    pathlib.Path(path).write_text(text)
+    server.start()
+    return words
+
+
+def test_the_server_tests_the_new_lines(tlsup, fake_ca, server, name, bad_with_tls):
+    """What only the new lines bring to light is found, in the server's own words, and nothing is left of that look."""
+    before, mounted, asked = everything(tlsup, server), mounts(), len(fake_ca.log)
+    result = tlsup("enable", name, "--dry-run", *fake_ca.arguments)
+    assert result.status == 1 and re.search(bad_with_tls, result.err) and "rehearsal" in result.err and "--plan" in result.err, result
+    assert len(fake_ca.log) == asked, "the CA was asked all the same"
+    assert not snapshot.difference(before, everything(tlsup, server)) and mounts() == mounted, result
+
+
+def test_that_test_where_nothing_can_be_mounted(tlsup, fake_ca, server, name, bad_with_tls):
+    """As in most containers: the rehearsal goes on, and says so."""
+    result = tlsup.ok("enable", name, "--dry-run", *fake_ca.arguments, prefix=("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"))
+    assert re.search(rf"(?m)^ +not tested +by {server.kind}.*CAP_SYS_ADMIN", result.out), result
+
+
+def test_that_test_with_files_that_are_mounts(tlsup, fake_ca, nginx, name, tmp_path):
+    """As in containers: what is mounted beside the edited file is still seen by the test, and what is mounted at its place is not written to."""
+    site, default = nginx.site(name), pathlib.Path("/etc/nginx/sites-available/default")
+    theirs = [tmp_path / path.name for path in (site, default)]
+    for path, their in zip((site, default), theirs):
+        their.write_text(path.read_text())
+        path.write_text("this is no configuration\n")
+        machine.run("mount", "--bind", their, path)
+    try:
+        nginx.start()
+        before, mounted = snapshot.snapshot(nginx.tree, *theirs), mounts()
+        result = tlsup.ok("enable", name, "--dry-run", *fake_ca.arguments)
+        assert re.search(r"(?m)^ +tested +by nginx", result.out), result
+        assert not snapshot.difference(before, snapshot.snapshot(nginx.tree, *theirs)) and mounts() == mounted
+    finally:
+        machine.run("umount", site, default)
+
+
+WAITS_AT_NEW_LINES = """#!/bin/sh
+if [ "$1" = -t ] && grep -q "listen.*443" /etc/nginx/sites-enabled/{name}; then touch {seen}; sleep 1000; fi
+exec /usr/sbin/nginx "$@"
+"""
+
+
+def asleep():
+    return [argv for *_, argv in machine.processes() if argv[:1] == ["sleep"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_interrupted_in_that_test(tlsup, fake_ca, nginx, name, tmp_path, number):
+    nginx.site(name)
+    nginx.start()
+    program, seen = tmp_path / "nginx", tmp_path / "seen"
+    program.write_text(WAITS_AT_NEW_LINES.format(name=name, seen=seen))
+    program.chmod(0o755)
+    before, mounted = everything(tlsup, nginx), mounts()
+    process = tlsup.start("enable", name, "--dry-run", "--nginx-bin", program, *fake_ca.arguments)
+    machine.until(seen.exists, "the new lines were not tested")
+    process.send_signal(number)
+    assert tlsup.finish(process, timeout=60).status != 0
+    machine.until(lambda: not tlsup.running() and not asleep(), "its children live on")
+    assert not snapshot.difference(tree_of(before, nginx), nginx.configuration()) and mounts() == mounted
+    tlsup.ok("recover")
+    assert not list(tlsup.state.glob("live/*")) and not (tlsup.state / ".rehearsal").exists()
+
+
+def test_all_sites(tlsup, fake_ca, nginx, new_name):
+    names = [new_name() for _ in range(2)]
+    for each in names:
+        nginx.site(each)
+    with open("/etc/hosts", "a") as file:
+        file.write(f"127.0.0.1 {' '.join(names)}\n")
+    nginx.start()
+    before = everything(tlsup, nginx)
+    result = tlsup.ok("enable", "--all", "--dry-run", *fake_ca.arguments)
+    assert all(f"{each}: would have got" in result.out for each in names), result
+    assert len(re.findall(r"(?m)^ +tested +by nginx", result.out)) == 2 == len(fake_ca.requests("finalize")), result
+    assert not snapshot.difference(before, everything(tlsup, nginx)) and not net.port_open(443)
 
 
 def test_after_it_the_real_thing_works(tlsup, fake_ca, server, name):
@@ -156,9 +257,23 @@ def test_interrupted(tlsup, fake_ca, server, name, number):
         assert not (tlsup.state / ".rehearsal").exists()
     else:
         assert not snapshot.difference(before, everything(tlsup, server)), result
-    tree = {p: e for p, e in before.items() if p.startswith(server.tree)}
-    assert not snapshot.difference(tree, server.configuration())
+    assert not snapshot.difference(tree_of(before, server), server.configuration())
     assert server.test().returncode == 0 and net.http(name).status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_interrupted_with_a_token_in_a_webroot(tlsup, fake_ca, nginx, name, number):
+    root = nginx.site(name) and pathlib.Path("/var/www", name)
+    nginx.start()
+    before, tokens = snapshot.snapshot(root), root / ".well-known/acme-challenge"
+    fake_ca.hold, asked = True, len(fake_ca.log)
+    process = tlsup.start("issue", name, "--webroot", "-w", root, "--dry-run", *fake_ca.arguments)
+    fake_ca.wait_until_asked("challenge", asked)
+    assert list(tokens.iterdir())
+    process.send_signal(number)
+    assert tlsup.finish(process, timeout=60).status != 0
+    assert not snapshot.difference(before, snapshot.snapshot(root))
+    fake_ca.release()
 
 
 def test_something_in_the_way(tlsup, fake_ca, name):
