@@ -50,6 +50,8 @@ MUST_CHECK bool store_cert_names(struct store *store, struct strlist *names, str
 MUST_CHECK bool store_cert_config(struct store *store, const char *name, struct cert_config *out, struct err *err); /* defaults + file; ERR_NOT_FOUND */
 /* Writes nothing when the file says the same already, so that comments in it live on; refuses values that would not read back (ERR_CONFIG). */
 MUST_CHECK bool store_cert_config_save(struct store *store, const struct cert_config *config, struct err *err);
+/* What that would write, for a transaction: `text` (appended) to `*path` (the caller frees); NULL = the file says the same already. */
+MUST_CHECK bool store_cert_config_made(struct store *store, const struct cert_config *config, char **path, struct buf *text, unsigned *mode, struct err *err);
 
 /* -- accounts -- */
 /* `account` is the name of one of several accounts at a CA (accounts/CA/NAME/, always with a key of its own), NULL or "default" = the default one (accounts/CA/).
@@ -140,7 +142,7 @@ char *store_live_path(const struct store *store, const char *name);
 char *store_version_path(const struct store *store, const char *name, int version);
 char *store_version_link_target(const char *name, int version);
 
-/* -- state -- (of what lies in the future because the clock was once ahead, nothing is read: a pause that began then is over) */
+/* -- state -- (what hooks have printed is in a file of root's beside it: others get the error without it; of what lies in the future because the clock was once ahead, nothing is read: a pause that began then is over) */
 MUST_CHECK bool store_state_load(struct store *store, const char *name, struct cert_state *out, struct err *err); /* missing -> zeroed */
 MUST_CHECK bool store_state_save(struct store *store, const char *name, const struct cert_state *state, struct err *err);
 
@@ -162,8 +164,8 @@ MUST_CHECK bool store_run_state_save(struct store *store, const struct run_state
  * prepare -> (everything that says the name is changed at once, by a transaction) -> finish. Until that is committed all goes by the old name, afterwards by the new one. */
 /* All versions and waiting keys can be had under the new name as well, with a live link; STATE/renaming says so. Removed again when it fails. ERR_NOT_FOUND: no such certificate; ERR_EXISTS: the new name is taken. */
 MUST_CHECK bool store_rename_prepare(struct store *store, const char *from, const char *to, struct err *err);
-/* The files that change their names, for that transaction: configuration, then state (which may be missing: path NULL). */
-#define STORE_MOVES 2
+/* The files that change their names, for that transaction: configuration, then state and what hooks have printed (which may be missing: path NULL). */
+#define STORE_MOVES 3
 struct store_move {
     char *from, *to;
     struct buf content;

@@ -121,37 +121,33 @@ static bool knows_all_names(const struct deploy *deploy, const struct imported *
     return true;
 }
 
-static bool plan_one(struct imports *imports, struct deploy *deploy, struct imported *one, struct err *err)
+/* One that nothing stands against, as far as can be seen before anything is touched. */
+struct candidate {
+    struct imported *one;
+    struct deploy *deploy;
+    enum web_kind before;
+    struct cert_state state;
+};
+
+struct candidates {
+    struct candidate *v;
+    size_t n;
+};
+
+static const char *thumbprint_to_answer(const struct imported *one)
 {
-    bool answers =
-        cert_config_has_challenge(&one->config, CHALLENGE_VIA_WEB_SERVER) && one->thumbprint[0] != '\0';
-    return deploy_plan(deploy, &one->config, answers ? one->thumbprint : NULL, &imports->diff,
-                       &imports->commands, err);
+    bool answers = cert_config_has_challenge(&one->config, CHALLENGE_VIA_WEB_SERVER);
+    return answers && one->thumbprint[0] != '\0' ? one->thumbprint : NULL;
 }
 
-static bool answer_challenges(struct deploy *deploy, const struct imported *one, struct err *err)
+/* Is there a place for it? With --plan that is what is told. */
+static bool plan_one(struct imports *imports, struct candidate *candidate, struct err *err)
 {
-    const char *token_dir = NULL;
-    if (!cert_config_has_challenge(&one->config, CHALLENGE_VIA_WEB_SERVER) || one->thumbprint[0] == '\0' ||
-        !deploy_listens_on_80(deploy))
-        return true;
-    return deploy_challenge(deploy, one->name, &one->config.names, one->thumbprint, &token_dir, err);
-}
-
-static bool switch_one(struct imports *imports, struct deploy *deploy, struct imported *one, struct err *err)
-{
-    struct store *store = imports->run->store;
-    struct cert_state state = CERT_STATE_INIT;
-    struct task task = {.existed = true};
-    bool ok = store_state_load(store, one->name, &state, err) && answer_challenges(deploy, one, err) &&
-              deploy_certificate(deploy, &one->config, one->version, &state, err);
-    cert_state_clear(&state);
-    if (!ok)
-        return false;
-    cert_config_copy(&task.config, &one->config);
-    ok = run_save_config(imports->run, &task, err);
-    task_clear(&task);
-    return ok;
+    AUTO_BUF diff = BUF_INIT;
+    AUTO_STRLIST commands = STRLIST_INIT;
+    bool told = imports->run->request->plan;
+    return deploy_plan(candidate->deploy, &candidate->one->config, thumbprint_to_answer(candidate->one),
+                       told ? &imports->diff : &diff, told ? &imports->commands : &commands, err);
 }
 
 static bool live_version(struct imports *imports, struct imported *one, struct err *err)
@@ -166,29 +162,100 @@ static bool live_version(struct imports *imports, struct imported *one, struct e
            err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, one->name, "nothing of it is in use here");
 }
 
-static void try_one(struct imports *imports, enum web_kind kind, struct imported *one)
+static bool consider(struct imports *imports, enum web_kind kind, struct candidate *candidate,
+                     struct err *err)
 {
-    struct err err = ERR_INIT;
-    struct deploy *deploy = NULL;
-    enum web_kind before = one->config.install;
+    struct imported *one = candidate->one;
     free(one->config.name);
     one->config.name = mem_dup(one->name);
-    output_detail("%s", one->name);
-    bool ok = live_version(imports, one, &err) &&
-              run_deploy(imports->run, kind, &one->config, &deploy, &err) &&
-              knows_all_names(deploy, one, &err);
+    if (!live_version(imports, one, err) ||
+        !run_deploy(imports->run, kind, &one->config, &candidate->deploy, err) ||
+        !knows_all_names(candidate->deploy, one, err))
+        return false;
     one->config.install = kind;
-    ok = ok && (imports->run->request->plan ? plan_one(imports, deploy, one, &err)
-                                            : switch_one(imports, deploy, one, &err));
-    if (ok) {
-        one->switched = kind;
-        return;
-    }
-    one->config.install = before;
+    return plan_one(imports, candidate, err) &&
+           (imports->run->request->plan ||
+            store_state_load(imports->run->store, one->name, &candidate->state, err));
+}
+
+static void not_switched(struct imports *imports, enum web_kind kind, struct candidate *candidate,
+                         const struct err *why)
+{
+    candidate->one->config.install = candidate->before;
     imports->failed++;
     AUTO_FREE char *line = mem_fmt("%s was not switched over and is as before: %s%s%s", web_kind_name(kind),
-                                   err.text, err.advice[0] != '\0' ? "; " : "", err.advice);
-    strlist_add(&one->notes, line);
+                                   why->text, why->advice[0] != '\0' ? "; " : "", why->advice);
+    strlist_add(&candidate->one->notes, line);
+}
+
+static void gather(struct imports *imports, enum web_kind kind, struct candidates *out)
+{
+    struct err stop = ERR_INIT;
+    for (size_t i = 0; i < imports->n && !signals_interrupted(&stop); i++) {
+        struct imported *one = &imports->v[i];
+        struct candidate candidate = {.one = one, .before = one->config.install};
+        struct err why = ERR_INIT;
+        if (one->fate == FATE_LEFT || one->switched != WEB_NONE || !reads_it(imports, one, kind))
+            continue;
+        output_detail("%s", one->name);
+        if (consider(imports, kind, &candidate, &why)) {
+            out->v = mem_resize(out->v, out->n + 1, sizeof *out->v);
+            out->v[out->n++] = candidate;
+        } else {
+            not_switched(imports, kind, &candidate, &why);
+        }
+    }
+}
+
+/* All that this server reads, at once: it never reads some from here and some from there. */
+static bool switch_together(struct deploy *deploy, struct candidates *candidates, struct err *err)
+{
+    struct deploy_item *items = mem_array(candidates->n, sizeof *items);
+    size_t n = 0;
+    for (size_t i = 0; i < candidates->n; i++) {
+        struct candidate *candidate = &candidates->v[i];
+        if (candidate->deploy == deploy)
+            items[n++] = (struct deploy_item){.config = &candidate->one->config,
+                                              .version = candidate->one->version,
+                                              .state = &candidate->state,
+                                              .thumbprint = thumbprint_to_answer(candidate->one),
+                                              .save_config = true};
+    }
+    bool ok = deploy_certificates(deploy, items, n, err);
+    free(items);
+    return ok;
+}
+
+static void switch_server(struct imports *imports, enum web_kind kind, struct candidates *candidates,
+                          size_t first)
+{
+    struct err err = ERR_INIT;
+    struct deploy *deploy = candidates->v[first].deploy;
+    bool ok = imports->run->request->plan || switch_together(deploy, candidates, &err);
+    for (size_t i = first; i < candidates->n; i++) {
+        struct candidate *candidate = &candidates->v[i];
+        if (candidate->deploy != deploy)
+            continue;
+        candidate->deploy = NULL;
+        if (ok)
+            candidate->one->switched = kind;
+        else
+            not_switched(imports, kind, candidate, &err);
+    }
+}
+
+static void switch_kind(struct imports *imports, enum web_kind kind)
+{
+    struct candidates candidates = {0};
+    struct err stop = ERR_INIT;
+    gather(imports, kind, &candidates);
+    /* one of the kind, as a rule; each other certificate may name a program or a configuration of its own */
+    for (size_t i = 0; i < candidates.n && !signals_interrupted(&stop); i++)
+        if (candidates.v[i].deploy != NULL)
+            switch_server(imports, kind, &candidates, i);
+    for (size_t i = 0; i < candidates.n; i++)
+        cert_state_clear(&candidates.v[i].state);
+    free(candidates.v);
 }
 
 /* Other lines of those files may name the old directory as well (certbot's options-ssl-nginx.conf): it must
@@ -229,12 +296,8 @@ static void look_again(struct imports *imports)
 void imports_switch(struct imports *imports)
 {
     static const enum web_kind kinds[] = {WEB_NGINX, WEB_APACHE};
-    struct err stop = ERR_INIT;
     for (size_t k = 0; k < COUNT_OF(kinds); k++)
-        for (size_t i = 0; i < imports->n && !signals_interrupted(&stop); i++)
-            if (imports->v[i].fate != FATE_LEFT && imports->v[i].switched == WEB_NONE &&
-                reads_it(imports, &imports->v[i], kinds[k]))
-                try_one(imports, kinds[k], &imports->v[i]);
+        switch_kind(imports, kinds[k]);
     if (!imports->run->request->plan)
         look_again(imports);
 }

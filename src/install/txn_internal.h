@@ -2,9 +2,9 @@
  * txn_internal.h - what the files of the transaction module share. Internal to install/.
  *
  * txn.c stages and drives; txn_view.c shows the tree as it will be; txn_index.c finds operations; txn_check.c
- * looks ahead; txn_file.c carries out one operation; txn_journal.c writes and reads the log; txn_past.c deals
- * with what former runs left (recover, list, prune), txn_undo.c takes it back; txn_diff.c compares and merges
- * texts.
+ * looks ahead; txn_file.c carries out one operation; txn_journal.c writes and reads the log; txn_group.c joins
+ * several; txn_past.c deals with what former runs left (recover, list, prune), txn_undo.c takes it back;
+ * txn_diff.c compares and merges texts.
  */
 #ifndef TLSUP_INSTALL_TXN_INTERNAL_H
 #define TLSUP_INSTALL_TXN_INTERNAL_H
@@ -115,6 +115,7 @@ struct txn {
     struct strlist undoes; /* ids of the committed transactions that this one takes back */
     unsigned marks;        /* bit set of enum mark */
     char id[TXN_ID_DIGITS + 1];
+    char leader[TXN_ID_DIGITS + 1]; /* the one whose mark decides for this one, "" = its own */
     char *dir;      /* journal_dir/id, NULL before apply */
     int log_fd;     /* -1 until the log is open for writing */
     size_t log_len; /* valid bytes of the log; what follows is torn */
@@ -212,6 +213,16 @@ MUST_CHECK bool journal_content(struct txn *txn, size_t n, bool want_new, struct
 char *journal_path(const struct txn *txn, const char *kind, size_t n);
 /* Ids below `journal_dir`, oldest first. */
 MUST_CHECK bool journal_ids(const char *journal_dir, struct strlist *ids, struct err *err);
+
+/* Sets `err`: it must be seen to by a person. Returns false. */
+bool journal_damaged(const struct txn *txn, struct err *err);
+
+/* -- txn_group.c -- */
+/* The id that a transaction shares with those that it stands or falls with: the leader's. */
+const char *group_id(const struct txn *txn);
+/* Does an unfinished transaction stand, by its own mark or its leader's? False when nobody knows: that journal
+ * is damaged. */
+MUST_CHECK bool group_proven(const struct txn *txn, bool *proven, struct err *err);
 
 /* -- txn_past.c -- */
 /* Committed, of one owner or of all, neither taken back nor itself a taking back. Oldest first. */

@@ -3,6 +3,7 @@
  * act that it announces.
  *
  *   begin 1 TIME =OWNER =TITLE
+ *   leader ID                                                the mark `verified` of that one decides
  *   undoes ID
  *   op N =PATH =REAL OLD NEW MODE UID GID DEV INO NLINK     OLD, NEW: `-`, `file:SHA256`, `link:TARGET`
  *   xattr N =NAME HEX
@@ -124,6 +125,11 @@ static void add_head(struct buf *log, const struct txn *txn)
     buf_adds(&payload, " =");
     add_encoded(&payload, txn->title);
     add_record(log, &payload);
+    if (txn->leader[0] != '\0') {
+        buf_reset(&payload);
+        buf_addf(&payload, "leader %s", txn->leader);
+        add_record(log, &payload);
+    }
     for (size_t i = 0; i < txn->undoes.n; i++) {
         buf_reset(&payload);
         buf_addf(&payload, "undoes %s", txn->undoes.v[i]);
@@ -157,7 +163,10 @@ static bool append_bytes(struct txn *txn, const struct buf *bytes, struct err *e
         return true;
     }
     int reason = errno;
-    close(txn->log_fd); /* the next record opens it again, and drops what this one left */
+    /* a mark that is not known to be on the disk must not be found there; what is left of it all the same,
+     * the next record drops when it opens the log again */
+    (void)!ftruncate(txn->log_fd, (off_t)txn->log_len);
+    close(txn->log_fd);
     txn->log_fd = -1;
     return err_errno(err, reason, txn->dir, "cannot write the journal in %s", txn->dir);
 }
@@ -469,6 +478,15 @@ static bool read_undoes(struct txn *txn, struct fields *fields)
     return true;
 }
 
+static bool read_leader(struct txn *txn, struct fields *fields)
+{
+    const char *id = next_field(fields);
+    if (id == NULL || !valid_id(id))
+        return false;
+    memcpy(txn->leader, id, sizeof(txn->leader));
+    return true;
+}
+
 static bool read_op_meta(struct fields *fields, struct op *op)
 {
     uintmax_t mode, uid, gid, dev, ino, nlink;
@@ -572,9 +590,9 @@ static const struct {
     const char *word;
     bool (*read)(struct txn *txn, struct fields *fields);
 } records[] = {
-    {"begin", read_begin}, {"undoes", read_undoes}, {"op", read_op},
-    {"xattr", read_xattr}, {"mark", read_mark},     {"inplace", read_inplace},
-    {"whole", read_whole}, {"kept", read_kept},     {"was", read_was},
+    {"begin", read_begin}, {"undoes", read_undoes},   {"op", read_op},       {"xattr", read_xattr},
+    {"mark", read_mark},   {"inplace", read_inplace}, {"whole", read_whole}, {"kept", read_kept},
+    {"was", read_was},     {"leader", read_leader},
 };
 
 static bool read_payload(struct txn *txn, const char *payload, size_t len)
@@ -657,6 +675,13 @@ bool journal_load(const char *journal_dir, const char *id, struct txn **out, str
     *out = txn;
     txn = NULL;
     return true;
+}
+
+bool journal_damaged(const struct txn *txn, struct err *err)
+{
+    err_set(err, ERR_IO, NEXT_FIX_CONFIG, txn->dir,
+            "the journal %s is damaged, or was written by a newer version; it may be unfinished", txn->dir);
+    return err_advise(err, "Compare its old-N and new-N with the web server's files; then move it away.");
 }
 
 bool journal_content(struct txn *txn, size_t n, bool want_new, struct err *err)

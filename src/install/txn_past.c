@@ -36,17 +36,13 @@ static bool owes_reload(const struct txn *txn)
     return txn_has(txn, MARK_UNDONE) && txn_has(txn, MARK_RELOADING) && !txn_has(txn, MARK_SETTLED);
 }
 
-static bool damaged_error(const struct txn *txn, struct err *err)
-{
-    err_set(err, ERR_IO, NEXT_FIX_CONFIG, txn->dir,
-            "the journal %s is damaged, or was written by a newer version; it may be unfinished", txn->dir);
-    return err_advise(err, "Compare its old-N and new-N with the web server's files; then move it away.");
-}
-
 static bool end_one(struct txn *txn, struct txn_recovery *out, struct err *err)
 {
     size_t kept = 0;
-    if (txn_has(txn, MARK_VERIFIED)) {
+    bool proven;
+    if (!group_proven(txn, &proven, err))
+        return false;
+    if (proven) {
         if (!txn_commit(txn, err))
             return false;
         out->finished++;
@@ -70,7 +66,7 @@ static bool recover_one(struct txn *txn, struct txn_recovery *out, struct err *e
         if (txn_has(txn, MARK_COMMITTED) && !txn->damaged)
             txn_finish_commit(txn);
     } else if (txn->damaged) {
-        return damaged_error(txn, err);
+        return journal_damaged(txn, err);
     } else if (!txn_has(txn, MARK_APPLYING)) {
         return fs_remove_tree(txn->dir, err); /* it had touched nothing */
     } else if (!end_one(txn, out, err)) {
@@ -83,14 +79,19 @@ static bool recover_one(struct txn *txn, struct txn_recovery *out, struct err *e
 bool txn_recover(const char *journal_dir, struct txn_recovery *out, struct err *err)
 {
     AUTO_STRLIST ids = STRLIST_INIT;
+    AUTO_STRLIST stuck = STRLIST_INIT; /* groups of which one cannot be ended: the older ones lie below it */
     txn_recovery_clear(out);
     if (!journal_ids(journal_dir, &ids, err))
         return false;
     for (size_t i = ids.n; i-- > 0;) { /* newest first, as edits are undone in reverse */
         struct err trouble = ERR_INIT;
         AUTO_TXN *txn = NULL;
-        if ((!journal_load(journal_dir, ids.v[i], &txn, &trouble) || !recover_one(txn, out, &trouble)) &&
-            !err_isset(err))
+        bool loaded = journal_load(journal_dir, ids.v[i], &txn, &trouble);
+        if (loaded && (strlist_has(&stuck, group_id(txn)) || recover_one(txn, out, &trouble)))
+            continue;
+        if (loaded)
+            strlist_add(&stuck, group_id(txn));
+        if (!err_isset(err))
             *err = trouble;
     }
     return !err_isset(err);
@@ -141,7 +142,7 @@ bool past_load(const char *journal_dir, const char *owner, bool others, struct p
             continue;
         bool is_asked = owner == NULL || strcmp(txn->owner, owner) == 0;
         if (txn->damaged && is_asked)
-            return damaged_error(txn, err);
+            return journal_damaged(txn, err);
         if (txn->damaged)
             continue;
         out->v[out->n++] = txn;

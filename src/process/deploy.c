@@ -16,7 +16,14 @@
 #include "tlsup/mem.h"
 #include "tlsup/roles.h"
 
-enum { TELL_AGAIN_MS = 4000, FIRST_PAUSE_MS = 20, LONGEST_PAUSE_MS = 500, UNREADABLE_TEST_MS = 3000 };
+enum {
+    TELL_AGAIN_MS = 4000,
+    FIRST_PAUSE_MS = 20,
+    LONGEST_PAUSE_MS = 500,
+    UNREADABLE_TEST_MS = 3000,
+    RELOAD_TESTS = 10, /* a reload reads what the test reads, and then has more to do */
+    LONGEST_PATIENCE_MS = 60000
+};
 
 void deploy_tell(const struct deploy *deploy, const char *text)
 {
@@ -42,10 +49,25 @@ const char *deploy_proof(const struct deploy *deploy)
 
 /* -- waiting for the truth ------------------------------------------------------------------------------ */
 
-struct patience deploy_patience(int64_t time_ms)
+static bool test(struct deploy *deploy, struct err *err)
+{
+    int64_t began_ms = clock_mono_ms();
+    bool ok = web_test(&deploy->web, err);
+    deploy->test_took_ms = clock_mono_ms() - began_ms;
+    return ok;
+}
+
+struct patience deploy_patience(const struct deploy *deploy, int64_t time_ms)
 {
     int64_t now_ms = clock_mono_ms();
-    return (struct patience){now_ms + time_ms, FIRST_PAUSE_MS, now_ms + TELL_AGAIN_MS};
+    int64_t reload_ms = deploy->test_took_ms * RELOAD_TESTS;
+    if (reload_ms > LONGEST_PATIENCE_MS)
+        reload_ms = LONGEST_PATIENCE_MS;
+    return (struct patience){
+        .deadline_ms = now_ms + (time_ms > reload_ms ? time_ms : reload_ms),
+        .pause_ms = FIRST_PAUSE_MS,
+        .again_ms = now_ms + (TELL_AGAIN_MS > reload_ms / 2 ? TELL_AGAIN_MS : reload_ms / 2),
+    };
 }
 
 bool deploy_wait(const struct deploy *deploy, struct patience *patience)
@@ -122,7 +144,7 @@ static bool baseline(struct deploy *deploy, struct err *err)
     struct err unreadable = ERR_INIT;
     bool readable = web_read(&deploy->web, &deploy->sites, &unreadable);
     deploy->web.test_ms = readable ? 0 : UNREADABLE_TEST_MS;
-    bool ok = web_test(&deploy->web, err);
+    bool ok = test(deploy, err);
     deploy->web.test_ms = 0;
     const char *kind = web_kind_name(deploy->web.kind);
     if (ok && !readable) {
@@ -199,12 +221,10 @@ bool deploy_may_apply(struct deploy *deploy, const struct txn *txn, struct err *
     return txn_check(txn, err);
 }
 
-bool deploy_take_up(struct deploy *deploy, struct txn *txn, struct err *err)
+bool deploy_activate(struct deploy *deploy, struct txn *txn, struct err *err)
 {
-    if (!deploy_may_apply(deploy, txn, err) || !txn_apply(txn, err))
-        return false;
     deploy_tell(deploy, "testing the new configuration");
-    if (!web_test(&deploy->web, err))
+    if (!test(deploy, err))
         return err_context(err, "%s refuses the new configuration", web_kind_name(deploy->web.kind));
     if (!txn_note(txn, TXN_TESTED, err) || !txn_note(txn, TXN_RELOADING, err))
         return false;
@@ -212,12 +232,17 @@ bool deploy_take_up(struct deploy *deploy, struct txn *txn, struct err *err)
     return web_reload(&deploy->web, err);
 }
 
-void deploy_put_back(struct deploy *deploy, struct txn *txn, struct err *why)
+bool deploy_take_up(struct deploy *deploy, struct txn *txn, struct err *err)
+{
+    return deploy_may_apply(deploy, txn, err) && txn_apply(txn, err) && deploy_activate(deploy, txn, err);
+}
+
+void deploy_put_back_all(struct deploy *deploy, struct txn *const txns[], size_t n, struct err *why)
 {
     struct err err = ERR_INIT;
-    bool had_reloaded = deploy->web.master_pid > 0 && txn_reached(txn, TXN_RELOADING);
+    bool had_reloaded = deploy->web.master_pid > 0 && n > 0 && txn_reached(txns[0], TXN_RELOADING);
     deploy_tell(deploy, "putting everything back");
-    bool ok = txn_rollback(txn, &err);
+    bool ok = txn_rollback_all(txns, n, &err);
     if (had_reloaded && web_test(&deploy->web, &err) && web_reload(&deploy->web, &err) &&
         web_alive(&deploy->web, true, &err))
         ok = txn_settle(store_journal_dir(deploy->store), &err) && ok;
@@ -225,6 +250,11 @@ void deploy_put_back(struct deploy *deploy, struct txn *txn, struct err *why)
         log_error("while putting things back: %s", err.text);
     else if (err_isset(why) && strlen(why->text) + 64 < sizeof why->text)
         strcat(why->text, "\neverything was put back as it was"); /* NOLINT: bounded by the line above */
+}
+
+void deploy_put_back(struct deploy *deploy, struct txn *txn, struct err *why)
+{
+    deploy_put_back_all(deploy, &txn, 1, why);
 }
 
 /* -- closing -------------------------------------------------------------------------------------------- */

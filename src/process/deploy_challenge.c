@@ -55,7 +55,7 @@ static bool fetch_token(const char *name, const char *address, const char *token
 static bool prove_challenge(struct deploy *deploy, const struct strlist *names, const char *token,
                             const char *thumbprint, struct err *err)
 {
-    struct patience patience = deploy_patience(ANSWER_MS);
+    struct patience patience = deploy_patience(deploy, ANSWER_MS);
     for (size_t i = 0; i < names->n; i++) {
         AUTO_STRLIST addresses = STRLIST_INIT;
         if (!web_probe_addresses(&deploy->web, &deploy->sites, names->v[i], 80, &addresses, err))
@@ -89,8 +89,8 @@ static bool write_test_token(const struct deploy *deploy, const char *token, con
     return fs_write(*path, text, strlen(text), 0644, err);
 }
 
-static bool try_challenge(struct deploy *deploy, const struct strlist *names, const char *thumbprint,
-                          struct err *err)
+bool deploy_prove_challenge(struct deploy *deploy, const struct strlist *names, const char *thumbprint,
+                            struct err *err)
 {
     char token[44];
     AUTO_FREE char *path = NULL;
@@ -172,7 +172,7 @@ bool deploy_challenge(struct deploy *deploy, const char *cert_name, const struct
     bool changes = ok && txn_count(txn) > 0;
     if (changes)
         ok = deploy_take_up(deploy, txn, err) && deploy_reread(deploy, err);
-    ok = ok && try_challenge(deploy, names, thumbprint, err) &&
+    ok = ok && deploy_prove_challenge(deploy, names, thumbprint, err) &&
          (!changes || web_alive(&deploy->web, false, err));
     if (changes && !ok)
         put_back(deploy, cert_name, txn, err);

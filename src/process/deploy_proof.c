@@ -126,8 +126,9 @@ static bool prove_address(struct deploy *deploy, struct proof *proof, const char
 bool deploy_prove_https(struct deploy *deploy, const struct strlist *names, const struct leaves *leaves,
                         struct err *err)
 {
-    struct proof proof = {
-        .leaves = *leaves, .patience = deploy_patience(PROOF_MS), .refusal_ms = clock_mono_ms() + REFUSAL_MS};
+    struct proof proof = {.leaves = *leaves,
+                          .patience = deploy_patience(deploy, PROOF_MS),
+                          .refusal_ms = clock_mono_ms() + REFUSAL_MS};
     deploy->proof[0] = '\0';
     deploy_tell(deploy, "proving that port 443 serves the certificate");
     for (size_t i = 0; i < names->n; i++) {
@@ -246,7 +247,7 @@ static bool page_is_fine(const struct page *before, bool redirect, struct err *e
 
 bool deploy_prove_pages(struct deploy *deploy, const struct pages *before, bool redirect, struct err *err)
 {
-    struct patience patience = deploy_patience(PAGE_MS);
+    struct patience patience = deploy_patience(deploy, PAGE_MS);
     for (size_t i = 0; i < before->n; i++) {
         struct err failed = ERR_INIT;
         if (before->v[i].status == 0)

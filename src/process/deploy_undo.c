@@ -104,7 +104,7 @@ static bool prove_one(struct deploy *deploy, const char *cert_name, struct err *
 /* Old workers hold the port for a while after a reload: whoever comes next must not find it taken. */
 static void wait_until_let_go(struct deploy *deploy)
 {
-    struct patience patience = deploy_patience(LET_GO_MS);
+    struct patience patience = deploy_patience(deploy, LET_GO_MS);
     char holder[PORT_HOLDER_BYTES];
     pid_t pid;
     while (port_holder(443, holder, &pid) && deploy_wait(deploy, &patience))

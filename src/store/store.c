@@ -360,19 +360,28 @@ static mode_t config_mode(const struct cert_config *config)
     return pin || password ? 0600 : 0644;
 }
 
-bool store_cert_config_save(struct store *store, const struct cert_config *config, struct err *err)
+bool store_cert_config_made(struct store *store, const struct cert_config *config, char **path,
+                            struct buf *text, unsigned *mode, struct err *err)
 {
-    AUTO_BUF text = BUF_INIT;
     struct cert_config defaults = {0};
     if (!store_check_change(store, config->name, err) || !store_defaults(store, &defaults, err))
         return false;
-    AUTO_FREE char *path = store_config_path(store, config->name);
-    config_write_text(config, &defaults, &text);
-    bool ok = reads_back(path, &defaults, config, &text, err) &&
-              (says_the_same(path, &defaults, config) ||
-               fs_write(path, text.data, text.len, config_mode(config), err));
+    AUTO_FREE char *file = store_config_path(store, config->name);
+    config_write_text(config, &defaults, text);
+    bool ok = reads_back(file, &defaults, config, text, err);
+    *path = ok && !says_the_same(file, &defaults, config) ? mem_dup(file) : NULL;
+    *mode = config_mode(config);
     cert_config_clear(&defaults);
     return ok;
+}
+
+bool store_cert_config_save(struct store *store, const struct cert_config *config, struct err *err)
+{
+    AUTO_BUF text = BUF_INIT;
+    AUTO_FREE char *path = NULL;
+    unsigned mode = 0;
+    return store_cert_config_made(store, config, &path, &text, &mode, err) &&
+           (path == NULL || fs_write(path, text.data, text.len, (mode_t)mode, err));
 }
 
 bool store_cert_config_text(struct store *store, const char *name, struct buf *out, struct err *err)
@@ -401,6 +410,11 @@ char *store_state_path(const struct store *store, const char *name)
     return mem_fmt("%s/state/%s.json", store->state_dir, name);
 }
 
+char *store_output_path(const struct store *store, const char *name)
+{
+    return mem_fmt("%s/state/%s.output", store->state_dir, name);
+}
+
 /* Written while the clock was ahead, a pause could last for years. Before the failure that it follows it is
  * none; so is one that is longer than any we make. */
 static void forget_pause(int64_t failed_s, int64_t *next_try_s)
@@ -425,6 +439,16 @@ static void forget_future(struct cert_state *state)
     forget_beyond(0, &state->verified_s);
 }
 
+/* For those who may read it. */
+static void add_output(struct store *store, const char *name, struct cert_state *state)
+{
+    AUTO_BUF json = BUF_SECRET;
+    struct err ignored = ERR_INIT;
+    AUTO_FREE char *path = store_output_path(store, name);
+    if (fs_exists(path) && fs_read(path, STATE_FILE_BYTES, &json, &ignored))
+        state_add_output(buf_str(&json), json.len, state);
+}
+
 bool store_state_load(struct store *store, const char *name, struct cert_state *out, struct err *err)
 {
     AUTO_BUF json = BUF_INIT;
@@ -433,8 +457,10 @@ bool store_state_load(struct store *store, const char *name, struct cert_state *
     AUTO_FREE char *path = store_state_path(store, name);
     if (fs_read(path, STATE_FILE_BYTES, &json, err)) {
         bool ok = state_decode(buf_str(&json), json.len, path, out, err);
-        if (ok)
+        if (ok) {
             forget_future(out);
+            add_output(store, name, out);
+        }
         return ok;
     }
     if (!store_forgive_missing(err))
@@ -452,14 +478,23 @@ static bool is_written(const char *path, const struct buf *content)
            memcmp(there.data, content->data, content->len) == 0;
 }
 
+static bool write_what_changed(const char *path, const struct buf *content, mode_t mode, struct err *err)
+{
+    return is_written(path, content) || fs_write(path, content->data, content->len, mode, err);
+}
+
 bool store_state_save(struct store *store, const char *name, const struct cert_state *state, struct err *err)
 {
-    AUTO_BUF json = BUF_INIT;
+    AUTO_BUF json = BUF_INIT, output = BUF_SECRET;
     if (!store_check_change(store, name, err))
         return false;
     AUTO_FREE char *path = store_state_path(store, name);
+    AUTO_FREE char *output_path = store_output_path(store, name);
     state_encode(state, &json);
-    return is_written(path, &json) || fs_write(path, json.data, json.len, 0644, err);
+    state_encode_output(state, &output);
+    return (output.len == 0 || write_what_changed(output_path, &output, 0600, err)) &&
+           write_what_changed(path, &json, 0644, err) &&
+           (output.len > 0 || !fs_exists(output_path) || fs_remove(output_path, err));
 }
 
 static char *run_state_path(const struct store *store)
@@ -490,7 +525,7 @@ bool store_run_state_save(struct store *store, const struct run_state *state, st
     if (!store_check_writing(store, err))
         return false;
     run_state_encode(state, &json);
-    return is_written(path, &json) || fs_write(path, json.data, json.len, 0600, err);
+    return write_what_changed(path, &json, 0600, err);
 }
 
 bool store_cert_is_there(const struct store *store, const char *name)
@@ -510,10 +545,11 @@ bool store_cert_delete(struct store *store, const char *name, struct err *err)
         return false;
     AUTO_FREE char *config = store_config_path(store, name);
     AUTO_FREE char *state = store_state_path(store, name);
+    AUTO_FREE char *output = store_output_path(store, name);
     AUTO_FREE char *live = store_live_link(store, name);
     AUTO_FREE char *certs = store_cert_dir(store, name);
     if (!store_cert_is_there(store, name))
         return no_such_certificate(name, config, err);
-    return fs_remove(config, err) && fs_remove(state, err) && fs_remove(live, err) &&
-           fs_remove_tree(certs, err);
+    return fs_remove(config, err) && fs_remove(output, err) && fs_remove(state, err) &&
+           fs_remove(live, err) && fs_remove_tree(certs, err);
 }

@@ -31,6 +31,7 @@ MUST_CHECK bool store_ensure_dir(const char *path, mode_t mode, bool only_we_wri
 char *store_below(const char *dir, const char *sub, const char *name); /* the caller frees */
 char *store_config_path(const struct store *store, const char *name);
 char *store_state_path(const struct store *store, const char *name);
+char *store_output_path(const struct store *store, const char *name); /* what hooks have printed, root's alone */
 /* Is it there? A directory that may not be looked into is an error, not a no. */
 MUST_CHECK bool store_is_there(const char *path, bool *there, struct err *err);
 

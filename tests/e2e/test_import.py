@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import stat
 import subprocess
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from conftest import KEPT, PORTS
 from harness import machine, net, others, pebble, pki, snapshot
-from harness.client import check_store
+from harness.client import built_with, check_store
 
 URL = "https://ca.import.test/directory"  # where no CA is asked
 
@@ -588,6 +589,84 @@ def test_switch_apache(tlsup, issuer, apache, name, tmp_path):
     assert net.leaf(name)[0] == tlsup.sha256(name)
     tlsup.ok("undo", name)
     assert not snapshot.difference(before, apache.configuration())
+
+
+def three(server, store, issuer, name):
+    """Three sites, each with a certificate of the old client's; their names."""
+    names = [f"{word}.{name}" for word in ("a", "b", "c")]
+    for each in names:
+        live = store / "live" / each
+        if server.kind == "nginx":
+            lineage(store, issuer, each, authenticator="nginx")
+            server.site(each, extra=f"listen 443 ssl; ssl_certificate {live}/fullchain.pem; ssl_certificate_key {live}/privkey.pem;")
+        else:
+            lineage(store, issuer, each, authenticator="apache")
+            server.site(each)
+            server.add_site(f"tls-{each}", f"<VirtualHost *:443>\n  ServerName {each}\n  DocumentRoot /var/www/{each}\n  SSLEngine on\n"
+                            f"  SSLCertificateFile {live}/fullchain.pem\n  SSLCertificateKeyFile {live}/privkey.pem\n</VirtualHost>\n")
+    if server.kind == "apache":
+        machine.run("/usr/sbin/a2enmod", "ssl")
+    server.start()
+    return names
+
+
+def switched(tlsup, server, names):
+    """Of each: does the server read ours, and do we know it?"""
+    text = "".join(p.read_text() for p in sorted(pathlib.Path(server.tree, "sites-available").iterdir()))
+    reads = [f"{tlsup.live(each)}/" in text for each in names]
+    assert reads == [dict(settings(tlsup, each)).get("install") == server.kind for each in names]
+    return reads
+
+
+@pytest.mark.parametrize("kind", ["nginx", "apache"])
+def test_all_of_a_server_or_none(tlsup, issuer, request, name, tmp_path, kind):
+    """What the server refuses of the third takes the others back as well, byte for byte; one reload switches them all."""
+    server, store, wrapper = request.getfixturevalue(kind), tmp_path / "le", tmp_path / "server"
+    names = three(server, store, issuer, name)
+    before, words = server.configuration(), ("import", "--from", "certbot", store, "--switch-web-server", "-n")
+    wrapper.write_text(f"""#!/bin/sh
+case "$*" in *-t*) grep -rq {tlsup.live(names[2])}/ {server.tree} && {{ echo "[emerg] no third" >&2; exit 1; }};; esac
+exec /usr/sbin/{'nginx' if kind == 'nginx' else 'apache2ctl'} "$@"
+""")
+    wrapper.chmod(0o755)
+    tlsup.config.mkdir(parents=True, exist_ok=True)
+    (tlsup.config / "tlsup.conf").write_text(f"{'nginx-bin' if kind == 'nginx' else 'apache-ctl'} = {wrapper}\n")
+    plan = tlsup.ok(*words, "--plan")
+    assert all(f"{tlsup.live(each)}/fullchain.pem" in plan.out for each in names) and not snapshot.difference(before, server.configuration())
+    told = tlsup(*words, "--json")
+    results = result_of(told)
+    assert told.status == 3 and [results[each]["switched"] for each in names] == ["none"] * 3, told
+    assert all(any("as before" in note and "no third" in note for note in results[each]["notes"]) for each in names), results
+    assert not snapshot.difference(before, server.configuration()) and switched(tlsup, server, names) == [False] * 3
+    (tlsup.config / "tlsup.conf").unlink()
+    reloads = server.error_log().count("AH00493")
+    tlsup.ok(*words)
+    assert switched(tlsup, server, names) == [True] * 3 and [net.leaf(each)[0] for each in names] == [tlsup.sha256(each) for each in names]
+    if kind == "apache":
+        assert server.error_log().count("AH00493") == reloads + 1, "one reload for all"
+    tlsup.ok("undo", names[1])
+    assert switched(tlsup, server, names) == [True, False, True], "each can be taken back by itself"
+
+
+@pytest.mark.skipif(not built_with("test-hooks"), reason="only in a build with --enable-test-hooks")
+def test_killed_while_switching(tlsup, issuer, nginx, name, tmp_path):
+    """At whatever step: the next run finds all of them switched, or puts all of them back."""
+    names = three(nginx, tmp_path / "le", issuer, name)
+    before, ends = nginx.configuration(), []
+    for step in (30, 70, 90, 110, 130, 150, 170, 190, 210):
+        result = tlsup("import", "--from", "certbot", tmp_path / "le", "--switch-web-server", "-n", env={"TLSUP_TEST_CRASH": str(step)})
+        assert nginx.test().returncode == 0, (step, nginx.test().stderr)
+        if result.status == 0:
+            break
+        assert result.status == -signal.SIGKILL, (step, result)
+        tlsup.ok("renew")
+        ends.append(switched(tlsup, nginx, names))
+        assert all(ends[-1]) or not any(ends[-1]), (step, ends)
+        if all(ends[-1]):
+            break
+        assert not snapshot.difference(before, nginx.configuration()), step
+    assert [False] * 3 in ends, "it was killed on the way"
+    assert switched(tlsup, nginx, names) == [True] * 3
 
 
 # -- the old client's timer ----------------------------------------------------------------------------------------

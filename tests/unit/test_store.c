@@ -1424,6 +1424,53 @@ static void deleting_leaves_nothing(void **state)
     store_close(store);
 }
 
+static void read_below_state(const char *file, struct buf *out)
+{
+    AUTO_FREE char *path = fs_join(state_dir, file);
+    buf_reset(out);
+    MUST(fs_read(path, 65536, out, &err));
+}
+
+/* The state is for everybody to read: what a hook has printed may be a secret. */
+static void what_hooks_have_printed_is_for_root(void **state)
+{
+    struct store *store = open_store(STORE_WRITE);
+    struct cert_state kept = CERT_STATE_INIT;
+    AUTO_BUF text = BUF_INIT;
+    AUTO_FREE char *output = fs_join(state_dir, "state/" NAME ".output");
+    (void)state;
+    fill_certificate(store);
+    err_set(&kept.last_error, ERR_ACME, NEXT_REFUSED, NAME,
+            "2 of 3 names could not be proven\na: the challenge hook /h failed:\n| t0ken=1\nb: refused");
+    kept.deployments = mem_array(1, sizeof *kept.deployments);
+    kept.deployments[0] = (struct deployment){.what = mem_dup("/d"), .wanted = 1, .failures = 1};
+    kept.n_deployments = 1;
+    err_set(&kept.deployments[0].last_error, ERR_HOOK, NEXT_RETRY_LATER, "/d",
+            "the deploy hook /d failed:\n| t0ken=2");
+    MUST(store_state_save(store, NAME, &kept, &err));
+    read_below_state("state/" NAME ".json", &text);
+    assert_null(strstr(buf_str(&text), "t0ken"));
+    assert_non_null(strstr(buf_str(&text), "b: refused"));
+    assert_mode("state/" NAME ".json", 0644);
+    assert_mode("state/" NAME ".output", 0600);
+    MUST(store_state_load(store, NAME, &kept, &err));
+    assert_non_null(strstr(kept.last_error.text, "| t0ken=1\nb: refused"));
+    assert_non_null(strstr(kept.deployments[0].last_error.text, "failed:\n| t0ken=2"));
+    MUST(fs_write(output, "{ damaged", 9, 0600, &err));
+    MUST(store_state_load(store, NAME, &kept, &err));
+    assert_string_equal(kept.deployments[0].last_error.text, "the deploy hook /d failed");
+    err_clear(&kept.deployments[0].last_error);
+    MUST(store_state_save(store, NAME, &kept, &err)); /* nothing that was printed is in it */
+    assert_false(fs_exists(output));
+    err_context(&kept.last_error, "again:\n| t0ken");
+    MUST(store_state_save(store, NAME, &kept, &err));
+    assert_true(fs_exists(output));
+    MUST(store_cert_delete(store, NAME, &err));
+    assert_false(fs_exists(output));
+    cert_state_clear(&kept);
+    store_close(store);
+}
+
 /* -- the lock ----------------------------------------------------------------------------------------- */
 
 /* A child that holds the store until it is killed. */
@@ -2085,6 +2132,7 @@ int main(void)
         TEST(state_comes_back),
         TEST(future_is_forgotten),
         TEST(large_run_state_comes_back),
+        TEST(what_hooks_have_printed_is_for_root),
         TEST(deleting_leaves_nothing),
         TEST(one_writer_at_a_time),
         TEST(others_may_not_write_and_are_told_what_to_do),

@@ -1161,6 +1161,195 @@ static void torn_records_are_ignored(void **state)
     }
 }
 
+/* -- several that stand or fall together ---------------------------------------------------------------- */
+
+enum { GROUP = 3 };
+static const char *const group_owners[GROUP] = {"one.test", "two.test", "three.test"};
+
+/* Each adds its line to the file of all, as certificates of one web server do, and does all else there is. */
+static bool apply_member(const struct world *w, size_t n, struct txn *txns[GROUP], struct err *err)
+{
+    AUTO_BUF text = BUF_INIT;
+    AUTO_FREE char *own = mem_fmt("%s.conf", group_owners[n]);
+    if (!txn_begin(w->journal, group_owners[n], group_owners[n], &txns[n], err))
+        return false;
+    must(txn_read(txns[n], p(w, "main.conf"), LIMIT, &text, err), err);
+    buf_addf(&text, "%s\n", group_owners[n]);
+    stage_text(txns[n], p(w, own), "own\n");
+    stage_text(txns[n], p(w, "main.conf"), buf_str(&text));
+    stage_text(txns[n], p(w, "twins.conf"), group_owners[n]); /* written in place */
+    stage_link(txns[n], p(w, "live"), group_owners[n]);
+    if (n > 0)
+        txn_join(txns[n], txns[0]);
+    return txn_apply(txns[n], err);
+}
+
+static bool apply_group(const struct world *w, struct txn *txns[GROUP], struct err *err)
+{
+    for (size_t n = 0; n < GROUP; n++)
+        if (!apply_member(w, n, txns, err))
+            return false;
+    return txn_note(txns[0], TXN_TESTED, err) && txn_note(txns[0], TXN_RELOADING, err);
+}
+
+static void free_group(struct txn *txns[GROUP])
+{
+    for (size_t n = 0; n < GROUP; n++) {
+        txn_free(txns[n]);
+        txns[n] = NULL;
+    }
+}
+
+static size_t standing_of(const struct world *w, const char *owner)
+{
+    struct txn_list list = {0};
+    struct err err = ERR_INIT;
+    must(txn_list(w->journal, owner, &list, &err), &err);
+    size_t n = list.n;
+    txn_list_clear(&list);
+    return n;
+}
+
+static void one_mark_decides_for_all(void **state)
+{
+    (void)state;
+    for (int proven = 0; proven < 2; proven++) {
+        WORLD(w) = world_new("/tmp", NULL);
+        furnish(&w);
+        AUTO_FREE char *before = describe_world(&w);
+        struct txn *txns[GROUP] = {NULL};
+        struct err err = ERR_INIT;
+        must(apply_group(&w, txns, &err), &err);
+        if (proven)
+            must(txn_note(txns[0], TXN_VERIFIED, &err), &err);
+        AUTO_FREE char *after = describe_world(&w);
+        free_group(txns);
+        RECOVERY(r) = recover(&w);
+        assert_int_equal(r.finished, proven ? GROUP : 0);
+        assert_int_equal(r.rolled_back, proven ? 0 : GROUP);
+        assert_int_equal(r.kept, 0);
+        assert_int_equal(r.reload_needed, !proven);
+        is_like(&w, proven ? after : before);
+        for (size_t n = 0; n < GROUP; n++)
+            assert_int_equal(standing_of(&w, group_owners[n]), proven);
+        no_leftovers(&w);
+    }
+}
+
+/* Each by itself, and of the leader's journal nothing is needed any more. */
+static void a_member_is_undone_alone(void **state)
+{
+    (void)state;
+    WORLD(w) = world_new("/tmp", NULL);
+    furnish(&w);
+    struct txn *txns[GROUP] = {NULL};
+    struct err err = ERR_INIT;
+    AUTO_STRLIST messages = STRLIST_INIT;
+    must(apply_group(&w, txns, &err), &err);
+    must(txn_note(txns[0], TXN_VERIFIED, &err), &err);
+    must(txn_commit_all(txns, GROUP, &err), &err);
+    free_group(txns);
+    for (int i = 0; i < 2; i++) { /* the leader's first */
+        AUTO_TXN *undo = NULL;
+        must(txn_begin(w.journal, group_owners[i], "undo", &undo, &err), &err);
+        must(txn_undo(undo, NULL, &messages, &err), &err);
+        finish(undo);
+        must(txn_prune(w.journal, group_owners[i], 0, &err), &err);
+        RECOVERY(r) = recover(&w);
+        assert_int_equal(r.finished + r.rolled_back, 0);
+    }
+    assert_false(fs_exists(p(&w, "one.test.conf")));
+    assert_false(fs_exists(p(&w, "two.test.conf")));
+    assert_true(fs_exists(p(&w, "three.test.conf")));
+    assert_int_equal(standing_of(&w, NULL), 1);
+}
+
+/* The first is alone, others come to nothing: no journal refers to one that is not there. */
+static void empty_ones_are_passed_over(void **state)
+{
+    (void)state;
+    WORLD(w) = world_new("/tmp", NULL);
+    struct err err = ERR_INIT;
+    struct txn *txns[2] = {begin(&w), begin(&w)};
+    txn_join(txns[1], txns[0]);
+    stage_text(txns[1], p(&w, "a"), "a");
+    apply(txns[0]);
+    apply(txns[1]);
+    assert_int_equal(count_journals(&w), 1);
+    must(txn_rollback_all(txns, 2, &err), &err);
+    assert_false(fs_exists(p(&w, "a")));
+    txn_free(txns[0]);
+    txn_free(txns[1]);
+}
+
+/* The edits of the older ones lie below it: what they had done must not be taken for a person's. */
+static void one_that_cannot_be_put_back_holds_up_the_older(void **state)
+{
+    (void)state;
+    for (int recovery = 0; recovery < 2; recovery++) {
+        WORLD(w) = world_new("/tmp", NULL);
+        furnish(&w);
+        AUTO_FREE char *before = describe_world(&w);
+        struct txn *txns[GROUP] = {NULL};
+        struct err err = ERR_INIT;
+        must(apply_group(&w, txns, &err), &err);
+        for (size_t n = 0; n < GROUP; n++) /* in memory they are known */
+            for (size_t i = 0; i < txns[n]->n_ops; i++)
+                txns[n]->ops[i].have_old = (buf_clear(&txns[n]->ops[i].old_data), false);
+        AUTO_FREE char *away = fs_join(w.top, "away");
+        AUTO_FREE char *copy = fs_join(w.journal, "0000000002/old-1");
+        assert_int_equal(rename(copy, away), 0);
+        if (recovery) {
+            struct txn_recovery r = {0};
+            free_group(txns);
+            assert_false(txn_recover(w.journal, &r, &err));
+            assert_int_equal(r.kept, 0);
+            assert_int_equal(r.rolled_back, 1);
+            txn_recovery_clear(&r);
+        } else {
+            assert_false(txn_rollback_all(txns, GROUP, &err));
+            free_group(txns);
+        }
+        assert_true(fs_exists(p(&w, "one.test.conf")));
+        assert_int_equal(rename(away, copy), 0);
+        RECOVERY(r) = recover(&w);
+        assert_int_equal(r.kept, 0);
+        assert_true(r.reload_needed);
+        is_like(&w, before);
+    }
+}
+
+/* Was it proven? Nobody knows: nothing is touched, all say so. */
+static void a_damaged_leader_stops_all(void **state)
+{
+    (void)state;
+    for (int known = 0; known < 2; known++) { /* or its marks can still be read */
+        WORLD(w) = world_new("/tmp", NULL);
+        furnish(&w);
+        struct txn *txns[GROUP] = {NULL};
+        struct err err = ERR_INIT;
+        must(apply_group(&w, txns, &err), &err);
+        if (known)
+            must(txn_note(txns[0], TXN_VERIFIED, &err), &err);
+        AUTO_FREE char *after = describe_world(&w);
+        free_group(txns);
+        AUTO_FREE char *log = fs_join(w.journal, "0000000001/log");
+        int fd = open(log, O_WRONLY);
+        assert_int_equal(pwrite(fd, "#", 1, 60), 1);
+        close(fd);
+        struct txn_recovery r = {0};
+        assert_false(txn_recover(w.journal, &r, &err));
+        assert_int_equal(err.code, ERR_IO);
+        assert_non_null(strstr(err.subject, "0000000001"));
+        assert_int_equal(r.rolled_back, 0);
+        assert_int_equal(r.finished, known ? GROUP - 1 : 0);
+        is_like(&w, after);
+        txn_recovery_clear(&r);
+    }
+}
+
+/* -- damage --------------------------------------------------------------------------------------------- */
+
 static void damage_is_said_and_nothing_touched(void **state)
 {
     (void)state;
@@ -2020,6 +2209,109 @@ static void crash_at_every_step_of_a_recovery(void **state)
     assert_true(points > 100);
 }
 
+static bool whole_group(const struct world *w, struct err *err)
+{
+    struct txn *txns[GROUP] = {NULL};
+    size_t n = 0;
+    bool ok = apply_group(w, txns, err) && txn_note(txns[0], TXN_VERIFIED, err);
+    if (ok) { /* what is not written down now, the next run finishes */
+        struct err late = ERR_INIT;
+        (void)!txn_commit_all(txns, GROUP, &late);
+    } else {
+        struct err trouble = ERR_INIT;
+        while (n < GROUP && txns[n] != NULL)
+            n++;
+        if (!txn_rollback_all(txns, n, &trouble))
+            fprintf(stderr, "roll-back: %s\n", trouble.text);
+    }
+    free_group(txns);
+    return ok;
+}
+
+static struct expected expect_group(const char *parent, const char *journal_parent)
+{
+    WORLD(w) = world_new(parent, journal_parent);
+    furnish(&w);
+    struct expected expected = {.old = describe_world(&w)};
+    struct err err = ERR_INIT;
+    must(whole_group(&w, &err), &err);
+    expected.new = describe_world(&w);
+    return expected;
+}
+
+/* All of them or none, and the journal says so of each. */
+static bool group_is_whole(const struct world *w, const struct expected *expected, const char *what,
+                           unsigned long n)
+{
+    RECOVERY(r) = recover(w);
+    assert_int_equal(r.kept, 0);
+    no_leftovers(w);
+    bool is_old = all_or_nothing(w, expected, what, n);
+    for (size_t i = 0; i < GROUP; i++)
+        assert_int_equal(standing_of(w, group_owners[i]), is_old ? 0 : 1);
+    return is_old;
+}
+
+/* The process is killed at a step, a step fails, or all from one on. */
+static void trouble_at_every_step_of_a_group(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *variable, *from_then_on, *name;
+    } troubles[] = {{"TLSUP_TEST_CRASH", "", "a crash"},
+                    {"TLSUP_TEST_FAIL", "", "a failure"},
+                    {"TLSUP_TEST_FAIL", "+", "lasting failure"}};
+    for (size_t place = 0; place < COUNT_OF(places); place++) {
+        CLEANUP(expected_clear)
+        struct expected expected = expect_group(places[place][0], places[place][1]);
+        for (size_t i = 0; i < COUNT_OF(troubles) - place; i++) {
+            unsigned long n = 1, to_old = 0, ended_well = 0;
+            while (ended_well < 12) { /* the last steps only tidy, and may fail */
+                WORLD(w) = world_new(places[place][0], places[place][1]);
+                furnish(&w);
+                AUTO_FREE char *value = mem_fmt("%lu%s", n, troubles[i].from_then_on);
+                enum how_it_ended ended = run_child(&w, whole_group, troubles[i].variable, value);
+                if (ended == FAILED && troubles[i].from_then_on[0] == '\0')
+                    assert_true(all_or_nothing(&w, &expected, troubles[i].name, n));
+                bool is_old = group_is_whole(&w, &expected, troubles[i].name, n++);
+                if (ended != KILLED)
+                    assert_int_equal(is_old, ended == FAILED);
+                to_old += is_old;
+                ended_well += ended == ENDED;
+            }
+            print_message("%s in a group: %lu steps, put back after %lu\n", troubles[i].name, n - 1, to_old);
+            assert_true(to_old > 50 && to_old < n);
+        }
+    }
+}
+
+static void crash_at_every_step_of_a_groups_recovery(void **state)
+{
+    (void)state;
+    CLEANUP(expected_clear) struct expected expected = expect_group(FAST_DIR, NULL);
+    unsigned long points = 0;
+    bool more = true;
+    for (unsigned long first = 60; more; first += 31) { /* where the run dies */
+        int former = -1;
+        for (unsigned long n = 1;; n++) {
+            WORLD(w) = world_new(FAST_DIR, NULL);
+            furnish(&w);
+            AUTO_FREE char *death = mem_fmt("%lu", first);
+            AUTO_FREE char *second = mem_fmt("%lu", n);
+            more = run_child(&w, whole_group, "TLSUP_TEST_CRASH", death) == KILLED;
+            enum how_it_ended ended = run_child(&w, recovery_only, "TLSUP_TEST_CRASH", second);
+            int is_old = group_is_whole(&w, &expected, "a crash in a recovery", n);
+            assert_true(former < 0 || former == is_old); /* a crash changes no decision */
+            former = is_old;
+            if (ended == ENDED)
+                break;
+            points++;
+        }
+    }
+    print_message("crash points of recoveries of a group: %lu\n", points);
+    assert_true(points > 100);
+}
+
 static void crash_at_every_step_of_an_undo(void **state)
 {
     (void)state;
@@ -2137,6 +2429,11 @@ int main(void)
         cmocka_unit_test(reload_is_owed_until_settled),
         cmocka_unit_test(verified_is_finished_not_undone),
         cmocka_unit_test(torn_records_are_ignored),
+        cmocka_unit_test(one_mark_decides_for_all),
+        cmocka_unit_test(a_member_is_undone_alone),
+        cmocka_unit_test(empty_ones_are_passed_over),
+        cmocka_unit_test(one_that_cannot_be_put_back_holds_up_the_older),
+        cmocka_unit_test(a_damaged_leader_stops_all),
         cmocka_unit_test(damage_is_said_and_nothing_touched),
         cmocka_unit_test(damage_in_a_finished_journal_is_no_obstacle),
         cmocka_unit_test(a_damaged_copy_is_not_put_back),
@@ -2159,6 +2456,8 @@ int main(void)
         cmocka_unit_test(crash_at_every_step_of_a_transaction),
         cmocka_unit_test(crash_at_every_step_of_a_rollback),
         cmocka_unit_test(crash_at_every_step_of_a_recovery),
+        cmocka_unit_test(trouble_at_every_step_of_a_group),
+        cmocka_unit_test(crash_at_every_step_of_a_groups_recovery),
         cmocka_unit_test(crash_at_every_step_of_an_undo),
         cmocka_unit_test(failure_at_every_step),
         cmocka_unit_test(failure_from_every_step_on),
