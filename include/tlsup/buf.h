@@ -35,7 +35,7 @@ void buf_clear(struct buf *buf); /* frees (wiped when secret) and zeroes, keeps 
 const char *buf_str(const struct buf *buf); /* borrowed; "" when empty */
 char *buf_take(struct buf *buf);            /* the caller owns it; the buffer is empty after */
 
-/* A list of strings, owned. */
+/* A list of strings, owned. What others than strlist_add() have made is not added to. */
 struct strlist {
     char **v;
     size_t n;

@@ -112,7 +112,8 @@ char *buf_take(struct buf *buf)
 
 void strlist_add(struct strlist *list, const char *text)
 {
-    list->v = mem_resize(list->v, list->n + 1, sizeof *list->v);
+    if ((list->n & (list->n - 1)) == 0) /* there is room up to the next power of two */
+        list->v = mem_resize(list->v, list->n > 0 ? 2 * list->n : 1, sizeof *list->v);
     list->v[list->n++] = mem_dup(text);
 }
 

@@ -83,7 +83,8 @@ static void decide_by(struct run *run, struct task *task, const struct cert_stat
     if (usable > 0 && !stuck) {
         if (!undeployed) {
             /* nothing is owed any more: it was forced, or what could not be read has been mended */
-            run_record_success(run, name);
+            if (state->failures > 0 || err_isset(&state->last_error))
+                run_record_success(run, name);
             batch_current(run, name, tally);
             log_info("%s is not due", name);
         } else if (!task->redeploy) {
@@ -243,7 +244,8 @@ static bool work(struct run *run, struct tally *tally, struct err *err)
     AUTO_STRLIST names = STRLIST_INIT;
     struct tasks tasks = {0}, to_ask = {0};
     struct looks looks = LOOKS_INIT;
-    if (!store_cert_names(run->store, &names, err)) {
+    tally->halted = !store_cert_names(run->store, &names, err);
+    if (tally->halted) {
         tell_of_run(run, &tasks, false, err);
         return false;
     }
@@ -258,6 +260,7 @@ static bool work(struct run *run, struct tally *tally, struct err *err)
         due_save(due);
     due_close(due);
     bool ok = carry_out(run, &tasks, tally, err);
+    tally->halted = !ok;
     tell_of_run(run, &tasks, ok, err);
     around_after(run, by_hand(run));
     for (size_t i = 0; i < tasks.n; i++)
@@ -277,7 +280,16 @@ static bool open_notices(struct run *run, struct err *err)
             err_context(err, "nobody is notified of what this run does"));
 }
 
-static void write_down(struct run *run, int64_t began_s, bool good)
+/* A directory of hooks that cannot be trusted, unlike a hook that failed, leaves no debt. */
+static bool is_mendable(struct run *run, const struct tally *tally, const struct run_state *state)
+{
+    bool told = false;
+    return !tally->halted && tally->worst.code != ERR_INTERRUPTED &&
+           (around_trouble(run, &told) == NULL || state->n_debts > 0);
+}
+
+static void write_down(struct run *run, int64_t began_s, const struct tally *tally, bool configured,
+                       bool good)
 {
     struct run_state state = RUN_STATE_INIT;
     struct err why = ERR_INIT;
@@ -289,6 +301,7 @@ static void write_down(struct run *run, int64_t began_s, bool good)
     state.ended_s = clock_now_s();
     if (good)
         state.good_s = state.ended_s;
+    state.mendable = !good && configured && is_mendable(run, tally, &state);
     if (!store_run_state_save(run->store, &state, &why))
         log_warn("the end of this run could not be written down: %s", why.text);
     run_state_clear(&state);
@@ -310,13 +323,13 @@ static void write_metrics(struct run *run)
 
 /* A run that was asked for some certificates alone says nothing of the others. `configured`: tlsup.conf can
  * be read, as to the machine. */
-static void end(struct run *run, int64_t began_s, bool configured, bool good)
+static void end(struct run *run, int64_t began_s, const struct tally *tally, bool configured, bool good)
 {
     bool all = run->request->arguments.n == 0;
     if (run->request->dry_run)
         return;
     if (all)
-        write_down(run, began_s, good);
+        write_down(run, began_s, tally, configured, good);
     batch_tell_readable(run);
     if (run->notices != NULL)
         notices_send(run->notices, good && all);
@@ -359,7 +372,7 @@ bool cmd_renew(const struct request *request, struct err *err)
     if (ok) {
         bool watched = open_notices(&run, &unwatched);
         ok = work(&run, &tally, err);
-        end(&run, began_s, watched, ok && watched && tally.failing == 0);
+        end(&run, began_s, &tally, watched, ok && watched && tally.failing == 0);
         run_close(&run);
         if (!ok && !watched)
             output_error(&unwatched);

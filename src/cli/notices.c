@@ -27,6 +27,9 @@ struct noted_cert {
     char *name;
     enum seen seen;
     struct err *why; /* heap, of what failed */
+    /* of what was only looked at: its live version then, 0 = not known */
+    int version;
+    int64_t not_before_s, not_after_s;
 };
 
 struct noted_machine {
@@ -169,7 +172,18 @@ void notices_failed(struct notices *notices, const char *cert_name, const struct
 
 void notices_looked(struct notices *notices, const char *cert_name)
 {
-    (void)note_cert(notices, cert_name, SEEN_LOOKED);
+    struct noted_cert *noted = note_cert(notices, cert_name, SEEN_LOOKED);
+    struct cert_info info = CERT_INFO_INIT;
+    struct err ignored = ERR_INIT;
+    int live = 0;
+    /* it is in memory still; there may be ten thousand more before anything is told */
+    if (store_live_version(notices->run->store, cert_name, &live, &ignored) && live > 0 &&
+        run_version_info(notices->run, cert_name, live, 0, &info)) {
+        noted->version = live;
+        noted->not_before_s = info.not_before_s;
+        noted->not_after_s = info.not_after_s;
+    }
+    cert_info_clear(&info);
 }
 
 void notices_machine(struct notices *notices, const char *subject, const struct err *why)
@@ -238,16 +252,20 @@ static void add_troubles(struct notice_cert *cert, const struct cert_state *stat
         notice_add_trouble(cert, what_failed(why, held), why, 0);
 }
 
-static void add_names(struct notices *notices, struct notice_cert *cert, const struct cert_info *info)
+static void add_names(struct notices *notices, struct notice_cert *cert, int live)
 {
     struct cert_config config;
+    struct cert_info info = CERT_INFO_INIT;
     struct err ignored = ERR_INIT;
-    if (info->names.n > 0) {
-        strlist_copy(&cert->names, &info->names);
+    if (live > 0)
+        (void)run_version_info(notices->run, cert->name, live, 0, &info);
+    if (info.names.n > 0) {
+        strlist_copy(&cert->names, &info.names);
     } else if (store_cert_config(notices->run->store, cert->name, &config, &ignored)) {
         strlist_copy(&cert->names, &config.names);
         cert_config_clear(&config);
     }
+    cert_info_clear(&info);
 }
 
 /* A run that was stopped is no failure of the certificate's. */
@@ -264,8 +282,14 @@ static void consider(struct notices *notices, const struct noted_cert *noted, st
     struct err ignored = ERR_INIT;
     int live = 0;
     (void)!store_state_load(notices->run->store, noted->name, &state, &ignored);
-    if (store_live_version(notices->run->store, noted->name, &live, &ignored) && live > 0)
+    if (!store_live_version(notices->run->store, noted->name, &live, &ignored))
+        live = 0;
+    if (live > 0 && live == noted->version) {
+        info.not_before_s = noted->not_before_s;
+        info.not_after_s = noted->not_after_s;
+    } else if (live > 0) {
         (void)run_version_info(notices->run, noted->name, live, 0, &info);
+    }
     bool known = info.not_after_s > 0, failing = has_failed(noted) || is_failing(&state);
     enum alarm now =
         alarm_of(failing, known ? urgent_s(&info) : 0, known ? info.not_after_s : 0, notice->now_s);
@@ -277,7 +301,7 @@ static void consider(struct notices *notices, const struct noted_cert *noted, st
         cert->renewed = noted->seen == SEEN_RENEWED;
         cert->not_before_s = info.not_before_s;
         cert->not_after_s = info.not_after_s;
-        add_names(notices, cert, &info);
+        add_names(notices, cert, live);
         add_troubles(cert, &state, noted->why);
     }
     cert_state_clear(&state);

@@ -11,9 +11,11 @@
 #include <openssl/asn1.h>
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/provider.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
@@ -30,7 +32,7 @@
 #define NAMES_SHOWN 5
 
 struct cert_chain {
-    X509 *certs[CHAIN_MAX_CERTS];
+    X509 *certs[CHAIN_MAX_CERTS]; /* with all but their public keys: see outline_context() */
     size_t count;
     char *subject;
 };
@@ -43,6 +45,11 @@ static void openssl_free_ptr(unsigned char **data)
 static void san_free_ptr(GENERAL_NAMES **names)
 {
     GENERAL_NAMES_free(*names);
+}
+
+static void akid_free_ptr(AUTHORITY_KEYID **akid)
+{
+    AUTHORITY_KEYID_free(*akid);
 }
 
 static void bio_free_ptr(BIO **bio)
@@ -139,6 +146,35 @@ static bool pem_error(const struct pem *pem, const char *subject, const char *wh
     return err_advise(err, "give PEM certificates and nothing else, the server's own certificate first");
 }
 
+/* OpenSSL decodes the public key of every certificate that it reads, which takes ten times as long as all the
+ * rest. In a context without providers it leaves that out; where a key is wanted, whole() reads the
+ * certificate once more. NULL, the default context: it cannot be had. */
+static OSSL_LIB_CTX *outline_context(void)
+{
+    static OSSL_LIB_CTX *context;
+    static bool made;
+
+    if (!made) {
+        made = true;
+        context = OSSL_LIB_CTX_new();
+        if (context && !OSSL_PROVIDER_load(context, "null")) {
+            OSSL_LIB_CTX_free(context);
+            context = NULL;
+        }
+    }
+    return context;
+}
+
+/* The certificate as OpenSSL can check it, with its public key. The caller's; NULL when it cannot be had. */
+static X509 *whole(const X509 *cert)
+{
+    CLEANUP(openssl_free_ptr) unsigned char *der = NULL;
+    int len = i2d_X509(cert, &der);
+    const unsigned char *at = der;
+
+    return len > 0 ? d2i_X509(NULL, &at, len) : NULL;
+}
+
 /* Strict base64 of a whole block, in place. */
 static bool decode_body(struct buf *body)
 {
@@ -170,10 +206,11 @@ static bool add_cert(struct pem *pem, struct cert_chain *chain, struct err *err)
                          err);
     const unsigned char *at = (unsigned char *)pem->body.data;
     const unsigned char *end = at + pem->body.len;
-    X509 *cert = d2i_X509(NULL, &at, (long)pem->body.len);
+    X509 *cert = X509_new_ex(outline_context(), NULL);
+    bool read = cert && d2i_X509(&cert, &at, (long)pem->body.len); /* else `cert` is NULL again */
     if (cert)
         chain->certs[chain->count++] = cert;
-    if (!cert || at != end)
+    if (!read || at != end)
         return pem_error(pem, chain->subject, "what ends here is not a certificate", err);
     buf_reset(&pem->body);
     return true;
@@ -425,9 +462,9 @@ static bool check_times(const struct cert_chain *chain, int64_t now_s, struct er
     return err_advise(err, "if the date is wrong on this machine, set the clock (timedatectl shows it)");
 }
 
-static bool check_kind(const struct cert_chain *chain, struct err *err)
+static bool check_kind(const struct cert_chain *chain, X509 *leaf, struct err *err)
 {
-    uint32_t flags = X509_get_extension_flags(chain->certs[0]);
+    uint32_t flags = X509_get_extension_flags(leaf);
 
     if (flags & EXFLAG_CA)
         return mismatch(chain, err, "the first certificate is a CA's, not a server's");
@@ -436,19 +473,20 @@ static bool check_kind(const struct cert_chain *chain, struct err *err)
     return true;
 }
 
-static bool check_key(const struct cert_chain *chain, const struct key *key, struct err *err)
+static bool check_key(const struct cert_chain *chain, const X509 *leaf, const struct key *key,
+                      struct err *err)
 {
-    EVP_PKEY *leaf_key = X509_get0_pubkey(chain->certs[0]);
+    EVP_PKEY *leaf_key = X509_get0_pubkey(leaf);
 
     if (!leaf_key || EVP_PKEY_eq(leaf_key, key_public(key)) != 1)
         return mismatch(chain, err, "the certificate does not belong to the private key");
     return true;
 }
 
-static bool check_links(const struct cert_chain *chain, struct err *err)
+static bool check_links(const struct cert_chain *chain, X509 *const *certs, struct err *err)
 {
     for (size_t i = 0; i + 1 < chain->count; i++) {
-        X509 *cert = chain->certs[i], *issuer = chain->certs[i + 1];
+        X509 *cert = certs[i], *issuer = certs[i + 1];
         int why = X509_check_issued(issuer, cert);
         if (why == X509_V_OK && X509_verify(cert, X509_get0_pubkey(issuer)) == 1)
             continue;
@@ -459,12 +497,28 @@ static bool check_links(const struct cert_chain *chain, struct err *err)
     return true;
 }
 
+/* A chain with the public keys. */
+struct wholes {
+    X509 *certs[CHAIN_MAX_CERTS];
+};
+
+static void wholes_clear(struct wholes *wholes)
+{
+    for (size_t i = 0; i < CHAIN_MAX_CERTS; i++)
+        X509_free(wholes->certs[i]);
+}
+
 bool cert_chain_check(const struct cert_chain *chain, const struct key *key, const struct strlist *names,
                       int64_t now_s, struct err *err)
 {
-    return check_kind(chain, err) && (!key || check_key(chain, key, err)) &&
+    CLEANUP(wholes_clear) struct wholes wholes = {0};
+
+    for (size_t i = 0; i < chain->count; i++)
+        if (!(wholes.certs[i] = whole(chain->certs[i])))
+            return key_openssl_error(err, chain->subject, "the certificate cannot be read once more");
+    return check_kind(chain, wholes.certs[0], err) && (!key || check_key(chain, wholes.certs[0], key, err)) &&
            (!names || check_names(chain, names, err)) && check_times(chain, now_s, err) &&
-           check_links(chain, err);
+           check_links(chain, wholes.certs, err);
 }
 
 /* -- describing -------------------------------------------------------------------------------- */
@@ -482,14 +536,17 @@ static size_t serial_octets(const X509 *cert, unsigned char octets[SERIAL_MAX_BY
     return (size_t)len - 2;
 }
 
-static void ari_id_of(X509 *cert, const unsigned char *serial, size_t serial_len, struct cert_info *info)
+static void ari_id_of(const X509 *cert, const unsigned char *serial, size_t serial_len,
+                      struct cert_info *info)
 {
     AUTO_BUF id = {.limit = sizeof info->ari_id - 1};
-    const ASN1_OCTET_STRING *authority = X509_get0_authority_key_id(cert);
+    CLEANUP(akid_free_ptr)
+    AUTHORITY_KEYID *authority = X509_get_ext_d2i(cert, NID_authority_key_identifier, NULL, NULL);
+    const ASN1_OCTET_STRING *key_id = authority ? authority->keyid : NULL;
 
-    if (!authority || ASN1_STRING_length(authority) <= 0 || serial_len == 0)
+    if (!key_id || ASN1_STRING_length(key_id) <= 0 || serial_len == 0)
         return;
-    b64url_encode(ASN1_STRING_get0_data(authority), (size_t)ASN1_STRING_length(authority), &id);
+    b64url_encode(ASN1_STRING_get0_data(key_id), (size_t)ASN1_STRING_length(key_id), &id);
     buf_addc(&id, '.');
     b64url_encode(serial, serial_len, &id);
     if (!id.overflow)
@@ -523,27 +580,71 @@ static bool name_part(const X509_NAME *name, int nid, char *out, size_t size)
     return true;
 }
 
-static void key_words(const X509 *cert, char *out, size_t size)
+static bool is_on_curve(const EC_GROUP *group, const unsigned char *point, size_t len)
 {
-    static const char *const curves[][2] = {{"prime256v1", "p256"},
-                                            {"P-256", "p256"},
-                                            {"secp384r1", "p384"},
-                                            {"P-384", "p384"},
-                                            {"secp521r1", "p521"}};
-    const EVP_PKEY *pkey = X509_get0_pubkey(cert);
+    EC_POINT *decoded = EC_POINT_new(group);
+    bool is = decoded && EC_POINT_oct2point(group, decoded, point, len, NULL) == 1;
+
+    EC_POINT_free(decoded);
+    return is;
+}
+
+/* "p256" of a key on one of the usual curves; NULL: on none of these, or on no curve at all. */
+static const char *usual_curve(const X509_ALGOR *algorithm, const unsigned char *point, size_t len)
+{
+    static struct {
+        int nid;
+        const char *word;
+        EC_GROUP *group; /* made when it is met, and kept */
+    } curves[] = {
+        {NID_X9_62_prime256v1, "p256", NULL}, {NID_secp384r1, "p384", NULL}, {NID_secp521r1, "p521", NULL}};
+    const void *curve = NULL;
+    int kind;
+
+    X509_ALGOR_get0(NULL, &kind, &curve, algorithm);
+    int nid = kind == V_ASN1_OBJECT ? OBJ_obj2nid(curve) : NID_undef;
+    for (size_t i = 0; i < COUNT_OF(curves); i++) {
+        if (curves[i].nid != nid)
+            continue;
+        if (!curves[i].group)
+            curves[i].group = EC_GROUP_new_by_curve_name(nid);
+        return curves[i].group && is_on_curve(curves[i].group, point, len) ? curves[i].word : NULL;
+    }
+    return NULL;
+}
+
+/* The words for the keys that nearly all certificates have, without the long way through the providers. */
+static bool usual_key_words(const X509 *cert, char *out, size_t size)
+{
+    ASN1_OBJECT *kind;
+    X509_ALGOR *algorithm;
+    const unsigned char *bytes;
+    const char *curve = NULL;
+    int len;
+
+    if (X509_PUBKEY_get0_param(&kind, &bytes, &len, &algorithm, X509_get_X509_PUBKEY(cert)) != 1)
+        return false;
+    int nid = OBJ_obj2nid(kind);
+    AUTO_PKEY *rsa = nid == NID_rsaEncryption ? d2i_PublicKey(EVP_PKEY_RSA, NULL, &bytes, len) : NULL;
+    if (nid == NID_X9_62_id_ecPublicKey)
+        curve = usual_curve(algorithm, bytes, (size_t)len);
+    if (rsa)
+        snprintf(out, size, "rsa-%d", EVP_PKEY_get_bits(rsa));
+    else if (curve)
+        snprintf(out, size, "ecdsa-%s", curve);
+    return rsa || curve;
+}
+
+static void any_key_words(const unsigned char *spki, size_t len, char *out, size_t size)
+{
+    AUTO_PKEY *pkey = d2i_PUBKEY(NULL, &spki, (long)len);
     char group[24] = "";
 
     if (!pkey) {
         snprintf(out, size, "unknown");
-    } else if (EVP_PKEY_is_a(pkey, "RSA") == 1) {
-        snprintf(out, size, "rsa-%d", EVP_PKEY_get_bits(pkey));
     } else if (EVP_PKEY_is_a(pkey, "EC") == 1 &&
                EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL) == 1) {
-        const char *curve = group;
-        for (size_t i = 0; i < COUNT_OF(curves); i++)
-            if (strcmp(group, curves[i][0]) == 0)
-                curve = curves[i][1];
-        snprintf(out, size, "ecdsa-%s", curve);
+        snprintf(out, size, "ecdsa-%s", group);
     } else {
         const char *type = EVP_PKEY_get0_type_name(pkey);
         snprintf(out, size, "%.31s", type ? type : "unknown");
@@ -562,32 +663,34 @@ static void issuer_words(const X509 *cert, char *out, size_t size)
         name_part(issuer, NID_organizationName, out, size);
 }
 
-static bool spki_of(const X509 *cert, char out[KEY_SPKI_BYTES])
+static bool describe_key(const X509 *cert, struct cert_info *info)
 {
-    CLEANUP(openssl_free_ptr) unsigned char *der = NULL;
-    int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+    CLEANUP(openssl_free_ptr) unsigned char *spki = NULL;
+    int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &spki);
 
-    if (len > 0)
-        key_sha256_hex(der, (size_t)len, out);
-    return len > 0;
+    if (len <= 0)
+        return false;
+    key_sha256_hex(spki, (size_t)len, info->spki);
+    if (!usual_key_words(cert, info->key_type, sizeof info->key_type))
+        any_key_words(spki, (size_t)len, info->key_type, sizeof info->key_type);
+    return true;
 }
 
-static bool info_fill(X509 *leaf, struct cert_info *info)
+static bool info_fill(const X509 *leaf, struct cert_info *info)
 {
     unsigned char serial[SERIAL_MAX_BYTES];
     CLEANUP(openssl_free_ptr) unsigned char *der = NULL;
     AUTO_SAN san = {0};
     int len = i2d_X509(leaf, &der);
 
-    if (len <= 0 || !spki_of(leaf, info->spki) ||
-        !leaf_times(leaf, &info->not_before_s, &info->not_after_s) || !san_read(leaf, &san))
+    if (len <= 0 || !describe_key(leaf, info) || !leaf_times(leaf, &info->not_before_s, &info->not_after_s) ||
+        !san_read(leaf, &san))
         return false;
     strlist_copy(&info->names, &san.names);
     size_t serial_len = serial_octets(leaf, serial);
     add_hex(serial, serial_len, info->serial);
     ari_id_of(leaf, serial, serial_len, info);
     cert_sha256(der, (size_t)len, info->sha256);
-    key_words(leaf, info->key_type, sizeof info->key_type);
     issuer_words(leaf, info->issuer, sizeof info->issuer);
     ERR_clear_error();
     return true;

@@ -298,7 +298,7 @@ static void find_blocks(struct apache_file *file)
 static void add_node(struct apache_file *file, size_t *cap, size_t begin, size_t end, size_t line)
 {
     if (file->n_nodes == *cap) {
-        *cap = *cap ? 2 * *cap : 64;
+        *cap = *cap ? 2 * *cap : 16;
         file->nodes = mem_resize(file->nodes, *cap, sizeof *file->nodes);
     }
     char *text = logical_text(file->data + begin, end - begin);

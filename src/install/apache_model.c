@@ -389,7 +389,9 @@ static void host_directive(struct apache_host *host, const struct apache_line *l
 
 static struct apache_host *add_host(struct apache_model *model, size_t open)
 {
-    model->hosts = mem_resize(model->hosts, model->n_hosts + 1, sizeof *model->hosts);
+    if ((model->n_hosts & (model->n_hosts - 1)) == 0)
+        model->hosts =
+            mem_resize(model->hosts, model->n_hosts ? 2 * model->n_hosts : 1, sizeof *model->hosts);
     struct apache_host *host = &model->hosts[model->n_hosts++];
     *host = (struct apache_host){.open = open, .ssl = -1};
     return host;

@@ -79,6 +79,8 @@ static void undefine(struct apache_tree *tree, const char *name)
 char *apache_expand(const struct apache_tree *tree, const char *text)
 {
     struct buf out = BUF_INIT;
+    if (!strstr(text, "${"))
+        return mem_dup(text);
     while (*text) {
         const char *close = text[0] == '$' && text[1] == '{' ? strchr(text, '}') : NULL;
         if (!close) {
@@ -312,8 +314,9 @@ struct walk {
 static bool walk_file(struct walk *walk, const char *path, struct err *err);
 static bool walk_nodes(struct walk *walk, size_t file, size_t from, size_t to, struct err *err);
 
-static size_t add_line(struct walk *walk, enum apache_kind kind, size_t file, size_t node, const char *name,
-                       const char *args)
+/* Takes over `name` and `args`. */
+static size_t add_line(struct walk *walk, enum apache_kind kind, size_t file, size_t node, char *name,
+                       char *args)
 {
     struct apache_tree *tree = walk->tree;
     if ((tree->n_lines & (tree->n_lines - 1)) == 0)
@@ -322,8 +325,8 @@ static size_t add_line(struct walk *walk, enum apache_kind kind, size_t file, si
     tree->lines[index] = (struct apache_line){.kind = kind,
                                               .file = file,
                                               .node = node,
-                                              .name = mem_dup(name),
-                                              .args = mem_dup(args),
+                                              .name = name,
+                                              .args = args,
                                               .parent = walk->parent,
                                               .next = index + 1,
                                               .use = walk->use};
@@ -463,6 +466,8 @@ static bool walk_directive(struct walk *walk, size_t index, struct err *err)
     struct apache_tree *tree = walk->tree;
     struct apache_line *line = &tree->lines[index];
     const char *args = line->args;
+    if (!strchr("IUDLS", toupper((unsigned char)line->name[0]))) /* of ten lines nine are none of these */
+        return true;
     if (strcasecmp(line->name, "Include") == 0)
         return walk_include(walk, index, false, err);
     if (strcasecmp(line->name, "IncludeOptional") == 0)
@@ -502,7 +507,7 @@ static size_t walk_open(struct walk *walk, size_t file, size_t node, const char 
         macro_define(tree, file, node, args);
         return partner;
     }
-    walk->parent = add_line(walk, APACHE_OPEN, file, node, name, args);
+    walk->parent = add_line(walk, APACHE_OPEN, file, node, mem_dup(name), mem_dup(args));
     return strcasecmp(name, "Perl") == 0 ? partner - 1 : node;
 }
 
@@ -529,7 +534,7 @@ static bool walk_node(struct walk *walk, size_t file, size_t *i, struct err *err
         if (closes_line(walk, file, *i)) {
             size_t open = walk->parent;
             walk->parent = tree->lines[open].parent;
-            add_line(walk, APACHE_CLOSE, file, *i, tree->lines[open].name, "");
+            add_line(walk, APACHE_CLOSE, file, *i, mem_dup(tree->lines[open].name), mem_dup(""));
             tree->lines[open].next = tree->n_lines;
         }
         return true;
@@ -540,9 +545,8 @@ static bool walk_node(struct walk *walk, size_t file, size_t *i, struct err *err
         *i = walk_open(walk, file, *i, text);
         return true;
     }
-    AUTO_FREE char *name = apache_name(text, NULL);
-    AUTO_FREE char *args = apache_arguments(text);
-    return walk_directive(walk, add_line(walk, APACHE_DIRECTIVE, file, *i, name, args), err);
+    size_t line = add_line(walk, APACHE_DIRECTIVE, file, *i, apache_name(text, NULL), apache_arguments(text));
+    return walk_directive(walk, line, err);
 }
 
 static bool walk_nodes(struct walk *walk, size_t file, size_t from, size_t to, struct err *err)

@@ -16,6 +16,7 @@
 
 #include "firewall_internal.h"
 #include "tlsup/mem.h"
+#include "tlsup/stamp.h"
 
 /* -- three answers -------------------------------------------------------------------------------------- */
 
@@ -183,16 +184,47 @@ unsigned tcp_flag(const char *name, bool *known)
 
 /* -- chains --------------------------------------------------------------------------------------------- */
 
+static bool is_chain(const struct filter_chain *chain, const char *family, const char *table,
+                     const char *name)
+{
+    return strcmp(chain->name, name) == 0 && strcmp(chain->table, table) == 0 &&
+           strcmp(chain->family, family) == 0;
+}
+
+/* The slot that has the chain, or would. */
+static size_t slot_of(const struct filter *filter, const char *family, const char *table, const char *name)
+{
+    struct stamp hash = STAMP_INIT;
+    stamp_add_text(&hash, name);
+    stamp_add_text(&hash, table);
+    stamp_add_text(&hash, family);
+    size_t slot = (size_t)hash.a & (filter->n_slots - 1);
+    while (filter->slots[slot] != 0 && !is_chain(&filter->v[filter->slots[slot] - 1], family, table, name))
+        slot = (slot + 1) & (filter->n_slots - 1);
+    return slot;
+}
+
 struct filter_chain *filter_chain_find(struct filter *filter, const char *family, const char *table,
                                        const char *name)
 {
-    for (size_t i = 0; i < filter->n; i++) {
-        struct filter_chain *chain = &filter->v[i];
-        if (strcmp(chain->name, name) == 0 && strcmp(chain->table, table) == 0 &&
-            strcmp(chain->family, family) == 0)
-            return chain;
+    size_t found = filter->n == 0 ? 0 : filter->slots[slot_of(filter, family, table, name)];
+    return found == 0 ? NULL : &filter->v[found - 1];
+}
+
+/* The last one; the table stays half empty. */
+static void add_to_slots(struct filter *filter)
+{
+    size_t first = filter->n - 1;
+    if (2 * filter->n > filter->n_slots) {
+        filter->n_slots = filter->n_slots > 0 ? 2 * filter->n_slots : 64;
+        free(filter->slots);
+        filter->slots = mem_array(filter->n_slots, sizeof *filter->slots);
+        first = 0;
     }
-    return NULL;
+    for (size_t i = first; i < filter->n; i++) {
+        const struct filter_chain *chain = &filter->v[i];
+        filter->slots[slot_of(filter, chain->family, chain->table, chain->name)] = i + 1;
+    }
 }
 
 struct filter_chain *filter_chain_add(struct filter *filter, const char *family, const char *table,
@@ -205,7 +237,9 @@ struct filter_chain *filter_chain_add(struct filter *filter, const char *family,
         filter->v = mem_resize(filter->v, 2 * filter->n + 1, sizeof *filter->v);
     filter->v[filter->n] = (struct filter_chain){
         .family = mem_dup(family), .table = mem_dup(table), .name = mem_dup(name), .policy = ACTION_ACCEPT};
-    return &filter->v[filter->n++];
+    filter->n++;
+    add_to_slots(filter);
+    return &filter->v[filter->n - 1];
 }
 
 void filter_rule_add(struct filter_chain *chain, enum maybe matches, enum action action, const char *target,
@@ -234,6 +268,7 @@ void filter_clear(struct filter *filter)
         free(chain->name);
     }
     free(filter->v);
+    free(filter->slots);
     *filter = (struct filter){0};
 }
 

@@ -51,6 +51,8 @@ struct filter_chain {
 struct filter {
     struct filter_chain *v;
     size_t n;
+    size_t *slots; /* a hash table: 1 + the index of a chain, 0 = free */
+    size_t n_slots;
 };
 
 struct filter_chain *filter_chain_find(struct filter *filter, const char *family, const char *table,

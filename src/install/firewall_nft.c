@@ -38,6 +38,7 @@ struct ruleset {
     const struct firewall_packet *packet;
     const struct strlist *without;
     json_t *items;
+    json_t *named; /* the sets and maps among them, by name_of_set() */
     struct filter filter;
     const char *family, *table; /* of the rule that is read */
 };
@@ -252,20 +253,36 @@ static enum maybe fits_range(const struct ruleset *set, enum facet facet, const 
     return facet == FACET_SOURCE && !set->packet->named ? NO : MAYBE;
 }
 
+static char *name_of_set(const char *kind, const char *family, const char *table, const char *name)
+{
+    return mem_fmt("%s\n%s\n%s\n%s", kind, family, table, name);
+}
+
+/* A ruleset may have ten thousands of them. */
+static void list_named(struct ruleset *set)
+{
+    static const char *const kinds[] = {"set", "map"};
+    size_t i;
+    json_t *item, *named;
+    set->named = json_object();
+    json_array_foreach(set->items, i, item)
+    {
+        for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+            if ((named = json_object_get(item, kinds[k])) == NULL)
+                continue;
+            AUTO_FREE char *key = name_of_set(kinds[k], text_of(named, "family"), text_of(named, "table"),
+                                              text_of(named, "name"));
+            if (json_object_get(set->named, key) == NULL && json_object_set(set->named, key, named) != 0)
+                mem_exhausted();
+        }
+    }
+}
+
 /* "@web_ports": a set or a map of the same table. */
 static const json_t *find_named(const struct ruleset *set, const char *kind, const char *name)
 {
-    size_t i;
-    json_t *item;
-    json_array_foreach(set->items, i, item)
-    {
-        const json_t *named = json_object_get(item, kind);
-        if (named != NULL && strcmp(text_of(named, "name"), name) == 0 &&
-            strcmp(text_of(named, "table"), set->table) == 0 &&
-            strcmp(text_of(named, "family"), set->family) == 0)
-            return named;
-    }
-    return NULL;
+    AUTO_FREE char *key = name_of_set(kind, set->family, set->table, name);
+    return json_object_get(set->named, key);
 }
 
 static enum maybe fits_any(struct ruleset *set, const json_t *left, const json_t *list, int depth)
@@ -639,6 +656,7 @@ static void read_all(struct ruleset *set)
 {
     size_t i;
     json_t *item, *inner;
+    list_named(set);
     json_array_foreach(set->items, i, item) /* chains first: rules jump forward */
         if ((inner = json_object_get(item, "chain")) != NULL) read_chain(set, inner);
     for (i = 0; i < set->filter.n; i++)
@@ -662,5 +680,6 @@ void firewall_judge_nft(const char *json, size_t len, const struct firewall_pack
         filter_judge(&set.filter, out);
     }
     filter_clear(&set.filter);
+    json_decref(set.named);
     json_decref(root);
 }

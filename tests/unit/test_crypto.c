@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -1324,6 +1325,23 @@ static void csr_of_every_key_type(void **state)
     }
 }
 
+static void self_signed_with_every_key_type(void **state)
+{
+    struct key *const keys[] = {p256, p384, rsa};
+    char *list[] = {"example.org", "*.example.org", "192.0.2.1", "2001:db8::1"};
+    const struct strlist names = {list, COUNT_OF(list)};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        struct err err = ERR_INIT;
+        AUTO_CHAIN *chain = NULL;
+        AUTO_BUF pem = BUF_INIT;
+        if (!csr_self_sign(keys[i], &names, &pem, &err) ||
+            !cert_chain_parse(buf_str(&pem), pem.len, "self-signed", &chain, &err) ||
+            !cert_chain_check(chain, keys[i], &names, (int64_t)time(NULL), &err))
+            fail_msg("%s", err.text);
+    }
+}
+
 static void csr_with_a_hundred_names(void **state)
 {
     (void)state;
@@ -2495,6 +2513,34 @@ static void key_types_as_people_see_them(void **state)
     }
 }
 
+/* A point that is not on its curve is no key, whatever the certificate calls it. */
+static void a_damaged_key_has_no_type(void **state)
+{
+    (void)state;
+    for (size_t bit = 0; bit < 8; bit++) {
+        struct cert_info info = CERT_INFO_INIT;
+        struct err err = ERR_INIT;
+        AUTO_BUF pem = BUF_INIT;
+        unsigned char *der = NULL;
+        int len = i2d_X509(ca.leaf, &der);
+        const ASN1_BIT_STRING *point = X509_get0_pubkey_bitstr(ca.leaf);
+        unsigned char *inside = memmem(der, (size_t)len, ASN1_STRING_get0_data(point), 65);
+        assert_non_null(inside);
+        inside[64] ^= (unsigned char)(1u << bit);
+        const unsigned char *at = der;
+        X509 *damaged = d2i_X509(NULL, &at, len);
+        assert_non_null(damaged);
+        add_pem(&pem, damaged);
+        AUTO_CHAIN *chain = parse(&pem);
+        assert_true(cert_chain_info(chain, &info, &err));
+        assert_string_equal(info.key_type, "unknown");
+        assert_check(chain, p256, TWO_NAMES, NOW_S, "private key");
+        cert_info_clear(&info);
+        X509_free(damaged);
+        OPENSSL_free(der);
+    }
+}
+
 /* What --preferred-chain looks at, and what revocation sends. */
 static void issuers_of_a_chain(void **state)
 {
@@ -2582,6 +2628,7 @@ int main(void)
         cmocka_unit_test(bindings_that_cannot_be),
         cmocka_unit_test(key_change_of_every_pair),
         cmocka_unit_test(csr_of_every_key_type),
+        cmocka_unit_test(self_signed_with_every_key_type),
         cmocka_unit_test(csr_with_a_hundred_names),
         cmocka_unit_test(names_that_no_request_may_carry),
         cmocka_unit_test(requests_of_others_are_read),
@@ -2621,6 +2668,7 @@ int main(void)
         cmocka_unit_test(longest_serial_fits),
         cmocka_unit_test(issuers_as_people_see_them),
         cmocka_unit_test(key_types_as_people_see_them),
+        cmocka_unit_test(a_damaged_key_has_no_type),
         cmocka_unit_test(issuers_of_a_chain),
         cmocka_unit_test(spki_of_a_leaf_is_that_of_its_key),
     };

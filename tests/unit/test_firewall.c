@@ -402,6 +402,46 @@ static void test_nft_many_jumps(void **state)
     assert_int_equal(verdict.answer, FIREWALL_OPEN);
 }
 
+/* As those have it who keep a chain and a set for each of their services: each rule leads to its own. */
+static void test_many_chains_and_sets(void **state)
+{
+    (void)state;
+    enum { CHAINS = 3000, FIRST_PORT = 10000 };
+    AUTO_BUF items = BUF_INIT;
+    AUTO_BUF lines = BUF_INIT;
+    struct firewall_verdict verdict;
+    buf_adds(&items, CHAIN("accept"));
+    buf_adds(&lines, "*filter\n:INPUT ACCEPT [0:0]\n");
+    for (int i = 0; i < CHAINS; i++) {
+        buf_addf(&items,
+                 ", {\"chain\": {\"family\": \"inet\", \"table\": \"f\", \"name\": \"c%d\"}}"
+                 ", {\"chain\": {\"family\": \"inet\", \"table\": \"g\", \"name\": \"c%d\"}}"
+                 ", {\"set\": {\"family\": \"inet\", \"table\": \"f\", \"name\": \"s%d\", \"elem\": [%d]}}"
+                 ", {\"set\": {\"family\": \"inet\", \"table\": \"g\", \"name\": \"s%d\", \"elem\": [80]}}",
+                 i, i, i, FIRST_PORT + i, i);
+        buf_addf(&lines, ":c%d - [0:0]\n", i);
+    }
+    for (int i = 0; i < CHAINS; i++) {
+        buf_addf(&items,
+                 ", {\"rule\": {\"family\": \"inet\", \"table\": \"f\", \"chain\": \"i\", \"expr\": ["
+                 "{\"match\": {\"op\": \"==\", \"left\": {\"payload\": {\"protocol\": \"tcp\", \"field\": "
+                 "\"dport\"}}, \"right\": \"@s%d\"}}, {\"jump\": {\"target\": \"c%d\"}}]}}"
+                 ", {\"rule\": {\"family\": \"inet\", \"table\": \"f\", \"chain\": \"c%d\", \"expr\": "
+                 "[{\"%s\": null}]}}",
+                 i, i, i, i % 2 == 0 ? "drop" : "accept");
+        buf_addf(&lines, "-A INPUT -p tcp --dport %d -j c%d\n-A c%d -j %s\n", FIRST_PORT + i, i, i,
+                 i % 2 == 0 ? "DROP" : "ACCEPT");
+    }
+    for (int i = 0; i < CHAINS; i += 599) {
+        struct firewall_packet packet = packet_to(4, FIRST_PORT + i);
+        enum firewall_answer expected = i % 2 == 0 ? FIREWALL_CLOSED : FIREWALL_OPEN;
+        judge_nft(buf_str(&items), 4, FIRST_PORT + i, &verdict);
+        assert_int_equal(verdict.answer, expected);
+        firewall_judge_iptables(buf_str(&lines), lines.len, &packet, &verdict);
+        assert_int_equal(verdict.answer, expected);
+    }
+}
+
 /* -- those who write rules for people ------------------------------------------------------------------- */
 
 static void test_managers(void **state)
@@ -458,19 +498,13 @@ static void test_zones(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_iptables_rules),
-        cmocka_unit_test(test_reasons),
-        cmocka_unit_test(test_unknown_interface),
-        cmocka_unit_test(test_tables_of_nftables),
-        cmocka_unit_test(test_nft_rules),
-        cmocka_unit_test(test_nft_families),
-        cmocka_unit_test(test_named_visitors),
-        cmocka_unit_test(test_nft_dormant),
-        cmocka_unit_test(test_nft_left_out),
-        cmocka_unit_test(test_nft_nonsense),
-        cmocka_unit_test(test_nft_many_jumps),
-        cmocka_unit_test(test_managers),
-        cmocka_unit_test(test_zones),
+        cmocka_unit_test(test_iptables_rules),    cmocka_unit_test(test_reasons),
+        cmocka_unit_test(test_unknown_interface), cmocka_unit_test(test_tables_of_nftables),
+        cmocka_unit_test(test_nft_rules),         cmocka_unit_test(test_nft_families),
+        cmocka_unit_test(test_named_visitors),    cmocka_unit_test(test_nft_dormant),
+        cmocka_unit_test(test_nft_left_out),      cmocka_unit_test(test_nft_nonsense),
+        cmocka_unit_test(test_nft_many_jumps),    cmocka_unit_test(test_many_chains_and_sets),
+        cmocka_unit_test(test_managers),          cmocka_unit_test(test_zones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
