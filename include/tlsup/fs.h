@@ -15,7 +15,8 @@
 #include "tlsup/buf.h"
 #include "tlsup/err.h"
 
-/* Append a regular file's content to `out`; more than `limit` bytes is an error. ENOENT -> ERR_NOT_FOUND. */
+/* Append a regular file's content to `out`; more than `limit` bytes is an error. ENOENT -> ERR_NOT_FOUND. What is no regular
+ * file (a pipe, a device) is not even opened: ERR_CONFIG, which says what it is. */
 MUST_CHECK bool fs_read(const char *path, size_t limit, struct buf *out, struct err *err);
 /* Write or replace `path` itself (a symlink is replaced; callers that want its target resolve it first). */
 MUST_CHECK bool fs_write(const char *path, const void *data, size_t len, mode_t mode, struct err *err);

@@ -38,6 +38,9 @@ struct http_response {
     struct strlist alternates;         /* Link rel="alternate" targets */
     char terms[URL_MAX_BYTES];         /* Link rel="terms-of-service", "" = none */
     int64_t retry_after_s;             /* from now, from either form; -1 = none or not understood; never more than a day */
+    bool dated;                        /* there was a Date (IMF-fixdate, RFC 9110) when it came, */
+    int64_t ahead_s;                   /* and this machine's clock was so far ahead of it; negative: behind */
+    bool stored;                       /* Age: out of a cache, whose Date is of another time */
 };
 
 enum http_method {

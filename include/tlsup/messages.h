@@ -38,6 +38,7 @@ enum msg_type {
     MSG_ARI_IS,        /* id; number: start; number2: end of the window; url: explanation or ""; text: Retry-After in seconds, -1 = none */
     MSG_ARI_FAILED,    /* id; number: 1 = for a while only; err */
     MSG_EAB_IS,        /* text: the key's id; token: the HMAC key, base64url */
+    MSG_CLOCK,         /* number: seconds by which this machine's clock is ahead of the CA's, negative: behind. Once, with the first answer that tells */
     MSG_FAILED,        /* id: the order, or 0: the account or the CA as a whole; err */
     /* keeper -> responder */
     MSG_TOKEN_ADD,     /* token; text: the key authorization */

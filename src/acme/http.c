@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <dirent.h>
+#include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,13 @@ static void parse_links(struct http_response *response, const char *value)
     }
 }
 
+static void set_date(struct http_response *response, const char *value)
+{
+    int64_t when_s;
+    response->dated = clock_parse_http_date(value, &when_s);
+    response->ahead_s = response->dated ? clock_now_s() - when_s : 0;
+}
+
 static void set_content_type(struct http_response *response, const char *value)
 {
     size_t len = strcspn(value, "; \t");
@@ -164,6 +172,10 @@ void http_header_line(struct http_response *response, const char *line, size_t l
         response->retry_after_s = parse_retry_after(value);
     else if (strcasecmp(name, "link") == 0)
         parse_links(response, value);
+    else if (strcasecmp(name, "date") == 0)
+        set_date(response, value);
+    else if (strcasecmp(name, "age") == 0)
+        response->stored = strcmp(value, "0") != 0;
 }
 
 /* -- curl's callbacks ----------------------------------------------------------------------------------- */
@@ -666,9 +678,26 @@ void http_start(struct http *http, enum http_method method, const char *url, con
 
 /* -- results -------------------------------------------------------------------------------------------- */
 
+/* A certificate out of its time: as this machine's clock has it. */
+static bool time_error(const char *what, struct err *err)
+{
+    char now[CLOCK_TEXT_BYTES];
+    return err_advise(
+        err,
+        "this machine's clock says %s. If that is wrong, set it, and have NTP keep it right (chrony, "
+        "systemd-timesyncd or ntpd); if it is right, the certificate of the CA's server, or one above it, %s",
+        clock_format_utc(clock_now_s(), now), what);
+}
+
 static bool trust_error(const struct transfer *transfer, struct err *err)
 {
     const struct http *http = transfer->http;
+    long verified = X509_V_OK;
+    curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &verified);
+    if (verified == X509_V_ERR_CERT_NOT_YET_VALID)
+        return time_error("is not valid yet", err);
+    if (verified == X509_V_ERR_CERT_HAS_EXPIRED)
+        return time_error("has expired", err);
     if (http->own_roots)
         return err_advise(err,
                           "the CA's own HTTPS certificate must be signed by one in %s (--ca-bundle); check "

@@ -155,12 +155,15 @@ bool clock_parse_rfc3339(const char *text, int64_t *when_s)
 
 bool clock_parse_http_date(const char *text, int64_t *when_s)
 {
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec", days[] = "MonTueWedThuFriSatSun";
     int day, year, hour, minute, second;
     if (strlen(text) != 29 || text[3] != ',' || text[4] != ' ')
         return false;
+    bool named = false;
+    for (int i = 0; i < 7; i++)
+        named |= strncmp(text, days + 3 * i, 3) == 0;
     text += 5;
-    if (!digits(&text, 2, &day) || !literal(&text, ' '))
+    if (!named || !digits(&text, 2, &day) || !literal(&text, ' '))
         return false;
     int month = 0;
     for (int i = 0; i < 12; i++)

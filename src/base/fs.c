@@ -63,18 +63,44 @@ static bool read_all(int fd, const char *path, size_t limit, struct buf *out, st
     }
 }
 
+static bool refuse_kind(mode_t mode, const char *path, struct err *err)
+{
+    static const struct {
+        mode_t type;
+        const char *name;
+        bool flows; /* what it gives can be saved */
+    } kinds[] = {
+        {S_IFDIR, "a directory", false},    {S_IFIFO, "a pipe", true},     {S_IFCHR, "a device", true},
+        {S_IFBLK, "a block device", false}, {S_IFSOCK, "a socket", false},
+    };
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        if ((mode & S_IFMT) != kinds[i].type)
+            continue;
+        (void)err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "%s is not a regular file, but %s", path,
+                      kinds[i].name);
+        return kinds[i].flows ? err_advise(err, "save what it gives into a file first, and name that file")
+                              : false;
+    }
+    return err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "%s is not a regular file", path);
+}
+
 bool fs_read(const char *path, size_t limit, struct buf *out, struct err *err)
 {
     struct stat st;
-    /* O_NONBLOCK: a FIFO in place of a file must not hang us */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    /* looked at before: to open a device, or the end of a pipe, can be an act by itself */
+    if (stat(path, &st) != 0)
+        return err_errno(err, errno, path, "cannot open %s", path);
+    if (!S_ISREG(st.st_mode))
+        return refuse_kind(st.st_mode, path, err);
+    /* O_NONBLOCK: what may have taken its place since must not hang us */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return err_errno(err, errno, path, "cannot open %s", path);
     bool ok = false;
     if (fstat(fd, &st) != 0)
         err_errno(err, errno, path, "cannot look at %s", path);
     else if (!S_ISREG(st.st_mode))
-        err_set(err, ERR_CONFIG, NEXT_FIX_CONFIG, path, "%s is not a regular file", path);
+        (void)refuse_kind(st.st_mode, path, err);
     else
         ok = read_all(fd, path, limit, out, err);
     close(fd);

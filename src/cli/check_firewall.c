@@ -95,15 +95,18 @@ static void tell(struct check *check, const struct firewall *firewall)
 /* -- opening -------------------------------------------------------------------------------------------- */
 
 static void tell_opened(struct check *check, const struct strlist *done, const struct strlist *back,
-                        const char *keep)
+                        const char *keep, bool is_open)
 {
     AUTO_FREE char *did = strlist_join(done, "; ");
     AUTO_FREE char *undo = strlist_join(back, "; ");
-    check_find(check, keep != NULL ? SEVERITY_WARNING : SEVERITY_NOTE, "firewall", NULL,
-               "the firewall was opened: %s", did);
-    check_why(check, "read again, it lets visitors in%s%s", keep != NULL ? "; " : "",
-              keep != NULL ? keep : "");
-    check_todo(check, "to take it back: %s", undo);
+    check_find(check, keep != NULL || !is_open ? SEVERITY_WARNING : SEVERITY_NOTE, "firewall", NULL,
+               "the firewall was opened%s: %s", is_open ? "" : ", but not far enough", did);
+    if (is_open)
+        check_why(check, "read again, it lets visitors in%s%s", keep != NULL ? "; " : "",
+                  keep != NULL ? keep : "");
+    if (back->n > 0)
+        check_todo(check, "to take it back%s: %s",
+                   keep != NULL ? ", as long as the rules have not been loaded anew" : "", undo);
 }
 
 static const char *keep_advice(const struct firewall *firewall)
@@ -138,7 +141,7 @@ static bool open_it(struct check *check, struct firewall *firewall, struct err *
     }
     bool ok = !needed || firewall_open(firewall, &done, &back, err);
     if (done.n > 0)
-        tell_opened(check, &done, &back, keep);
+        tell_opened(check, &done, &back, keep, ok);
     return ok;
 }
 

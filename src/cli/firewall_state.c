@@ -503,6 +503,9 @@ enum { STEPS_MAX = 4, WORDS_MAX = 20 };
 struct step {
     const char *argv[WORDS_MAX];
     const char *back[WORDS_MAX]; /* [0] NULL = known only afterwards */
+    const char *before;          /* the rule whose place it takes, as it is typed; NULL = none */
+    bool was_there;              /* it changes nothing: not ours to be taken back */
+    bool unsure;                 /* whether it was there is not known */
 };
 
 struct plan {
@@ -523,29 +526,78 @@ static const char *keep_word(struct plan *plan, char *word)
     ((plan)->steps[(plan)->n++] = (struct step){.argv = {UNPAREN open, NULL}, .back = {UNPAREN close}})
 #define UNPAREN(...) __VA_ARGS__
 
-static void plan_ufw(struct plan *plan)
+/* "ufw deny log 80/tcp comment '...'": the rule for `what`, whatever it does with it. */
+static bool is_ufw_rule_for(const char *line, const char *what)
+{
+    AUTO_STRLIST words = STRLIST_INIT;
+    strlist_split(&words, line, " ");
+    size_t at = words.n > 2 && strncmp(words.v[2], "log", 3) == 0 ? 3 : 2;
+    return words.n > at && strcmp(words.v[0], "ufw") == 0 && strcmp(words.v[at], what) == 0 &&
+           (words.n == at + 1 || strcmp(words.v[at + 1], "comment") == 0);
+}
+
+/* ufw has one rule for the same ports: ours takes the place of another, and is not added where it is. */
+static void know_ufw(struct plan *plan, struct step *step, const char *what)
+{
+    static const char *const argv[] = {"ufw", "show", "added", NULL};
+    AUTO_BUF text = BUF_INIT;
+    AUTO_STRLIST lines = STRLIST_INIT;
+    AUTO_FREE char *ours = mem_fmt("ufw allow %s", what);
+    step->unsure = !ask(argv, RULES_MAX_BYTES, &text);
+    strlist_split(&lines, buf_str(&text), "\r\n");
+    step->was_there = strlist_has(&lines, ours);
+    for (size_t i = 0; i < lines.n && !step->was_there && step->before == NULL; i++) {
+        char *line = lines.v[i], *comment = strstr(line, " comment '");
+        if (!is_ufw_rule_for(line, what))
+            continue;
+        const char *quote = comment != NULL ? strchr(comment + strlen(" comment '"), '\'') : NULL;
+        if (comment != NULL && (quote == NULL || quote[1] != '\0'))
+            *comment = '\0';
+        step->before = keep_word(plan, mem_dup(line));
+    }
+}
+
+static void plan_ufw(struct plan *plan, bool know)
 {
     const char *what = keep_word(plan, mem_fmt("%s/tcp", plan->ports));
     STEP(plan, ("ufw", "allow", what), ("ufw", "delete", "allow", what, NULL));
+    if (know)
+        know_ufw(plan, &plan->steps[plan->n - 1], what);
+}
+
+static bool zone_services(const char *zone, bool lasting, struct strlist *out)
+{
+    const char *const argv[] = {"firewall-cmd", zone, "--list-services", lasting ? "--permanent" : NULL,
+                                NULL};
+    AUTO_BUF text = BUF_INIT;
+    if (!ask(argv, SMALL_MAX_BYTES, &text))
+        return false;
+    strlist_split(out, buf_str(&text), " \t\r\n");
+    return true;
 }
 
 /* Now and for good, without a reload, which would drop what somebody has opened for now alone. */
-static void plan_firewalld(const struct firewall_gate *gate, struct plan *plan)
+static void plan_firewalld(const struct firewall_gate *gate, struct plan *plan, bool know)
 {
-    static const char *const services[FIREWALL_PORTS][2] = {
-        {"--add-service=http", "--remove-service=http"}, {"--add-service=https", "--remove-service=https"}};
+    static const char *const services[FIREWALL_PORTS][3] = {
+        {"http", "--add-service=http", "--remove-service=http"},
+        {"https", "--add-service=https", "--remove-service=https"}};
     const char *zone = keep_word(plan, mem_fmt("--zone=%s", gate->zone));
     for (int lasting = 0; lasting <= 1; lasting++) {
-        struct step *step = &plan->steps[plan->n++];
-        *step = (struct step){.argv = {"firewall-cmd", zone}, .back = {"firewall-cmd", zone}};
+        AUTO_STRLIST there = STRLIST_INIT;
+        struct step step = {.argv = {"firewall-cmd", zone}, .back = {"firewall-cmd", zone}};
         size_t n = 2;
+        step.unsure = know && !zone_services(zone, lasting, &there);
         for (size_t p = 0; p < FIREWALL_PORTS; p++)
-            if (gate->ports[p]) {
-                step->argv[n] = services[p][0];
-                step->back[n++] = services[p][1];
+            if (gate->ports[p] && !strlist_has(&there, services[p][0])) {
+                step.argv[n] = services[p][1];
+                step.back[n++] = services[p][2];
             }
+        if (n == 2)
+            continue;
         if (lasting)
-            step->argv[n] = step->back[n] = "--permanent";
+            step.argv[n] = step.back[n] = "--permanent";
+        plan->steps[plan->n++] = step;
     }
 }
 
@@ -590,15 +642,16 @@ static void plan_nft(const struct firewall_gate *gate, struct plan *plan)
     STEP(plan, ("nft", "insert", "rule", family, table, base, "tcp", "dport", ports, "accept"), (NULL));
 }
 
-static void make_plan(const struct firewall_gate *gate, struct plan *plan)
+/* `know`: what is there already is asked for first: it is not ours. */
+static void make_plan(const struct firewall_gate *gate, bool know, struct plan *plan)
 {
     *plan = (struct plan){0};
     snprintf(plan->ports, sizeof plan->ports, "%s%s%s", gate->ports[0] ? "80" : "",
              gate->ports[0] && gate->ports[1] ? "," : "", gate->ports[1] ? "443" : "");
     if (gate->tool == FIREWALL_BY_UFW)
-        plan_ufw(plan);
+        plan_ufw(plan, know);
     else if (gate->tool == FIREWALL_BY_FIREWALLD)
-        plan_firewalld(gate, plan);
+        plan_firewalld(gate, plan, know);
     else if (gate->tool == FIREWALL_BY_NFT)
         plan_nft(gate, plan);
     else
@@ -620,7 +673,7 @@ static char *command_of(const char *const *argv)
 void firewall_commands(const struct firewall_gate *gate, struct strlist *out)
 {
     struct plan plan;
-    make_plan(gate, &plan);
+    make_plan(gate, false, &plan);
     for (size_t i = 0; i < plan.n; i++) {
         AUTO_FREE char *command = command_of(plan.steps[i].argv);
         AUTO_FREE char *line = mem_fmt("sudo %s", command);
@@ -673,28 +726,40 @@ static void with_echo(const char *const *argv, const char *out[WORDS_MAX + 2])
     out[n] = NULL;
 }
 
+/* NULL = there is nothing that may be taken back. */
+static char *way_back(const struct firewall_gate *gate, const struct step *step, const char *output)
+{
+    if (step->was_there)
+        return NULL;
+    if (step->before != NULL)
+        return mem_fmt("sudo %s", step->before);
+    if (step->back[0] == NULL)
+        return back_of_nft(&gate->verdict, output);
+    AUTO_FREE char *command = command_of(step->back);
+    return mem_fmt("sudo %s%s", command, step->unsure ? "  (unless it was so before)" : "");
+}
+
 static bool open_gate(const struct firewall_gate *gate, struct strlist *done, struct strlist *back,
                       struct err *err)
 {
     struct plan plan;
     bool ok = true;
-    make_plan(gate, &plan);
+    make_plan(gate, true, &plan);
     for (size_t i = 0; ok && i < plan.n; i++) {
         const struct step *step = &plan.steps[i];
         const char *echoing[WORDS_MAX + 2];
         AUTO_BUF output = BUF_INIT;
-        AUTO_FREE char *command = command_of(step->argv);
         bool echoes = step->back[0] == NULL;
         if (echoes)
             with_echo(step->argv, echoing);
         ok = run(echoes ? echoing : step->argv, &output, err);
         if (!ok)
             break;
-        AUTO_FREE char *plain = echoes ? NULL : command_of(step->back);
-        AUTO_FREE char *line =
-            echoes ? back_of_nft(&gate->verdict, buf_str(&output)) : mem_fmt("sudo %s", plain);
+        AUTO_FREE char *command = command_of(step->argv);
+        AUTO_FREE char *back_line = way_back(gate, step, buf_str(&output));
         strlist_add(done, command);
-        strlist_add(back, line);
+        if (back_line != NULL)
+            strlist_add(back, back_line);
     }
     strlist_clear(&plan.words);
     return ok;
@@ -739,8 +804,9 @@ bool firewall_open(struct firewall *firewall, struct strlist *done, struct strli
     const struct firewall_gate *left = closed_gate(firewall);
     char ports[32];
     err_set(err, ERR_PROOF, NEXT_FIX_CONFIG, firewall_tool_name(left->tool),
-            "%s is still closed, although it was opened as %s wants it: %.400s",
-            firewall_gate_ports(left, ports), firewall_tool_name(left->tool), left->why);
+            "%s %s still closed, although that was opened as %s wants it: %.400s",
+            firewall_gate_ports(left, ports), left->ports[0] && left->ports[1] ? "are" : "is",
+            firewall_tool_name(left->tool), left->why);
     return err_advise(
         err, "a rule before it decides: look at the rules in their order, and take back what was done "
              "if it is of no use");

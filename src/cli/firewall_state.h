@@ -54,7 +54,7 @@ void firewall_commands(const struct firewall_gate *gate, struct strlist *out);
 const char *firewall_keep_advice(const struct firewall_gate *gate);
 
 /* Open what is closed for certain, and prove it by looking again; `firewall` is then as it is now. What is not sure is left alone. `done`: what was run; `back`: the commands that take it
- * back; both appended, even on failure. ERR_CONFIG, ERR_PERMISSION, ERR_PROOF. */
+ * back, of what was not there before alone; both appended, even on failure. ERR_CONFIG, ERR_PERMISSION, ERR_PROOF. */
 MUST_CHECK bool firewall_open(struct firewall *firewall, struct strlist *done, struct strlist *back, struct err *err);
 
 #endif

@@ -59,6 +59,16 @@ void courier_tell_failed(struct courier *courier, uint32_t id, const struct err 
     courier_tell(courier, &msg);
 }
 
+void courier_tell_clock(struct courier *courier, const struct http_response *response)
+{
+    struct msg msg = MSG_INIT(MSG_CLOCK);
+    if (courier->clock_told || response == NULL || !response->dated || response->stored)
+        return;
+    courier->clock_told = true;
+    msg.number = response->ahead_s;
+    courier_tell(courier, &msg);
+}
+
 /* -- the directory -------------------------------------------------------------------------------------- */
 
 static void handle(struct courier *courier, const struct msg *msg);
@@ -133,6 +143,7 @@ static void on_directory(void *ctx, const struct http_response *response, const 
     struct courier *courier = ctx;
     struct err err = ERR_INIT;
     struct problem problem;
+    courier_tell_clock(courier, response);
     if (response == NULL) {
         err = *transport;
         directory_failed(courier, err.next == NEXT_FIX_CONFIG || err.code == ERR_PROTOCOL, -1, &err);

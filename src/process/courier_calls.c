@@ -246,6 +246,7 @@ static void on_nonce(void *ctx, const struct http_response *response, const stru
     struct err err = ERR_INIT;
     size_t had = courier->session.n;
     courier->nonce_fetches--;
+    courier_tell_clock(courier, response);
     if (response != NULL)
         session_put(&courier->session, response->nonce);
     if (courier->session.n > had) {

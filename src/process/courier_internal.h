@@ -98,6 +98,7 @@ struct courier {
     struct directory directory;
     char directory_url[URL_MAX_BYTES];
     bool directory_known;
+    bool clock_told; /* how this machine's clock differs from the CA's */
     int directory_attempts;
     int64_t directory_due_ms; /* 0 = no fetch is to be begun */
     int nonce_fetches, nonce_attempts;
@@ -119,6 +120,7 @@ static inline int64_t courier_sooner(int64_t a_ms, int64_t b_ms)
 NORETURN void courier_leave(struct courier *courier, int status);
 void courier_tell(struct courier *courier, const struct msg *msg); /* queued: never waits */
 void courier_tell_failed(struct courier *courier, uint32_t id, const struct err *err);
+void courier_tell_clock(struct courier *courier, const struct http_response *response); /* may be NULL */
 
 /* courier_calls.c */
 void courier_pace_init(struct pace *pace, int per_s, int burst);

@@ -29,6 +29,7 @@ enum {
     MAX_CA_BUNDLE_BYTES = 1 << 20,
     SILENCE_LIMIT_MS = 6 * 60 * 1000, /* longer than any of the courier's own deadlines */
     TICK_MS = 100,
+    CLOCK_SLACK_S = 5 * 60,
 };
 
 /* -- opening and closing -------------------------------------------------------------------------------- */
@@ -315,6 +316,27 @@ static void on_ari(struct keeper *keeper, const struct msg *msg)
              shown ? msg->url : "");
 }
 
+/* Once a run, whatever the number of CAs: the clock is one. */
+static void on_clock(const struct keeper *keeper, const struct msg *msg)
+{
+    static bool told;
+    char host[URL_MAX_BYTES], span[CLOCK_TEXT_BYTES];
+    int64_t ahead_s = msg->number;
+    const char *ca = url_authority(keeper->ca_url, host, sizeof host) ? host : keeper->ca_url;
+    if (ahead_s <= CLOCK_SLACK_S && ahead_s >= -CLOCK_SLACK_S) {
+        log_info("the clock of this machine agrees with that of the CA (%s): %+lld s", ca,
+                 (long long)ahead_s);
+        return;
+    }
+    if (!told)
+        log_warn("the clock of this machine is %s %s that of the CA (%s). Certificates may seem %s, and "
+                 "renewals go by the clock: set it, and have NTP keep it right (chrony, systemd-timesyncd or "
+                 "ntpd)",
+                 clock_format_span(ahead_s, span), ahead_s > 0 ? "ahead of" : "behind", ca,
+                 ahead_s > 0 ? "to expire before their time" : "not to be valid yet");
+    told = true;
+}
+
 static bool handle_courier(struct keeper *keeper, const struct msg *msg, struct err *err)
 {
     size_t part;
@@ -324,6 +346,9 @@ static bool handle_courier(struct keeper *keeper, const struct msg *msg, struct 
         return true;
     case MSG_DIRECTORY:
         on_directory(keeper, msg);
+        return true;
+    case MSG_CLOCK:
+        on_clock(keeper, msg);
         return true;
     case MSG_CALLED:
     case MSG_CALL_FAILED:

@@ -47,6 +47,7 @@ static const struct {
     [MSG_ARI_IS] = {"renewal information is", MSG_FROM_COURIER, {F_NUMBER, F_NUMBER2, F_URL, F_TEXT}},
     [MSG_ARI_FAILED] = {"renewal information failed", MSG_FROM_COURIER, {F_NUMBER, F_ERR}},
     [MSG_EAB_IS] = {"credentials are", MSG_FROM_COURIER, {F_TEXT, F_TOKEN}},
+    [MSG_CLOCK] = {"clock", MSG_FROM_COURIER, {F_NUMBER}},
     [MSG_FAILED] = {"failed", MSG_FROM_COURIER, {F_ERR}},
     [MSG_TOKEN_ADD] = {"token add", MSG_FROM_KEEPER, {F_TOKEN, F_TEXT}},
     [MSG_TOKEN_DROP] = {"token drop", MSG_FROM_KEEPER, {F_TOKEN}},

@@ -275,6 +275,28 @@ def test_ufw(tlsup, outside, ufw):
     assert outside() == CLOSED
 
 
+@needs("iptables")
+def test_ufw_rules_of_before(tlsup, outside, ufw):
+    """ufw has one rule for the same ports. The way back brings the one back whose place ours takes, and takes none away that was there."""
+    def added():
+        return machine.run("ufw", "show", "added").stdout
+
+    machine.run("ufw", "deny", "80,443/tcp", "comment", "no web $(here)")
+    before = added()
+    told, = [f for f in firewall(look(tlsup, "--open-firewall")) if "was opened" in f["what"]]
+    assert told["todo"] == "to take it back: sudo ufw deny 80,443/tcp comment 'no web $(here)'" and "ufw allow 80,443/tcp" in added()
+    machine.run("sh", "-c", told["todo"].split("sudo ")[1])
+    assert added() == before
+
+    machine.run("ufw", "prepend", "deny", "in", "on", "world0", "to", "any", "port", "80,443", "proto", "tcp")
+    machine.run("ufw", "allow", "80,443/tcp")
+    before = added()
+    result = tlsup("check", "--json", "--open-firewall")
+    told, = [f for f in json.loads(result.out)["findings"] if "was opened" in f["what"]]
+    assert result.status != 0 and "not far enough" in told["what"] and not told["why"] and not told["todo"], told
+    assert added() == before and outside() == CLOSED
+
+
 @pytest.fixture
 def firewalld(tmp_path):
     """Debian's firewalld with a message bus of its own, as a fresh installation has it: ssh alone may come in."""
@@ -310,13 +332,16 @@ def test_firewalld(tlsup, outside, firewalld, tools):
         assert "sudo firewall-cmd --zone=public --add-service=http --add-service=https; sudo firewall-cmd --zone=public --add-service=http --add-service=https --permanent" in finding["todo"]
         if hidden:
             return  # the rest is the same, and firewall-cmd is slow
+        machine.run("firewall-cmd", "--permanent", "--add-service=http")  # somebody's, from the next start on: not ours to be taken back
         found = look(tlsup, "--open-firewall")
     assert outside() == outside(HERE6) == OPEN
     told, = [f for f in firewall(found) if "was opened" in f["what"]]
     for command in told["todo"].removeprefix("to take it back: ").split("; "):
         machine.run(*command.removeprefix("sudo ").split())
-    machine.run("firewall-cmd", "--reload")
     assert outside() == CLOSED
+    machine.run("firewall-cmd", "--reload")
+    assert outside() == {80: "open", 443: "closed"}
+    machine.run("firewall-cmd", "--permanent", "--remove-service=http")
 
 
 @needs("nft")

@@ -4,6 +4,8 @@ import os
 import pathlib
 import re
 import stat
+import time
+import urllib.parse
 
 import pytest
 
@@ -295,6 +297,21 @@ def test_lower_case_headers_and_charset(tlsup, fake_ca, name):
         fake_ca.misbehave(step, fold_headers)
     issue(tlsup, fake_ca, name, *STANDALONE)
     check_store(tlsup, name, [name], fake_ca.roots)
+
+
+def test_clocks_compared(tlsup, fake_ca, new_name):
+    """What the CA's answers say of the time: once a run, whichever answer is the first; minutes are let pass."""
+    def told(ahead_s):
+        fake_ca.now = lambda: time.time() + ahead_s
+        text = issue(tlsup, fake_ca, new_name(), *STANDALONE).text
+        return [line for line in text.splitlines() if "the clock of this machine" in line]
+
+    warning, = told(20 * 60)
+    assert f"is 20 minutes behind that of the CA ({urllib.parse.urlsplit(fake_ca.url).netloc})" in re.sub(r"\b19 minutes", "20 minutes", warning) and "NTP" in warning
+    fetched = len(fake_ca.requests("directory"))
+    warning, = told(-3 * 3600 - 30)
+    assert "is 3 hours ahead of that of the CA" in warning and len(fake_ca.requests("directory")) == fetched
+    assert told(200) == []
 
 
 def test_no_nonce_on_some_answers(tlsup, fake_ca, name):

@@ -127,6 +127,9 @@ static void test_http_date(void **state)
         "Sun, 06 Nov 1994 08:49:37 GMT ",
         "Sun, 06 Nov 1994 08:49:37GMT ",
         "Sun. 06 Nov 1994 08:49:37 GMT",
+        "Son, 06 Nov 1994 08:49:37 GMT",
+        "sun, 06 Nov 1994 08:49:37 GMT",
+        "unM, 06 Nov 1994 08:49:37 GMT",
     };
     for (size_t i = 0; i < COUNT_OF(good); i++) {
         int64_t when_s = -77;

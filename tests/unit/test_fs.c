@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -364,21 +365,41 @@ static void test_read_what_is_no_file(void **state)
     const struct {
         const char *path;
         enum err_code code;
+        const char *is;
     } rows[] = {
-        {at("missing"), ERR_NOT_FOUND}, {at("dangling"), ERR_NOT_FOUND},
-        {at("fifo"), ERR_CONFIG},       {root, ERR_CONFIG},
-        {"/dev/zero", ERR_CONFIG},      {at("loop"), ERR_IO},
+        {at("missing"), ERR_NOT_FOUND, ""},     {at("dangling"), ERR_NOT_FOUND, ""},
+        {at("fifo"), ERR_CONFIG, "but a pipe"}, {root, ERR_CONFIG, "but a directory"},
+        {"/dev/zero", ERR_CONFIG, "a device"},  {at("loop"), ERR_IO, ""},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         err_clear(&err);
         assert_false(fs_read(rows[i].path, 1000, &content, &err));
         assert_int_equal(err.code, rows[i].code);
         assert_non_null(strstr(err.text, rows[i].path));
+        assert_non_null(strstr(err.text, rows[i].is));
         assert_int_equal(content.len, 0);
     }
     /* /proc says that its files have no bytes */
     assert_true(fs_read("/proc/self/cmdline", 10000, &content, (err_clear(&err), &err)));
     assert_true(content.len > 0);
+}
+
+/* Some devices do things when they are opened, and whoever waits at the other end of a pipe goes on. */
+static void test_what_is_no_file_is_not_opened(void **state)
+{
+    (void)state;
+    AUTO_BUF content = BUF_INIT;
+    char event[4096];
+    assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+    put(at("file"), "x");
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    assert_true(watch >= 0 && inotify_add_watch(watch, at("fifo"), IN_OPEN) >= 0);
+    assert_false(fs_read(at("fifo"), 10, &content, &err));
+    assert_true(read(watch, event, sizeof event) == -1 && errno == EAGAIN);
+    assert_true(inotify_add_watch(watch, at("file"), IN_OPEN) >= 0);
+    assert_true(fs_read(at("file"), 10, &content, (err_clear(&err), &err)));
+    assert_true(read(watch, event, sizeof event) > 0);
+    close(watch);
 }
 
 static void test_no_descriptor_is_left_open(void **state)
@@ -621,6 +642,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_what_is_no_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_no_file_is_not_opened, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_descriptor_is_left_open, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mkdirs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_symlink, setup, teardown),

@@ -51,6 +51,7 @@ static const struct {
     {MSG_ARI_IS, C, NUMBER | NUMBER2 | URL | TEXT},
     {MSG_ARI_FAILED, C, NUMBER | ERR},
     {MSG_EAB_IS, C, TEXT | TOKEN},
+    {MSG_CLOCK, C, NUMBER},
     {MSG_FAILED, C, ERR},
     {MSG_TOKEN_ADD, K, TOKEN | TEXT},
     {MSG_TOKEN_DROP, K, TOKEN},

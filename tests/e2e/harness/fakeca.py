@@ -593,6 +593,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string(self.ca.now())
+
     def one(self):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
