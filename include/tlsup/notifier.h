@@ -20,7 +20,7 @@ struct notifier_options {
     int pause_ms;      /* before the second; 0 = 1 s */
 };
 
-/* Forks, so: before any private key is read (ERR_INTERNAL otherwise). */
+/* Forks two, one of them in reserve, so: before any private key is read (ERR_INTERNAL otherwise). */
 MUST_CHECK bool notifier_start(const struct notifier_options *options, struct notifier **out, struct err *err);
 void notifier_stop(struct notifier *notifier); /* NULL is fine */
 
@@ -45,7 +45,7 @@ struct notifier_job {
 
 /* Called often while waiting; may be NULL. */
 typedef void notifier_tick_fn(void *ctx);
-/* ERR_NETWORK, ERR_TLS, ERR_TIMEOUT, ERR_PROTOCOL (refused by the server), with what to do; ERR_CHILD when the notifier died. Errors name host and port alone: paths may be secret. */
+/* ERR_NETWORK, ERR_TLS, ERR_TIMEOUT, ERR_PROTOCOL (refused by the server), with what to do; ERR_CHILD when the notifier died at it: the one in reserve does the next job. Errors name host and port alone: paths may be secret. */
 MUST_CHECK bool notifier_carry_out(struct notifier *notifier, const struct notifier_job *job, notifier_tick_fn *tick, void *ctx, struct err *err);
 
 /* The child's main loop (notifier_role.c). */

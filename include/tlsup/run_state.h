@@ -24,6 +24,7 @@ struct hook_debt {
 struct run_state {
     int64_t began_s, ended_s; /* the last run of `renew` */
     int64_t good_s;           /* the last one in which nothing failed */
+    bool mendable;            /* what failed in the last one stands in the certificates' states, or is a debt: when none of them fails any more it is over */
     int64_t heartbeat_s;      /* the last one that was told */
     struct hook_debt *debts;
     size_t n_debts;

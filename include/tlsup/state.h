@@ -91,7 +91,11 @@ void cert_state_clear(struct cert_state *state);
 const char *deploy_step_name(enum deploy_step step); /* "none", "issued", "installed", "reloaded", "verified" */
 /* JSON text. state_decode() replaces `out`, on success only; malformed JSON -> ERR_CONFIG with line and column, a member of the wrong kind or
  * size -> ERR_CONFIG naming it; `subject` names the file. An error word of a newer version reads as ERR_INTERNAL. */
-void state_encode(const struct cert_state *state, struct buf *out);
+void state_encode(const struct cert_state *state, struct buf *out); /* without what hooks have printed (quote.h): everybody may read it */
+/* What is left out there, as JSON text for root alone; nothing where no hook has printed anything. Appends. */
+void state_encode_output(const struct cert_state *state, struct buf *out);
+/* Put it back where the texts are those that it was taken from; what is damaged, or of an older state, is ignored. */
+void state_add_output(const char *json, size_t len, struct cert_state *state);
 MUST_CHECK bool state_decode(const char *json, size_t len, const char *subject, struct cert_state *out, struct err *err);
 
 struct account_record {

@@ -148,6 +148,20 @@ static void say_written(const struct export_spec *spec, const char *path)
                     (unsigned)(st.st_mode & 07777));
 }
 
+/* A PKCS#12 looks as if it were protected. */
+static void say_unprotected(const struct export_spec *spec)
+{
+    static const char words[] =
+        "It has no password: whoever can read it has the private key. To give it one: "
+        "--password-file FILE";
+    if (!export_format_is_pkcs12(spec->format) || spec->password_file != NULL)
+        return;
+    if (strcmp(spec->path, "-") == 0)
+        output_warning("%s", words);
+    else
+        output_line("%s", words);
+}
+
 /* -- writing ------------------------------------------------------------------------------------------ */
 
 static bool find_version(struct store *store, const char *name, struct cert_config *config, int *version,
@@ -234,9 +248,11 @@ static bool export_one(const struct request *request, struct store *store, const
     struct cert_config config = {0};
     const char *name = request->arguments.v[0];
     int version = 0;
-    bool ok = find_version(store, name, &config, &version, err) &&
-              write_all_parts(store, name, version, spec, err) &&
-              (!request->standing || keep_standing(store, &config, spec, err));
+    bool ok =
+        find_version(store, name, &config, &version, err) && write_all_parts(store, name, version, spec, err);
+    if (ok)
+        say_unprotected(spec);
+    ok = ok && (!request->standing || keep_standing(store, &config, spec, err));
     cert_config_clear(&config);
     return ok;
 }

@@ -20,8 +20,8 @@ enum { MAX_PEM_BYTES = 256 * 1024, REASON_KEY_COMPROMISE = 1 };
 struct subject {
     struct cert_config config; /* which CA and account, and the way there */
     struct cert_state state;
-    bool stored; /* it is a certificate of ours */
-    int version;
+    bool stored;             /* it is a certificate of ours */
+    int version, live, part; /* `part`: of a file, which one of the version's it is */
     struct cert_chain *chains[STORE_PARTS];
     struct key *keys[STORE_PARTS]; /* to sign with, NULL = the account */
     size_t n;
@@ -66,8 +66,9 @@ static bool load_stored(struct run *run, const char *name, struct subject *out, 
     }
     out->stored = true;
     if (!store_state_load(run->store, name, &out->state, err) ||
-        !store_live_version(run->store, name, &out->version, err))
+        !store_live_version(run->store, name, &out->live, err))
         return false;
+    out->version = out->live;
     if (out->version == 0)
         return err_set(err, ERR_NOT_FOUND, NEXT_FIX_CONFIG, name,
                        "there is no certificate yet that could be revoked");
@@ -110,7 +111,7 @@ static bool load_keys(struct run *run, const struct request *request, struct sub
             return err_set(err, ERR_USAGE, NEXT_FIX_CONFIG, NULL,
                            "--by-key needs a stored certificate, or give --key-path");
         for (size_t i = 0; i < subject->n; i++)
-            if (!store_version_key(run->store, subject->config.name, subject->version, (int)i,
+            if (!store_version_key(run->store, subject->config.name, subject->version, subject->part + (int)i,
                                    &subject->keys[i], err))
                 return false;
     }
@@ -145,38 +146,75 @@ static bool remember_compromise(struct run *run, const struct subject *subject, 
     return true;
 }
 
-/* A certificate that came in a file may be one of ours all the same. */
+static bool is_version(struct run *run, const char *name, int version, int part, const char *sha256)
+{
+    struct cert_info info = CERT_INFO_INIT;
+    bool is = run_version_info(run, name, version, part, &info) && strcmp(info.sha256, sha256) == 0;
+    cert_info_clear(&info);
+    return is;
+}
+
+static bool take_version(struct run *run, const char *name, int version, int part, struct subject *subject)
+{
+    struct err ignored = ERR_INIT;
+    subject->stored = store_state_load(run->store, name, &subject->state, &ignored) &&
+                      store_live_version(run->store, name, &subject->live, &ignored);
+    replace(&subject->config.name, name);
+    subject->version = version;
+    subject->part = part;
+    return subject->stored;
+}
+
+static bool find_among(struct run *run, const char *name, const char *sha256, struct subject *subject)
+{
+    AUTO_FREE int *versions = NULL;
+    size_t n = 0;
+    struct err ignored = ERR_INIT;
+    if (!store_versions(run->store, name, &versions, &n, &ignored))
+        return false;
+    while (n-- > 0)
+        for (int part = 0; part < STORE_PARTS; part++)
+            if (is_version(run, name, versions[n], part, sha256))
+                return take_version(run, name, versions[n], part, subject);
+    return false;
+}
+
+/* A certificate that came in a file may be one of ours all the same, in use or a former version. */
 static void find_held(struct run *run, struct subject *subject)
 {
     AUTO_STRLIST names = STRLIST_INIT;
     struct err ignored = ERR_INIT;
-    struct cert_info wanted = CERT_INFO_INIT, info = CERT_INFO_INIT;
+    struct cert_info wanted = CERT_INFO_INIT;
     bool ok = !subject->stored && cert_chain_info(subject->chains[0], &wanted, &ignored) &&
               store_cert_names(run->store, &names, &ignored);
-    for (size_t i = 0; ok && i < names.n && !subject->stored; i++) {
-        int live = 0;
-        for (int part = 0; part < STORE_PARTS && !subject->stored; part++) {
-            if (!store_live_version(run->store, names.v[i], &live, &ignored) || live == 0 ||
-                !run_version_info(run, names.v[i], live, part, &info) ||
-                strcmp(info.sha256, wanted.sha256) != 0)
-                continue;
-            subject->stored = store_state_load(run->store, names.v[i], &subject->state, &ignored);
-            free(subject->config.name);
-            subject->config.name = mem_dup(names.v[i]);
-            subject->version = live;
-        }
-    }
+    for (size_t i = 0; ok && i < names.n; i++)
+        ok = !find_among(run, names.v[i], wanted.sha256, subject);
     cert_info_clear(&wanted);
-    cert_info_clear(&info);
 }
 
+/* Beside the version, so that it is not brought back; the next `renew` replaces the one in use. */
 static bool remember_revocation(struct run *run, struct subject *subject, struct err *err)
 {
+    const char *name = subject->config.name;
     if (!subject->stored)
         return true;
-    subject->state.revoked = true; /* the next `renew` replaces it */
-    return store_state_save(run->store, subject->config.name, &subject->state, err) &&
-           store_version_revoke(run->store, subject->config.name, subject->version, err);
+    subject->state.revoked |= subject->version == subject->live;
+    return store_state_save(run->store, name, &subject->state, err) &&
+           store_version_revoke(run->store, name, subject->version, err);
+}
+
+static void say_what_follows(const struct run *run, const struct subject *subject)
+{
+    const char *name = subject->config.name;
+    if (!subject->stored)
+        return;
+    if (subject->version == subject->live)
+        output_line("The next renewal replaces it; at once: tlsup renew %s", name);
+    else
+        output_line("It is version %d of %s, which is not in use, and is not put in place again.",
+                    subject->version, name);
+    if (run->request->reason == REASON_KEY_COMPROMISE)
+        output_line("Its key will not be used again.");
 }
 
 static bool revoke_all(struct run *run, struct keeper *keeper, struct subject *subject, bool *already,
@@ -216,9 +254,7 @@ static bool work(struct run *run, struct subject *subject, struct err *err)
         !revoke_all(run, keeper, subject, &already, err))
         return false;
     output_done(already ? "%s was revoked already" : "%s is revoked", what);
-    if (subject->stored)
-        output_line("The next renewal replaces it; at once: tlsup renew %s%s", subject->config.name,
-                    request->reason == REASON_KEY_COMPROMISE ? "\nIts key will not be used again." : "");
+    say_what_follows(run, subject);
     return true;
 }
 

@@ -27,6 +27,7 @@ struct status {
     struct timer timer;
     struct run_state run;
     bool has_run; /* it could be read */
+    bool mended;  /* what failed in it does so no more */
 };
 
 static void status_clear(struct status *status)
@@ -102,7 +103,7 @@ static void add_last_run(struct buf *out, const struct status *status)
     const struct run_state *run = &status->run;
     AUTO_BUF text = BUF_INIT;
     bool ended = run->ended_s >= run->began_s, good = ended && run->good_s >= run->began_s;
-    bool silent = is_silent(status);
+    bool silent = is_silent(status), mended = ended && status->mended;
     if (run->began_s == 0 && !silent)
         return; /* there has been no time for one */
     if (run->began_s == 0) {
@@ -110,16 +111,17 @@ static void add_last_run(struct buf *out, const struct status *status)
     } else {
         buf_adds(&text, "The last run was ");
         say_distance(&text, run->began_s);
-        buf_adds(&text, good    ? ", without a failure"
-                        : ended ? ", and something failed in it"
-                                : ", and it has not ended");
-        if (ended && !good && run->good_s > 0) {
+        buf_adds(&text, good     ? ", without a failure"
+                        : !ended ? ", and it has not ended"
+                        : mended ? "; what failed in it is well again"
+                                 : ", and something failed in it");
+        if (ended && !good && !mended && run->good_s > 0) {
             buf_adds(&text, "; the last without a failure ended ");
             say_distance(&text, run->good_s);
         }
     }
     buf_adds(&text, silent ? "; there should be one every hour." : ".");
-    add_sentence(out, silent ? STYLE_BAD : good ? STYLE_PLAIN : STYLE_CAUTION, buf_str(&text));
+    add_sentence(out, silent ? STYLE_BAD : good || mended ? STYLE_PLAIN : STYLE_CAUTION, buf_str(&text));
     if (silent)
         add_todo(out, where_to_look(&status->timer));
 }
@@ -244,6 +246,7 @@ bool cmd_status(const struct request *request, struct err *err)
         !status_read_as(store, &request->arguments, what, &status.entries, err))
         return false;
     status.has_run = store_run_state_load(store, &status.run, &unreadable); /* root's alone */
+    status.mended = status.has_run && status_is_mended(store, &status.run);
     timer_look_for(request->config_dir, request->state_dir, &status.timer);
     print(&status);
     if (fflush(stdout) != 0 || ferror(stdout))

@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "output.h"
+#include "status.h"
 #include "timer.h"
 #include "tlsup/clock.h"
 #include "tlsup/mem.h"
@@ -28,14 +29,15 @@ static const char *kind_name(enum timer_kind kind)
 }
 
 /* What the last run of `renew` has left; false when that cannot be told: nothing has run, or we may not read
- * it. */
-static bool last_run(const struct request *request, struct run_state *out)
+ * it. `*mended`: what failed in it does so no more. */
+static bool last_run(const struct request *request, struct run_state *out, bool *mended)
 {
     struct err ignored = ERR_INIT;
     struct store *store = NULL;
     *out = (struct run_state)RUN_STATE_INIT;
     bool ok = store_open(request->config_dir, request->state_dir, STORE_READ, &store, &ignored) &&
               store_run_state_load(store, out, &ignored) && out->began_s > 0;
+    *mended = ok && status_is_mended(store, out);
     store_close(store);
     return ok;
 }
@@ -79,19 +81,21 @@ static void print(const struct timer *timer)
 
 /* How long ago, and how it ended. One that is at it now has not ended either: for an hour it is not called
  * lost. */
-static void print_last_run(const struct timer *timer, const struct run_state *last)
+static void print_last_run(const struct timer *timer, const struct run_state *last, bool mended)
 {
-    char span[CLOCK_TEXT_BYTES];
     int64_t ago_s = clock_now_s() - last->began_s;
-    clock_format_span(ago_s, span);
+    AUTO_BUF when = BUF_INIT;
+    say_distance(&when, last->began_s);
     if (last->ended_s < last->began_s)
-        output_line(ago_s < HOUR_S ? "a run began %s ago and has not ended yet"
-                                   : "the last run began %s ago and was cut short; the next one goes on",
-                    span);
+        output_line(ago_s < HOUR_S ? "a run began %s and has not ended yet"
+                                   : "the last run began %s and was cut short; the next one goes on",
+                    buf_str(&when));
+    else if (last->good_s < last->ended_s && mended)
+        output_line("the last run was %s; what failed in it is well again", buf_str(&when));
     else if (last->good_s < last->ended_s)
-        output_line("the last run was %s ago; something failed in it: tlsup status", span);
+        output_line("the last run was %s; something failed in it: tlsup status", buf_str(&when));
     else
-        output_line("the last run was %s ago; nothing failed in it", span);
+        output_line("the last run was %s; nothing failed in it", buf_str(&when));
     if (timer->active && ago_s > LOST_AFTER_S)
         output_warning("it should have run since then; is it called at all? %s",
                        timer->kind == TIMER_SYSTEMD ? "journalctl -u tlsup.service" : "see the log of cron");
@@ -102,13 +106,13 @@ static bool show(const struct request *request, struct err *err)
     struct timer timer;
     struct run_state last;
     timer_look_for(request->config_dir, request->state_dir, &timer);
-    bool known = last_run(request, &last);
+    bool mended = false, known = last_run(request, &last, &mended);
     if (request->json)
         print_json(&timer, &last, known);
     else
         print(&timer);
     if (known && !request->json)
-        print_last_run(&timer, &last);
+        print_last_run(&timer, &last, mended);
     run_state_clear(&last);
     if (timer.active)
         return true;

@@ -512,7 +512,8 @@ int run_usable_version(struct run *run, const struct cert_config *config, const 
     int live = 0, usable = 0;
     if (!store_live_version(run->store, config->name, &live, &ignored))
         live = 0;
-    int candidate = state->version > live ? state->version : live;
+    bool newer = state->version > live && !store_version_revoked(run->store, config->name, state->version);
+    int candidate = newer ? state->version : live;
     if (candidate > 0 && run_version_info(run, config->name, candidate, 0, &info) &&
         has_names(&info, config, state) && right_key(run, candidate, &info, config, config->key_type) &&
         !is_due(&info, state) && right_ca(state, config))

@@ -82,6 +82,8 @@ MUST_CHECK bool status_read(struct store *store, const struct strlist *wanted, s
 MUST_CHECK bool status_read_as(struct store *store, const struct strlist *wanted, unsigned what,
                                struct entries *out, struct err *err);
 void entries_clear(struct entries *entries);
+/* Is all that failed in the last run of renew over: mended by hand since, or deleted? */
+bool status_is_mended(struct store *store, const struct run_state *run);
 
 bool is_installed_by_us(const struct entry *entry);
 bool has_failed(const struct entry *entry);

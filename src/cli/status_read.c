@@ -310,6 +310,32 @@ bool status_read(struct store *store, const struct strlist *wanted, struct entri
     return status_read_as(store, wanted, STATUS_KEYS, out, err);
 }
 
+/* -- what failed in the last run --------------------------------------------------------------------- */
+
+static bool is_well(struct store *store, const char *name)
+{
+    struct cert_state state = CERT_STATE_INIT;
+    struct err unreadable = ERR_INIT;
+    bool well = store_state_load(store, name, &state, &unreadable) && state.failures == 0 &&
+                !err_isset(&state.last_error);
+    for (size_t i = 0; well && i < state.n_deployments; i++)
+        well = deployment_is_done(&state.deployments[i]);
+    cert_state_clear(&state);
+    return well;
+}
+
+bool status_is_mended(struct store *store, const struct run_state *run)
+{
+    AUTO_STRLIST names = STRLIST_INIT;
+    struct err unreadable = ERR_INIT;
+    if (!run->mendable || run->n_debts > 0 || !store_cert_names(store, &names, &unreadable))
+        return false;
+    for (size_t i = 0; i < names.n; i++)
+        if (!is_well(store, names.v[i]))
+            return false;
+    return true;
+}
+
 /* -- what the words for people and for programs share -------------------------------------------------- */
 
 int life_percent(const struct entry *entry)

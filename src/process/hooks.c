@@ -14,6 +14,7 @@
 #include "tlsup/fs.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
+#include "tlsup/quote.h"
 #include "tlsup/spawn.h"
 
 enum {
@@ -230,10 +231,11 @@ static char *describe_end(const struct hook_run *run, const struct spawn_result 
 static bool tell_failure(const struct hook_run *run, const struct spawn_result *result, struct err *err)
 {
     char last[1024];
+    AUTO_BUF quoted = BUF_INIT;
     AUTO_FREE char *end = describe_end(run, result);
-    spawn_last_lines(result, SHOWN_LINES, last, sizeof last);
+    quote_add(spawn_last_lines(result, SHOWN_LINES, last, sizeof last), &quoted);
     err_set(err, ERR_HOOK, NEXT_RETRY_LATER, run->program, "the %s hook %s %s%s%s", hook_when_name(run->when),
-            run->program, end, last[0] != '\0' ? ":\n" : "", last);
+            run->program, end, last[0] != '\0' ? ":" : "", buf_str(&quoted));
     if (last[0] == '\0')
         (void)err_advise(err, "it printed nothing: see its own log, or have it say what it does");
     return false;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tlsup/clock.h"
+#include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/messages.h"
 #include "tlsup/roles.h"
@@ -26,6 +27,7 @@ enum {
 
 struct notifier {
     struct role role;
+    struct role reserve; /* when the first has died there are keys in memory, and no other can be forked */
     int64_t patience_ms; /* its own deadlines come first; this one is for a child that hangs */
     uint32_t jobs;
 };
@@ -33,13 +35,18 @@ struct notifier {
 bool notifier_start(const struct notifier_options *options, struct notifier **out, struct err *err)
 {
     struct notifier_options full = *options;
-    struct role role = ROLE_INIT;
+    struct role role = ROLE_INIT, reserve = ROLE_INIT;
     full.timeout_ms = full.timeout_ms > 0 ? full.timeout_ms : TIMEOUT_MS;
     full.pause_ms = full.pause_ms > 0 ? full.pause_ms : PAUSE_MS;
     if (!role_start_notifier(&full, &role, err))
         return false;
+    if (!role_start_notifier(&full, &reserve, err)) {
+        role_stop(&role);
+        return false;
+    }
     struct notifier *notifier = mem_alloc(sizeof *notifier);
     notifier->role = role;
+    notifier->reserve = reserve;
     notifier->patience_ms = (int64_t)full.timeout_ms * TRIES + full.pause_ms + GRACE_MS;
     *out = notifier;
     return true;
@@ -50,6 +57,7 @@ void notifier_stop(struct notifier *notifier)
     if (notifier == NULL)
         return;
     role_stop(&notifier->role);
+    role_stop(&notifier->reserve);
     free(notifier);
 }
 
@@ -96,6 +104,14 @@ static bool send_job(struct notifier *notifier, const struct notifier_job *job, 
     return ok && send_body(notifier, job, err) && msg_send(notifier->role.fd, &go, err);
 }
 
+/* What it may still say belongs to no question. */
+static void retire(struct notifier *notifier)
+{
+    role_stop(&notifier->role);
+    notifier->role = notifier->reserve;
+    notifier->reserve = (struct role)ROLE_INIT;
+}
+
 /* Its answer to the last job: 1 = sent, 0 = not, -1 = none came. */
 static int hear(struct notifier *notifier, notifier_tick_fn *tick, void *ctx, struct err *err)
 {
@@ -120,20 +136,35 @@ static int hear(struct notifier *notifier, notifier_tick_fn *tick, void *ctx, st
     return -1;
 }
 
+/* A job that it could not take is not to blame for its death, and the other one takes it. One that it died
+ * of, or hangs at, is not given to the other. */
+static bool hand_over(struct notifier *notifier, const struct notifier_job *job)
+{
+    while (notifier->role.fd >= 0) {
+        struct err why = ERR_INIT;
+        if (send_job(notifier, job, &why))
+            return true;
+        log_info("the process that sends notifications has ended: %s", why.text);
+        retire(notifier);
+    }
+    return false;
+}
+
 bool notifier_carry_out(struct notifier *notifier, const struct notifier_job *job, notifier_tick_fn *tick,
                         void *ctx, struct err *err)
 {
     struct err fault = ERR_INIT;
     if (job->body_len > NOTIFIER_BODY_BYTES)
         return err_set(err, ERR_INTERNAL, NEXT_LOCAL_FAULT, NULL, "a notification is too long");
-    if (notifier->role.fd >= 0 && send_job(notifier, job, &fault)) {
+    if (hand_over(notifier, job)) {
         int answer = hear(notifier, tick, ctx, &fault);
         if (answer == 0)
             *err = fault;
         if (answer >= 0)
             return answer == 1;
     }
-    role_stop(&notifier->role); /* what it may still say belongs to no question */
+    if (notifier->role.fd >= 0)
+        retire(notifier);
     err_set(err, ERR_CHILD, NEXT_LOCAL_FAULT, NULL,
             "the process that sends notifications ended unexpectedly, or hangs");
     return err_advise(err, "try it by hand: tlsup notify --debug");

@@ -416,12 +416,22 @@ static void take_part(struct job *job, const struct msg *msg)
         log_secret_words(strchr(text, ':') + 1, " \t,;=\"");
 }
 
+/* With the first job: most runs have none, and one process is in reserve. */
+static void prepare_curl(void)
+{
+    static bool ready;
+    if (!ready && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        _exit(1);
+    ready = true;
+}
+
 static void go(int fd, struct job *job, const struct msg *msg, const struct notifier_options *options)
 {
     struct msg answer = MSG_INIT(MSG_NOTICE_SENT);
     struct err err = ERR_INIT;
     if (msg->number < 0 || msg->number >= NOTIFIER_KINDS)
         _exit(1);
+    prepare_curl();
     job->kind = (enum notifier_kind)msg->number;
     job->loopback = msg->number2 == 1;
     if (job->kind == NOTIFIER_MAIL) {
@@ -445,8 +455,7 @@ void notifier_main(int fd, const struct notifier_options *options)
 {
     struct job job = {0};
     struct err err = ERR_INIT;
-    if (!sandbox_enter(SANDBOX_NOTIFIER_USER, &fd, 1, &err) ||
-        curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    if (!sandbox_enter(SANDBOX_NOTIFIER_USER, &fd, 1, &err))
         _exit(1);
     for (;;) {
         struct msg msg = {0};

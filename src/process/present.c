@@ -18,6 +18,7 @@
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
 #include "tlsup/messages.h"
+#include "tlsup/quote.h"
 #include "tlsup/resolver.h"
 #include "tlsup/spawn.h"
 #include "tlsup/webroot.h"
@@ -375,11 +376,13 @@ static void hook_ended(struct answer *answer, const struct spawn_result *result)
 {
     const char *program = config_of(answer)->challenge_hook;
     struct err err = ERR_INIT;
+    AUTO_BUF quoted = BUF_INIT;
     AUTO_FREE char *output = trimmed(buf_str(&result->output));
     if (result->status != 0 || result->timed_out) {
+        quote_add(output, &quoted);
         (void)err_set(&err, ERR_HOOK, NEXT_FIX_CONFIG, answer->name, "the challenge hook %s %s%s%.900s",
                       program, result->timed_out ? "did not end in time" : "failed",
-                      output[0] != '\0' ? ": " : "", output);
+                      output[0] != '\0' ? ":" : "", buf_str(&quoted));
         (void)err_advise(&err, "see with -v what it is given, and tlsup-hooks(7) for what it must do");
         finish(answer, &err);
         return;

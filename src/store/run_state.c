@@ -78,6 +78,8 @@ void run_state_encode(const struct run_state *state, struct buf *out)
     member_put_int(root, "began_s", state->began_s);
     member_put_int(root, "ended_s", state->ended_s);
     member_put_int(root, "good_s", state->good_s);
+    if (state->mendable)
+        member_put(root, "mendable", json_true());
     member_put_int(root, "heartbeat_s", state->heartbeat_s);
     if (state->n_debts > 0)
         put_debts(root, state);
@@ -138,6 +140,7 @@ bool run_state_decode(const char *json, size_t len, const char *subject, struct 
     if (!member_get_int(&at, root, "began_s", MEMBER_NUMBER_MAX, &state.began_s) ||
         !member_get_int(&at, root, "ended_s", MEMBER_NUMBER_MAX, &state.ended_s) ||
         !member_get_int(&at, root, "good_s", MEMBER_NUMBER_MAX, &state.good_s) ||
+        !member_get_bool(&at, root, "mendable", &state.mendable) ||
         !member_get_int(&at, root, "heartbeat_s", MEMBER_NUMBER_MAX, &state.heartbeat_s) ||
         !read_debts(&at, root, &state) ||
         !member_get_list(&at, root, "told", member_is_line, "a list of lines", &state.told)) {

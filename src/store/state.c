@@ -3,11 +3,13 @@
 #endif
 #include "tlsup/state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "members.h"
 #include "tlsup/mem.h"
+#include "tlsup/quote.h"
 
 enum { DEPLOYMENTS_MAX = 1000 };
 
@@ -113,14 +115,25 @@ static json_t *ari_to_json(const struct ari_state *state)
     return ari;
 }
 
+/* What a hook has printed may hold a secret. */
+static struct err for_everybody(const struct err *err)
+{
+    struct err shown = *err;
+    AUTO_BUF text = BUF_INIT;
+    quote_drop(err->text, &text);
+    snprintf(shown.text, sizeof shown.text, "%s", buf_str(&text));
+    return shown;
+}
+
 static json_t *failures_to_json(int count, int64_t failed_s, int64_t next_try_s, const struct err *last)
 {
+    const struct err shown = for_everybody(last);
     json_t *failures = member_new_object();
     member_put_int(failures, "count", count);
     member_put_int(failures, "last_s", failed_s);
     member_put_int(failures, "next_try_s", next_try_s);
-    if (err_isset(last))
-        member_put(failures, "error", member_new_error(last));
+    if (err_isset(&shown))
+        member_put(failures, "error", member_new_error(&shown));
     return failures;
 }
 
@@ -174,6 +187,33 @@ void state_encode(const struct cert_state *state, struct buf *out)
         put_deployments(root, state);
     member_put_part(root, "told", told_to_json(state));
     member_print(root, out);
+}
+
+/* Under the text that everybody gets. */
+static void put_output(json_t *list, const struct err *err)
+{
+    const struct err shown = for_everybody(err);
+    if (!quote_is_in(err->text))
+        return;
+    json_t *one = member_new_object();
+    member_put_text(one, "of", shown.text);
+    member_put_text(one, "text", err->text);
+    if (json_array_append_new(list, one) != 0)
+        mem_exhausted();
+}
+
+void state_encode_output(const struct cert_state *state, struct buf *out)
+{
+    AUTO_JSON *root = member_new_object();
+    json_t *list = json_array();
+    if (list == NULL)
+        mem_exhausted();
+    member_put(root, "texts", list);
+    put_output(list, &state->last_error);
+    for (size_t i = 0; i < state->n_deployments; i++)
+        put_output(list, &state->deployments[i].last_error);
+    if (json_array_size(list) > 0)
+        member_print(root, out);
 }
 
 void account_encode(const struct account_record *record, struct buf *out)
@@ -342,6 +382,30 @@ bool state_decode(const char *json, size_t len, const char *subject, struct cert
     cert_state_clear(out);
     *out = state;
     return true;
+}
+
+static void take_output(const json_t *list, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(list) && err->text[0] != '\0'; i++) {
+        const json_t *one = json_array_get(list, i);
+        const char *of = json_string_value(json_object_get(one, "of"));
+        const char *text = json_string_value(json_object_get(one, "text"));
+        if (of == NULL || text == NULL || strcmp(of, err->text) != 0)
+            continue;
+        snprintf(err->text, sizeof err->text, "%s", text);
+        printable(err->text);
+        return;
+    }
+}
+
+void state_add_output(const char *json, size_t len, struct cert_state *state)
+{
+    struct err ignored = ERR_INIT;
+    AUTO_JSON *root = members_parse(json, len, "", &ignored);
+    const json_t *list = json_object_get(root, "texts");
+    take_output(list, &state->last_error);
+    for (size_t i = 0; i < state->n_deployments; i++)
+        take_output(list, &state->deployments[i].last_error);
 }
 
 bool account_decode(const char *json, size_t len, const char *subject, struct account_record *out,

@@ -116,10 +116,13 @@ bool store_rename_moves(struct store *store, const char *from, const char *to,
     if (!store_check_change(store, from, err) || !store_check_name(to, err))
         return false;
     AUTO_FREE char *state = store_state_path(store, from);
+    AUTO_FREE char *output = store_output_path(store, from);
     bool ok = read_move(store_config_path(store, from), store_config_path(store, to), CONFIG_FILE_BYTES,
                         &moves[0], err) &&
               (!fs_exists(state) || read_move(store_state_path(store, from), store_state_path(store, to),
-                                              STATE_FILE_BYTES, &moves[1], err));
+                                              STATE_FILE_BYTES, &moves[1], err)) &&
+              (!fs_exists(output) || read_move(store_output_path(store, from), store_output_path(store, to),
+                                               STATE_FILE_BYTES, &moves[2], err));
     if (!ok)
         store_moves_clear(moves);
     return ok;

@@ -465,7 +465,7 @@ def test_restore_and_the_next_renewals(tlsup, fake_ca, server, name, tmp_path):
     assert tlsup.version(name) == 4 and net.leaf(name)[0] == tlsup.sha256(name)
 
 
-@pytest.mark.parametrize("trouble", ["missing", "expired", "revoked", "key", "names", "damaged"])
+@pytest.mark.parametrize("trouble", ["missing", "expired", "revoked", "revoked by its file", "key", "names", "damaged"])
 def test_what_cannot_be_restored(tlsup, fake_ca, name, trouble):
     words = [name, "--standalone", *fake_ca.arguments]
     if trouble == "expired":
@@ -483,12 +483,15 @@ def test_what_cannot_be_restored(tlsup, fake_ca, name, trouble):
     old = tlsup.state / "certs" / name / "0001"
     if trouble == "key":
         (old / "privkey.pem").write_bytes(tlsup.file(name, "privkey").read_bytes())
+    if trouble == "revoked by its file":
+        result = tlsup.ok("revoke", "-n", "--cert-path", old / "cert.pem", "--server", fake_ca.url, "--ca-bundle", fake_ca.bundle)
+        assert f"version 1 of {name}" in result.out and not tlsup.ok("status", "--json").json()["certificates"][0]["revoked"], result
     if trouble == "damaged":
         (old / "fullchain.pem").write_bytes(b"\0" * 2000)
         assert "damaged" in tlsup.ok("restore", name).out
     held = tlsup.held()
     result = tlsup("restore", name, "9" if trouble == "missing" else "1")
-    words = {"missing": "no version 9", "expired": "expired", "revoked": "revoked", "key": "cannot be used", "names": "reconfigure", "damaged": "fullchain"}
+    words = {"missing": "no version 9", "expired": "expired", "revoked": "revoked", "revoked by its file": "revoked", "key": "cannot be used", "names": "reconfigure", "damaged": "fullchain"}
     assert result.status != 0 and words[trouble] in result.err, result
     assert not snapshot.difference(held, tlsup.held()) and tlsup.version(name) == 2
 

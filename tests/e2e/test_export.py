@@ -59,7 +59,7 @@ def certificates(pem):
 
 def test_pkcs12(tlsup, held):
     result = tlsup.ok("export", held, "--to", OUT / "site.p12", "--password-file", password(), "--friendly-name", "web")
-    assert f"Wrote {OUT}/site.p12 (PKCS#12: private key, certificate, chain; root:root, mode 0600)." in result.out, result
+    assert f"Wrote {OUT}/site.p12 (PKCS#12: private key, certificate, chain; root:root, mode 0600)." in result.out and "no password" not in result.text, result
     text = in_p12(OUT / "site.p12", "geheim7")
     assert [pki.sha256_of(c) for c in certificates(text)] == [pki.sha256_of(c) for c in certificates(tlsup.file(held).read_bytes())]
     assert pki.public_half(text) == pki.public_half(tlsup.file(held, "privkey")) and b"friendlyName: web" in text
@@ -69,7 +69,8 @@ def test_pkcs12(tlsup, held):
 
 
 def test_legacy_pkcs12(tlsup, held):
-    tlsup.ok("export", held, "--to", OUT / "old.pfx", "--legacy")
+    result = tlsup.ok("export", held, "--to", OUT / "old.pfx", "--legacy")
+    assert "no password" in result.out and "--password-file" in result.out, result
     info = subprocess.run(["openssl", "pkcs12", "-in", OUT / "old.pfx", "-info", "-noout", "-passin", "pass:"], capture_output=True, text=True)
     assert "pbeWithSHA1And3-KeyTripleDES-CBC" in info.stderr and "MAC: sha1" in info.stderr, info.stderr
 
@@ -121,7 +122,7 @@ def test_standard_output(tlsup, held):
     result = tlsup.ok("export", held, "--format", "combined", "--to", "-")
     assert result.out.encode() == tlsup.file(held, "privkey").read_bytes() + tlsup.file(held).read_bytes()
     process = subprocess.run(tlsup.argv(["export", held, "--format", "p12", "--to", "-"]), stdout=open(OUT / "piped", "wb"), env=tlsup.env())
-    assert process.returncode == 0 and certificates(in_p12(OUT / "piped", ""))
+    assert process.returncode == 0 and certificates(in_p12(OUT / "piped", "")), "nothing else is written there"
     full = subprocess.run(tlsup.argv(["export", held, "--format", "cert", "--to", "-"]), stdout=open("/dev/full", "wb"), stderr=subprocess.PIPE, env=tlsup.env())
     assert full.returncode == 1 and b"standard output" in full.stderr
 

@@ -17,6 +17,7 @@
 #include "tlsup/err.h"
 #include "tlsup/log.h"
 #include "tlsup/mem.h"
+#include "tlsup/quote.h"
 
 static void test_first_failure_wins(void **state)
 {
@@ -41,6 +42,32 @@ static void test_first_failure_wins(void **state)
     assert_string_equal(err.text, "");
     assert_false(err_context(&err, "about nothing"));
     assert_string_equal(err.text, "");
+}
+
+static void test_quotes(void **state)
+{
+    static const struct {
+        const char *before, *output, *after, *text, *dropped;
+    } rows[] = {
+        {"it failed:", "one", "", "it failed:\n| one", "it failed"},
+        {"it failed:", "one\n\n| two\n\n", "", "it failed:\n| one\n| \n| | two", "it failed"},
+        {"a: it failed:", "one\ntwo", "\nb: refused", "a: it failed:\n| one\n| two\nb: refused",
+         "a: it failed\nb: refused"},
+        {"it failed", "", "", "it failed", "it failed"},
+        {"two\nlines:", "", "", "two\nlines:", "two\nlines:"},
+        {"", "one", "", "\n| one", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        AUTO_BUF text = BUF_INIT, dropped = BUF_INIT;
+        buf_adds(&text, rows[i].before);
+        quote_add(rows[i].output, &text);
+        buf_adds(&text, rows[i].after);
+        assert_string_equal(buf_str(&text), rows[i].text);
+        assert_int_equal(quote_is_in(buf_str(&text)), rows[i].output[0] != '\0');
+        quote_drop(buf_str(&text), &dropped);
+        assert_string_equal(buf_str(&dropped), rows[i].dropped);
+    }
 }
 
 static void test_errno(void **state)
@@ -256,6 +283,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_last_line_break_goes),
         cmocka_unit_test(test_first_failure_wins),
+        cmocka_unit_test(test_quotes),
         cmocka_unit_test(test_errno),
         cmocka_unit_test(test_over_long),
         cmocka_unit_test(test_exit_status),

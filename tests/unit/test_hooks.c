@@ -196,11 +196,11 @@ static const struct {
     const char *body, *expected;
 } failures[] = {
     {"exit 3", "failed with status 3"},
-    {"echo first; echo; echo last; exit 1", "failed with status 1:\nfirst\nlast"},
+    {"echo first; echo; echo last; exit 1", "failed with status 1:\n| first\n| last"},
     {"echo oops >&2; exit 1", "oops"},
     {"kill -TERM $$", "was ended by signal 15"},
     {"sleep 60", "did not end within 1 seconds"},
-    {"i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); done; exit 1", "line 92\nline 93"},
+    {"i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); done; exit 1", "line 92\n| line 93"},
     {"printf '\\033[31mred'; exit 1", "?[31mred"},
     {"echo '-----BEGIN PRIVATE KEY-----'; echo c2VjcmV0c2VjcmV0; echo '-----END PRIVATE KEY-----'; exit 1",
      "failed with status 1"},

@@ -251,38 +251,92 @@ static void test_large_body(void **state)
     notifier_stop(notifier);
 }
 
-static pid_t child_of_ours(void)
+/* The two that a notifier has, in the order of their start; false where the system does not tell. */
+static bool children_of_ours(int pids[2])
 {
     char name[64];
     snprintf(name, sizeof name, "/proc/self/task/%d/children", (int)getpid());
     FILE *file = fopen(name, "r");
-    int pid = 0;
-    if (file != NULL) {
-        if (fscanf(file, "%d", &pid) != 1)
-            pid = 0;
+    bool ok = file != NULL && fscanf(file, "%d %d", &pids[0], &pids[1]) == 2;
+    if (file != NULL)
         fclose(file);
-    }
-    return pid;
+    return ok;
 }
 
-static void test_death(void **state)
+static struct notifier *start_and_kill(bool both)
 {
-    (void)state;
+    int children[2];
     struct notifier *notifier = start();
-    pid_t child = child_of_ours();
-    if (child == 0) {
+    if (!children_of_ours(children)) {
         notifier_stop(notifier);
         skip();
     }
-    kill(child, SIGKILL);
+    for (size_t i = 0; i < (both ? 2 : 1); i++) {
+        siginfo_t ended;
+        kill(children[i], SIGKILL);
+        waitid(P_PID, (id_t)children[i], &ended, WEXITED | WNOWAIT);
+    }
+    return notifier;
+}
+
+/* Whatever it has died of: the other ways are tried, for keys that were read meanwhile forbid another fork.
+ */
+static void test_death_of_one(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {HTTP("200 OK", ""), HTTP("200 OK", ""), NULL};
+    struct notifier *notifier = start_and_kill(false);
+    struct server server = start_server(answers);
     struct err err = ERR_INIT;
-    assert_false(send_one(notifier, NOTIFIER_GET, 1, "", &err));
-    assert_int_equal(err.code, ERR_CHILD);
-    err_clear(&err);
-    assert_false(send_one(notifier, NOTIFIER_GET, 1, "", &err)); /* and for good */
-    assert_int_equal(err.code, ERR_CHILD);
+    for (size_t i = 0; i < 2; i++)
+        if (!send_one(notifier, NOTIFIER_POST, server.port, "{}", &err))
+            fail_msg("%s", err.text);
+    AUTO_FREE char *seen = stop_server(&server);
+    assert_int_equal(connections(seen), 2);
+    notifier_stop(notifier);
+}
+
+static void test_death_of_both(void **state)
+{
+    (void)state;
+    struct notifier *notifier = start_and_kill(true);
+    for (size_t i = 0; i < 2; i++) { /* for good */
+        struct err err = ERR_INIT;
+        assert_false(send_one(notifier, NOTIFIER_GET, 1, "", &err));
+        assert_int_equal(err.code, ERR_CHILD);
+    }
     notifier_stop(notifier);
     notifier_stop(NULL);
+}
+
+/* What it died of, or hung at, is not given to the other; the next is. */
+static void test_death_at_a_job(void **state)
+{
+    (void)state;
+    static const char *const nothing[] = {NULL}, *const answers[] = {HTTP("200 OK", ""), NULL};
+    int children[2];
+    struct notifier *notifier = start();
+    if (!children_of_ours(children)) {
+        notifier_stop(notifier);
+        skip();
+    }
+    struct server silent = start_server(nothing), server = start_server(answers);
+    struct err err = ERR_INIT;
+    pid_t killer = fork();
+    if (killer == 0) {
+        char first;
+        bool asked = read(silent.read_fd, &first, 1) == 1; /* it is at it */
+        _exit(asked && kill(children[0], SIGKILL) == 0 ? 0 : 1);
+    }
+    assert_false(send_one(notifier, NOTIFIER_POST, silent.port, "{}", &err));
+    assert_int_equal(err.code, ERR_CHILD);
+    waitpid(killer, NULL, 0);
+    free(stop_server(&silent));
+    err_clear(&err);
+    if (!send_one(notifier, NOTIFIER_POST, server.port, "{}", &err))
+        fail_msg("%s", err.text);
+    free(stop_server(&server));
+    notifier_stop(notifier);
 }
 
 /* With a private key in memory no child is forked that would have it. */
@@ -302,9 +356,10 @@ static void test_not_after_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_servers),      cmocka_unit_test(test_hanging),
-        cmocka_unit_test(test_nobody_there), cmocka_unit_test(test_large_body),
-        cmocka_unit_test(test_death),        cmocka_unit_test(test_not_after_keys),
+        cmocka_unit_test(test_servers),        cmocka_unit_test(test_hanging),
+        cmocka_unit_test(test_nobody_there),   cmocka_unit_test(test_large_body),
+        cmocka_unit_test(test_death_of_one),   cmocka_unit_test(test_death_of_both),
+        cmocka_unit_test(test_death_at_a_job), cmocka_unit_test(test_not_after_keys),
     };
     log_set_level(LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

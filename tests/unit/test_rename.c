@@ -95,6 +95,7 @@ static int set_up(void **state)
     ok(store_open(config, kept, STORE_WRITE, &bed->store, &err));
     put(bed, "config/certs.d/old.conf", "# mine\nnames = example.org\n", 0600);
     put(bed, "state/state/old.json", "{}\n", 0644);
+    put(bed, "state/state/old.output", "secret", 0600);
     for (int version = 1; version <= 3; version++)
         put_version(bed, "old", version);
     put(bed, "state/certs/old/pending.pem", "waiting", 0600);
@@ -179,6 +180,8 @@ static void test_renamed(void **state)
     expect_whole(bed, "new");
     expect_none(bed, "old");
     expect_text(bed, "config/certs.d/new.conf", "# mine\nnames = example.org\n");
+    expect_text(bed, "state/state/new.output", "secret");
+    assert_false(there(bed, "state/state/old.output"));
     finish(bed, NULL, NULL);
 }
 

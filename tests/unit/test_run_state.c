@@ -18,6 +18,7 @@ static void fill(struct run_state *state)
         .began_s = 1795000001, .ended_s = 1795000002, .good_s = 1795000003, .heartbeat_s = 1795000004};
     state->debts = mem_array(2, sizeof *state->debts);
     state->n_debts = 2;
+    state->mendable = true;
     struct hook_debt *post = &state->debts[0];
     *post = (struct hook_debt){.program = mem_dup("/etc/tlsup/hooks/post/a b"),
                                .user = mem_dup("mail"),
@@ -47,7 +48,7 @@ static void all_of_it_comes_back(void **unused)
     run_state_encode(&before, &json);
     assert_true(run_state_decode(json.data, json.len, "F", &after, &err));
     assert_true(after.began_s == before.began_s && after.ended_s == before.ended_s &&
-                after.good_s == before.good_s && after.heartbeat_s == before.heartbeat_s);
+                after.good_s == before.good_s && after.heartbeat_s == before.heartbeat_s && after.mendable);
     assert_int_equal(after.n_debts, 2);
     assert_true(after.debts[0].post && !after.debts[1].post);
     assert_string_equal(after.debts[0].user, "mail");

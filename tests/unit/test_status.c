@@ -146,6 +146,8 @@ static void change_state(struct fixture *f, const char *name, enum deploy_step s
         state.next_try_s = NOW_S + 5 * 3600;
         err_set(&state.last_error, ERR_ACME, NEXT_RETRY_LATER, "www.example.org", "%s", why);
         err_advise(&state.last_error, "open port 80 in the firewall");
+    } else {
+        err_clear(&state.last_error);
     }
     ok(store_state_save(f->store, name, &state, &err), &err);
     cert_state_clear(&state);
@@ -513,6 +515,43 @@ static void test_how_the_last_run_ended(void **state)
     assert_has(&out, "There has been no run of tlsup renew yet");
 }
 
+/* What failed in the run of the timer was mended by hand since; the next run will say so, but a person looks
+ * now. */
+static void test_what_failed_in_the_last_run_is_over(void **state)
+{
+    struct fixture *f = *state;
+    struct request request = {.log_level = LOG_LEVEL_WARN};
+    struct err err = ERR_INIT;
+    struct run_state run = {
+        .began_s = NOW_S - 1800, .ended_s = NOW_S - 1790, .good_s = NOW_S - 9000, .mendable = true};
+    AUTO_BUF out = BUF_INIT;
+    hold(f, "a.example.org", "a.example.org", NOW_S - 9 * DAY_S, NOW_S + 81 * DAY_S, WEB_NONE);
+    hold(f, "b.example.org", "b.example.org", NOW_S - 9 * DAY_S, NOW_S + 81 * DAY_S, WEB_NONE);
+    ok(store_run_state_save(f->store, &run, &err), &err);
+    run_piped(f, &request, &out);
+    assert_has(&out, "The last run was 30 minutes ago; what failed in it is well again.\n");
+    change_state(f, "b.example.org", DEPLOY_VERIFIED, 1, "the CA could not reach port 80");
+    strlist_add(&request.arguments, "a.example.org"); /* the other one fails all the same */
+    buf_reset(&out);
+    run_piped(f, &request, &out);
+    assert_has(&out, "and something failed in it; the last without a failure ended 2 hours ago.");
+    change_state(f, "b.example.org", DEPLOY_VERIFIED, 0, NULL);
+    deploy(f, "b.example.org", DEPLOYMENT_HOOK, "/a program", 0, 1);
+    buf_reset(&out);
+    run_piped(f, &request, &out);
+    assert_has(&out, "and something failed in it");
+    ok(store_cert_delete(f->store, "b.example.org", &err), &err);
+    buf_reset(&out);
+    run_piped(f, &request, &out);
+    assert_has(&out, "what failed in it is well again");
+    run.mendable = false; /* no certificate's state would tell */
+    ok(store_run_state_save(f->store, &run, &err), &err);
+    buf_reset(&out);
+    run_piped(f, &request, &out);
+    assert_has(&out, "and something failed in it");
+    strlist_clear(&request.arguments);
+}
+
 /* -- for other programs ------------------------------------------------------------------------------- */
 
 /* One line each, whose fields but for the last have no blanks in them. */
@@ -650,6 +689,7 @@ int main(void)
         TEST(test_says_that_nothing_renews),
         TEST(test_a_deployment_that_failed_is_a_failure),
         TEST(test_how_the_last_run_ended),
+        TEST(test_what_failed_in_the_last_run_is_over),
         TEST(test_lines_for_awk),
         TEST(test_a_fleet_is_cut_on_a_terminal_alone),
         TEST(test_metrics),

@@ -205,18 +205,42 @@ def renew():
             os.unlink(entry.path)
     shutil.rmtree("/run/lock/apache2", ignore_errors=True)
     for path in RENEWED:
-        source = PRISTINE / path.lstrip("/")
-        if source.is_file():
-            shutil.copy2(source, path)
+        if _renewed.get(path) != _marks(path):
+            _renew(path, PRISTINE / path.lstrip("/"))
+            time.sleep(0.01)  # one tick of the kernel's clock: what is changed from here on is seen to be
+            _renewed[path] = _marks(path)
+
+
+_renewed = {}  # path: its marks when it was last as at the beginning
+
+
+def _marks(path):
+    """Whatever is changed below, this changes with it."""
+    found, waiting = [], [path]
+    while waiting:
+        at = waiting.pop()
+        try:
+            look = os.lstat(at)
+        except FileNotFoundError:
             continue
-        if os.path.isdir(path):
-            for entry in os.scandir(path):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
-                else:
-                    os.unlink(entry.path)
-        if source.is_dir():
-            run("cp", "-a", "--no-preserve=timestamps", f"{source}/.", path if os.path.isdir(path) else _made(path))
+        found.append((at, look.st_dev, look.st_ino, look.st_ctime_ns))
+        if stat.S_ISDIR(look.st_mode):
+            waiting += [entry.path for entry in os.scandir(at)]
+    return found
+
+
+def _renew(path, source):
+    if source.is_file():
+        shutil.copy2(source, path)
+        return
+    if os.path.isdir(path):
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+    if source.is_dir():
+        run("cp", "-a", "--no-preserve=timestamps", f"{source}/.", path if os.path.isdir(path) else _made(path))
 
 
 def _made(path):
