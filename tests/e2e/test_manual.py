@@ -420,7 +420,8 @@ class World:
     def run(self, command):
         env = {"PATH": f"{HERE}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root", "TERM": "dumb"}
         done = subprocess.run(["bash", "-c", command], cwd=HERE, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"$ {command}\n[status {done.returncode}]\n{done.stdout}{done.stderr}"
+        logs = "" if done.returncode == 0 else "".join(log.read_text(errors="replace")[-4000:] for log in pathlib.Path("/var/log").glob("*/error.log"))
+        assert done.returncode == 0, f"$ {command}\n[status {done.returncode}]\n{done.stdout}{done.stderr}{logs}"
         assert not client.TRACES.search(done.stderr), done.stderr
         return done
 

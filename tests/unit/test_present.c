@@ -784,7 +784,7 @@ static void test_hook_times_out(void **state)
     use_hook(f, HOOK_DEHYDRATED, "[ $1 = deploy_challenge ] || exit 0\necho begun\nsleep 600 & wait");
     present(f, 0, CHALLENGE_HTTP_01, "example.org");
     until_told(f, 1);
-    expect_failure(f, 0, ERR_HOOK, "did not end in time: begun");
+    expect_failure(f, 0, ERR_HOOK, "did not end in time:\n| begun");
     presenter_cleanup(f->presenter, 1, 0, true);
     until_idle(f);
 }
