@@ -303,7 +303,7 @@ build_with_clang() {
 }
 
 distcheck() {
-    if TLSUP_TEST_BRIEF=yes make -s -C build distcheck >build/distcheck.log 2>&1; then return; fi
+    if TLSUP_TEST_BRIEF=yes make -s -C build -j"$(nproc)" distcheck >build/distcheck.log 2>&1; then return; fi
     tail -n 60 build/distcheck.log
     # It leaves its tree when it fails: the tests' own logs are there, in a directory that differs between versions of automake.
     find build/tlsup-*/_build -name '*.trs' 2>/dev/null | sort | while read -r result; do
@@ -342,7 +342,8 @@ case ${1:-} in
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks
     # What is about other programs rather than about our memory is run once.
     begin_end_to_end build-san TLSUP_TEST_BUILD="sanitizers test-hooks" E2E_PEBBLE=newest \
-        E2E_LEAVE_OUT="test_completion.py test_deployers.py test_firewall.py test_manual.py"
+        \
+        E2E_LEAVE_OUT="test_completion.py test_deployers.py test_dual.py test_firewall.py test_manual.py test_sites_chosen.py test_undo_order.py"
     export TLSUP_TEST_BRIEF=yes # what takes long is run once, below
     unit_tests build
     unit_tests build-san
