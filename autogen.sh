@@ -342,7 +342,6 @@ case ${1:-} in
     build build-san --enable-werror --enable-sanitizers --enable-test-hooks
     # What is about other programs rather than about our memory is run once.
     begin_end_to_end build-san TLSUP_TEST_BUILD="sanitizers test-hooks" E2E_PEBBLE=newest \
-        \
         E2E_LEAVE_OUT="test_completion.py test_deployers.py test_dual.py test_firewall.py test_manual.py test_sites_chosen.py test_undo_order.py"
     export TLSUP_TEST_BRIEF=yes # what takes long is run once, below
     unit_tests build
