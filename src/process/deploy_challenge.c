@@ -62,7 +62,8 @@ static bool prove_challenge(struct deploy *deploy, const struct strlist *names, 
             return false;
         for (size_t j = 0; j < addresses.n; j++) {
             struct err failed = ERR_INIT;
-            while (!fetch_token(names->v[i], addresses.v[j], token, thumbprint, &failed)) {
+            while (!fetch_token(names->v[i], addresses.v[j], token, thumbprint, &failed) &&
+                   deploy_is_asked_on(deploy, names->v[i], addresses.v[j], 80)) {
                 if (signals_interrupted(err))
                     return false;
                 if (!web_alive(&deploy->web, false, err))

@@ -114,6 +114,10 @@ const char *leaves_second(const struct leaves *leaves);
 MUST_CHECK bool deploy_prove_https(struct deploy *deploy, const struct strlist *names,
                                    const struct leaves *leaves, struct err *err);
 
+/* Is this still one of the addresses of the name? Which they are shows when the server listens: Apache's `Listen 443` opens no IPv6 socket on a machine whose only
+ * IPv6 address is that of loopback. */
+bool deploy_is_asked_on(const struct deploy *deploy, const char *name, const char *address, int port);
+
 /* The same by a single look at each, without waiting, whatever keeps it from being seen. */
 bool deploy_shows(const struct deploy *deploy, const struct strlist *names, const struct leaves *leaves);
 

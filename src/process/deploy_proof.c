@@ -78,6 +78,14 @@ static void note_kinds(struct deploy *deploy, const struct proof *proof)
                  kind_name(proof->leaves.v[0].kind), kind_name(proof->leaves.v[1].kind));
 }
 
+bool deploy_is_asked_on(const struct deploy *deploy, const char *name, const char *address, int port)
+{
+    AUTO_STRLIST addresses = STRLIST_INIT;
+    struct err ignored = ERR_INIT;
+    return !web_probe_addresses(&deploy->web, &deploy->sites, name, port, &addresses, &ignored) ||
+           addresses.n == 0 || strlist_has(&addresses, address);
+}
+
 /* One kind of visitor, until it is right or the time is up. A site's own cipher suites may shut out those who
  * know one kind of certificate only: that is its owner's to decide, and no failure. */
 static bool prove_kind(struct deploy *deploy, struct proof *proof, const char *name, const char *address,
@@ -88,6 +96,8 @@ static bool prove_kind(struct deploy *deploy, struct proof *proof, const char *n
     while (!shake_hands(name, address, kind, &proof->leaves, &seen, &failed)) {
         if (signals_interrupted(err))
             return false;
+        if (!deploy_is_asked_on(deploy, name, address, HTTPS_PORT))
+            return true;
         if (kind != PROBE_ANY && failed.code == ERR_TLS && clock_mono_ms() >= proof->refusal_ms) {
             if (!proof->refused[kind])
                 log_warn("%s refuses visitors who know %s certificates only, though it has one: see the "

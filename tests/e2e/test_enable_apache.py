@@ -1,6 +1,9 @@
 """The main job on Apache, whose ssl module is not even loaded at the beginning."""
 
+import os
+import signal
 import ssl
+import time
 
 import pytest
 
@@ -29,6 +32,34 @@ def test_ssl_module_is_there_already(tlsup, ca, apache, name):
     apache.start()
     enable(tlsup, ca, name)
     assert net.leaf(name)[0] == tlsup.sha256(name)
+
+
+@pytest.fixture
+def ipv4_alone():
+    """An address of IPv4, and none of IPv6 but that of loopback: Apache's `Listen 443` opens no IPv6 socket then."""
+    machine.run("ip", "address", "add", "192.0.2.44/32", "dev", "lo")
+    yield
+    machine.run("ip", "address", "del", "192.0.2.44/32", "dev", "lo")
+
+
+def test_a_slow_reload_shows_late_that_there_is_no_ipv6(tlsup, fake_ca, apache, ipv4_alone, name):
+    """Not before Apache listens."""
+    fake_ca.preauthorized = True
+    apache.site(name)
+    tlsup.ok("issue", name, "--webroot", "-w", f"/var/www/{name}", *fake_ca.arguments)
+    apache.start()
+    os.kill(apache.master(), signal.SIGSTOP)  # busy with something else; its workers go on
+    process = tlsup.start("install", name, "-v")
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "proving that port 443" in line:
+            break
+    time.sleep(0.5)  # it has looked by then
+    os.kill(apache.master(), signal.SIGCONT)
+    said += process.stderr.readlines()
+    assert tlsup.finish(process).status == 0, "".join(said)
+    assert not net.port_open(443, "::1") and net.leaf(name, "127.0.0.1")[0] == tlsup.sha256(name)
 
 
 def test_default_ssl_site_is_left_alone(tlsup, ca, apache, authority, new_name):
