@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from harness import machine, net, pki
+from harness import machine, net, pki, receivers
 from harness.fakeca import Problem
 from harness.receivers import Syslog
 
@@ -634,7 +634,8 @@ class TlsServer:
         self.socket.listen()
         self.files = files
         self.reload()
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
 
     def reload(self):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -653,8 +654,7 @@ class TlsServer:
                 pass
 
     def close(self):
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
+        receivers.end_listener(self.socket, self.thread)
 
 
 def test_service_that_still_serves_the_old_one_over_ipv6(tlsup, fake_ca, old, trace, ipv6):

@@ -21,7 +21,7 @@ import threading
 import pytest
 
 from conftest import KEPT, PORTS, kept
-from harness import client, fakeca, machine, pki, web
+from harness import client, fakeca, machine, pki, receivers, web
 from harness.client import TOP
 
 PAGES = ["tlsup.1", "tlsup.conf.5", "tlsup-hooks.7", "tlsup-json.7"]
@@ -232,7 +232,8 @@ class Service:
     def __init__(self, name, port):
         self.name, self.port = name, port
         self.socket = socket.create_server(("0.0.0.0", port))
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
 
     def serve(self):
         while True:
@@ -262,8 +263,7 @@ class Service:
             tls.recv(1)
 
     def close(self):
-        self.socket.shutdown(socket.SHUT_RDWR)  # whoever waits in accept() holds it open
-        self.socket.close()
+        receivers.end_listener(self.socket, self.thread)
 
 
 def write(path, text="", mode=0o644):

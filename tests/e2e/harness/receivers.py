@@ -15,6 +15,17 @@ class Mail:
         self.sender, self.recipients, self.data, self.tls, self.user = sender, recipients, data, tls, user
 
 
+def end_listener(listener, thread):
+    """Closed while the thread goes for accept(), its number could be the next listener's by then, and the thread serve that one's visitors."""
+    try:
+        listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+    except OSError:
+        pass
+    thread.join(5)
+    if not thread.is_alive():
+        listener.close()
+
+
 class MailServer:
     """SMTP, one connection after the other. `certificate`: (cert, key), STARTTLS is offered then (or spoken from the start with `implicit`). `login`:
     "USER:PASSWORD", wanted before MAIL. `answers`: {"RCPT": "550 no such user", "greeting": "220 hello", …}; an answer that is b"" closes the connection,
@@ -26,11 +37,12 @@ class MailServer:
         self.socket = socket.create_server((address, 0))
         self.port = self.socket.getsockname()[1]
         self.closing = False
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
 
     def close(self):
         self.closing = True
-        self.socket.close()
+        end_listener(self.socket, self.thread)
 
     def _serve(self):
         while not self.closing:
