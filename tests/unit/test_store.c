@@ -623,13 +623,13 @@ static void the_server_of_a_record_is_filled_in(void **state)
     struct store *store = open_store(STORE_WRITE);
     struct account_record record;
     (void)state;
-    MUST(store_account_save(store, CA, "work",
+    MUST(store_account_save(store, CA, "second",
                             &(struct account_record){.server = "https://lies.example/", .created_s = 1},
                             &err));
-    MUST(store_account_load(store, CA, "work", &record, &err));
+    MUST(store_account_load(store, CA, "second", &record, &err));
     assert_string_equal(record.server, CA);
-    assert_mode("accounts/" CA_DIR "/work", 0700);
-    assert_mode("accounts/" CA_DIR "/work/account.json", 0600);
+    assert_mode("accounts/" CA_DIR "/second", 0700);
+    assert_mode("accounts/" CA_DIR "/second/account.json", 0600);
     store_close(store);
 }
 
@@ -655,30 +655,30 @@ static void named_accounts_have_keys_and_records_of_their_own(void **state)
     struct store *store = open_store(STORE_WRITE);
     struct key *key = NULL;
     struct account_record record;
-    char shared[KEY_THUMBPRINT_BYTES], work[KEY_THUMBPRINT_BYTES], again[KEY_THUMBPRINT_BYTES];
+    char shared[KEY_THUMBPRINT_BYTES], second[KEY_THUMBPRINT_BYTES], again[KEY_THUMBPRINT_BYTES];
     (void)state;
     MUST(store_account_key(store, CA, NULL, true, &key, &err));
     key_free(key);
     assert_true(store_account_key_shared(store, CA, NULL));
-    assert_false(store_account_key_shared(store, CA, "work"));
-    MUST_FAIL(store_account_key(store, CA, "work", false, &key, &err), ERR_NOT_FOUND, "/work/key.pem");
-    MUST(store_account_key(store, CA, "work", true, &key, &err));
+    assert_false(store_account_key_shared(store, CA, "second"));
+    MUST_FAIL(store_account_key(store, CA, "second", false, &key, &err), ERR_NOT_FOUND, "/second/key.pem");
+    MUST(store_account_key(store, CA, "second", true, &key, &err));
     key_free(key);
     thumbprint_of(store, CA, NULL, shared);
-    thumbprint_of(store, CA, "work", work);
-    assert_string_not_equal(shared, work);
+    thumbprint_of(store, CA, "second", second);
+    assert_string_not_equal(shared, second);
     thumbprint_of(store, CA, "default", again);
     assert_string_equal(again, shared);
-    assert_mode("accounts/" CA_DIR "/work/key.pem", 0600);
-    MUST(store_account_save(store, CA, "work",
+    assert_mode("accounts/" CA_DIR "/second/key.pem", 0600);
+    MUST(store_account_save(store, CA, "second",
                             &(struct account_record){.url = "https://ca.example.org/acct/2"}, &err));
     MUST(store_account_load(store, CA, NULL, &record, &err));
     assert_string_equal(record.url, "");
-    MUST(store_account_forget(store, CA, "work", &err));
-    MUST(store_account_load(store, CA, "work", &record, &err));
+    MUST(store_account_forget(store, CA, "second", &err));
+    MUST(store_account_load(store, CA, "second", &record, &err));
     assert_string_equal(record.url, "");
-    thumbprint_of(store, CA, "work", again);
-    assert_string_equal(again, work);
+    thumbprint_of(store, CA, "second", again);
+    assert_string_equal(again, second);
     store_close(store);
 }
 
@@ -737,8 +737,8 @@ static void an_imported_key_is_the_accounts_own_and_loses_none(void **state)
     AUTO_FREE char *path = in_state("accounts/" CA_DIR "/key-old-2.pem");
     MUST(fs_read(path, 65536, &pem, &err));
     MUST(key_from_pem(pem.data, pem.len, path, &old, &err));
-    MUST(store_account_key_import(store, CA, "work", old, NULL, &err));
-    assert_account_key(store, CA, "work", keys[1]);
+    MUST(store_account_key_import(store, CA, "second", old, NULL, &err));
+    assert_account_key(store, CA, "second", keys[1]);
     MUST_FAIL(store_account_key_import(store, CA, NULL, NULL, "/etc/passwd", &err), ERR_CONFIG, "");
     assert_account_key(store, CA, NULL, keys[0]);
     key_free(key);
@@ -754,7 +754,7 @@ static void save_record(struct store *store, const char *ca, const char *account
 
 static void a_key_change_goes_by_the_thumbprint(void **state)
 {
-    static const char *const accounts[] = {NULL, "work"};
+    static const char *const accounts[] = {NULL, "second"};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(accounts); i++) {
         const char *account = accounts[i];
@@ -852,7 +852,7 @@ static void all_accounts_are_listed(void **state)
     assert_int_equal(n, 0);
     store_accounts_free(accounts);
     save_record(store, "https://z.example/d", NULL, keys[0]);
-    save_record(store, CA, "work", keys[0]);
+    save_record(store, CA, "second", keys[0]);
     save_record(store, CA, NULL, keys[1]);
     MUST(store_account_save(store, CA, "a", &(struct account_record){.created_s = 5}, &err));
     /* of an older version, without its server: a preset is recognised, another CA is not */
@@ -874,7 +874,7 @@ static void all_accounts_are_listed(void **state)
     assert_string_equal(
         buf_str(&found), CONFIG_DEFAULT_CA
         "  https://le.example/acct/1\n" CA "  https://ca.example.org/acct/1\n" CA " a \n" CA
-        " work https://ca.example.org/acct/1\nhttps://z.example/d  https://ca.example.org/acct/1\n");
+        " second https://ca.example.org/acct/1\nhttps://z.example/d  https://ca.example.org/acct/1\n");
     store_accounts_free(accounts);
     for (size_t i = 1; i < COUNT_OF(dirs); i++)
         free(dirs[i]); /* the first is freed by itself */
