@@ -152,6 +152,9 @@ bool deploy_prove_https(struct deploy *deploy, const struct strlist *names, cons
             if (!prove_address(deploy, &proof, names->v[i], addresses.v[j], err))
                 return false;
     }
+    if (deploy->proof[0] == '\0') /* addresses may have gone while they were asked */
+        return err_set(err, ERR_PROOF, NEXT_LOCAL_FAULT, names->n > 0 ? names->v[0] : NULL,
+                       "no address was left on which port 443 could be asked");
     note_kinds(deploy, &proof);
     return web_alive(&deploy->web, false, err);
 }

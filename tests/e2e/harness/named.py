@@ -32,8 +32,8 @@ def why_not():
     return f"{missing[0]} (bind9-dnsutils, bind9) is not installed" if missing else None
 
 
-def until(what, message, seconds=60, pause_s=0.02):
-    """Wait until what() is true, and return that. A busy machine takes its time."""
+def until(what, message, seconds=10, pause_s=0.02):
+    """Wait until what() is true, and return that."""
     deadline = time.monotonic() + seconds
     while True:
         value = what()
